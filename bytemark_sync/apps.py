@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class BytemarkSyncConfig(AppConfig):
+    name = "bytemark_sync"
+    verbose_name = "Bytemark order items"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,26 @@
+"""Django's settings as the API client wants them."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from bytemark_sync.bytemark.config import BytemarkSettings, ConfigError
+
+
+def bytemark_settings() -> BytemarkSettings:
+    """The `BYTEMARK_*` settings; `ImproperlyConfigured` names the one that cannot be used."""
+    try:
+        return BytemarkSettings(
+            base_url=settings.BYTEMARK_CUSTOMER_API_URL,
+            orders_path=settings.BYTEMARK_ORDERS_PATH,
+            page_size=settings.BYTEMARK_PAGE_SIZE,
+            max_attempts=settings.BYTEMARK_MAX_ATTEMPTS,
+            connect_timeout=settings.BYTEMARK_CONNECT_TIMEOUT,
+            read_timeout=settings.BYTEMARK_READ_TIMEOUT,
+            request_deadline=settings.BYTEMARK_REQUEST_DEADLINE,
+            backoff_base=settings.BYTEMARK_BACKOFF_BASE,
+            backoff_cap=settings.BYTEMARK_BACKOFF_CAP,
+        )
+    except ConfigError as error:
+        raise ImproperlyConfigured(str(error)) from None

@@ -1,0 +1,265 @@
+"""The product's own tables. No constraint points at a portal table."""
+
+import django.db.models.deletion
+import django.utils.timezone
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("bytemark_sync", "0001_initial")]
+
+    operations = [
+        migrations.CreateModel(
+            name="SyncRun",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "trigger",
+                    models.CharField(
+                        choices=[("command", "command"), ("schedule", "schedule"), ("admin", "admin")], max_length=16
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.CharField(blank=True, help_text="Who asked for it, where a person did.", max_length=150),
+                ),
+                (
+                    "scope",
+                    models.JSONField(
+                        default=dict, help_text="users, orders, limit, include_deferred; empty: all that are due."
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("partial", "Partial"),
+                            ("failed", "Failed"),
+                            ("interrupted", "Interrupted"),
+                            ("skipped", "Skipped"),
+                        ],
+                        db_index=True,
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "planned_at",
+                    models.DateTimeField(help_text="When the last batch was planned; null: still planning.", null=True),
+                ),
+                ("stop_requested", models.BooleanField(default=False)),
+                ("host", models.CharField(blank=True, max_length=255)),
+                ("pid", models.BigIntegerField(help_text="Of a run that one process works by itself.", null=True)),
+                ("users_planned", models.PositiveBigIntegerField(default=0)),
+                ("users", models.PositiveBigIntegerField(default=0)),
+                ("users_failed", models.PositiveBigIntegerField(default=0)),
+                ("orders", models.PositiveBigIntegerField(default=0)),
+                ("orders_synced", models.PositiveBigIntegerField(default=0)),
+                ("orders_not_found", models.PositiveBigIntegerField(default=0)),
+                ("orders_without_passes", models.PositiveBigIntegerField(default=0)),
+                ("orders_invalid", models.PositiveBigIntegerField(default=0)),
+                ("orders_deferred", models.PositiveBigIntegerField(default=0)),
+                ("items_created", models.PositiveBigIntegerField(default=0)),
+                ("api_requests", models.PositiveBigIntegerField(default=0)),
+                ("retries", models.PositiveBigIntegerField(default=0)),
+                ("answers", models.JSONField(default=dict, help_text="Requests by kind of answer.")),
+                (
+                    "latency",
+                    models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency."),
+                ),
+                ("error", models.TextField(blank=True, help_text="Why the run could not go on.")),
+                (
+                    "slack",
+                    models.CharField(blank=True, help_text="What became of the message to Slack.", max_length=255),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_run",
+                "ordering": ["-id"],
+                "permissions": [("resync", "Can resync users")],
+            },
+        ),
+        migrations.CreateModel(
+            name="OrderAttempt",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("not_found", "not listed by Bytemark"),
+                            ("no_passes", "listed without passes"),
+                            ("malformed", "malformed answer"),
+                            ("token_rejected", "token rejected"),
+                            ("no_token", "no token"),
+                            ("api_error", "API error"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("detail", models.CharField(blank=True, max_length=500)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="attempts",
+                        to="bytemark_sync.order",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="attempts",
+                        to="bytemark_sync.syncrun",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_attempt",
+            },
+        ),
+        migrations.CreateModel(
+            name="StoredOrder",
+            fields=[
+                (
+                    "order",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="stored",
+                        serialize=False,
+                        to="bytemark_sync.order",
+                    ),
+                ),
+                ("user_id", models.BigIntegerField(db_index=True)),
+                ("stored_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("items", models.PositiveIntegerField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="stored_orders",
+                        to="bytemark_sync.syncrun",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_stored_order",
+            },
+        ),
+        migrations.CreateModel(
+            name="SyncBatch",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("user_ids", models.JSONField(default=list)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("given_up", "given up"),
+                        ],
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                ("tries", models.PositiveSmallIntegerField(default=0, help_text="How often it was queued again.")),
+                ("worker", models.CharField(blank=True, help_text="Claim of the worker that has it.", max_length=64)),
+                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("answers", models.JSONField(default=dict)),
+                ("latency", models.JSONField(default=dict)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="batches", to="bytemark_sync.syncrun"
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_batch",
+                "indexes": [models.Index(fields=["status", "heartbeat_at"], name="bytemark_sync_batch_alive")],
+                "constraints": [models.UniqueConstraint(fields=("run", "number"), name="bytemark_sync_batch_number")],
+            },
+        ),
+        migrations.CreateModel(
+            name="OrderOutcome",
+            fields=[
+                (
+                    "order",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="outcome",
+                        serialize=False,
+                        to="bytemark_sync.order",
+                    ),
+                ),
+                ("user_id", models.BigIntegerField(db_index=True)),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("not_found", "not listed by Bytemark"),
+                            ("no_passes", "listed without passes"),
+                            ("malformed", "malformed answer"),
+                            ("token_rejected", "token rejected"),
+                            ("no_token", "no token"),
+                            ("api_error", "API error"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("detail", models.CharField(blank=True, max_length=500)),
+                ("attempts", models.PositiveIntegerField(default=1)),
+                ("first_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("last_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "next_at",
+                    models.DateTimeField(help_text="Deferred until then; null: the next run tries it.", null=True),
+                ),
+                (
+                    "tokens",
+                    models.CharField(
+                        blank=True,
+                        help_text="Keyed fingerprint of the user's current tokens; tells a changed token.",
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "last_run",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="outcomes",
+                        to="bytemark_sync.syncrun",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_outcome",
+                "indexes": [
+                    models.Index(fields=["reason", "last_at"], name="bytemark_sync_outcome_reason"),
+                    models.Index(fields=["first_at"], name="bytemark_sync_outcome_first"),
+                ],
+            },
+        ),
+    ]

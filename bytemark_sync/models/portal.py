@@ -1,0 +1,54 @@
+"""The portal's tables, as the Node services own them (specification: bytemark-api.md).
+
+Only the columns listed there are mapped, so nothing else is ever read or written. Nulls are allowed wherever the portal
+may hold one. Relations carry no constraint: the product never adds a key to these tables.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Order(models.Model):
+    """A ticket order. Free orders have `amount` `'0'`; the column is text."""
+
+    order_uuid = models.CharField(max_length=255, null=True, db_index=True)
+    user_id = models.BigIntegerField(null=True, db_index=True)
+    oauth_token = models.TextField(null=True)
+    amount = models.CharField(max_length=64, null=True)
+
+    class Meta:
+        db_table = "bytemark_orders"
+
+    def __str__(self) -> str:
+        return self.order_uuid or f"order {self.pk}"
+
+
+class OrderToken(models.Model):
+    """A user's current Bytemark token; a user may have several rows, or one with an empty token."""
+
+    user_id = models.BigIntegerField(null=True, db_index=True)
+    token = models.TextField(null=True)
+    status = models.CharField(max_length=64, null=True)
+
+    class Meta:
+        db_table = "bytemark_tokens"
+
+    def __str__(self) -> str:
+        return f"user {self.user_id}"
+
+
+class OrderItem(models.Model):
+    """One pass of an order. The product only ever inserts here."""
+
+    order = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="items")
+    order_uuid = models.CharField(max_length=255)
+    oauth_token = models.TextField()
+    product_uuid = models.CharField(max_length=255, db_index=True)
+    pass_uuid = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        db_table = "bytemark_order_items"
+
+    def __str__(self) -> str:
+        return self.pass_uuid

@@ -1,0 +1,167 @@
+"""The product's own tables: runs, their batches, and what became of each order."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from bytemark_sync.models.portal import Order
+from bytemark_sync.reasons import REASON_CHOICES
+
+
+class Trigger(models.TextChoices):
+    """The door through which a run was asked for."""
+
+    COMMAND = "command", "command"
+    SCHEDULE = "schedule", "schedule"
+    ADMIN = "admin", "admin"
+
+
+class RunStatus(models.TextChoices):
+    """States only move forward: queued, running, then one of the five ends (CONTRACT: Queue)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+ALIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+class BatchStatus(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    GIVEN_UP = "given_up", "given up"
+
+
+class SyncRun(models.Model):
+    """One run, through whichever door. Counts grow while it works, in the transactions that store the items."""
+
+    trigger = models.CharField(max_length=16, choices=Trigger.choices)
+    requested_by = models.CharField(max_length=150, blank=True, help_text="Who asked for it, where a person did.")
+    scope = models.JSONField(default=dict, help_text="users, orders, limit, include_deferred; empty: all that are due.")
+    status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED, db_index=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+    planned_at = models.DateTimeField(null=True, help_text="When the last batch was planned; null: still planning.")
+    stop_requested = models.BooleanField(default=False)
+    host = models.CharField(max_length=255, blank=True)
+    pid = models.BigIntegerField(null=True, help_text="Of a run that one process works by itself.")
+
+    users_planned = models.PositiveBigIntegerField(default=0)
+    users = models.PositiveBigIntegerField(default=0)
+    users_failed = models.PositiveBigIntegerField(default=0)
+    orders = models.PositiveBigIntegerField(default=0)
+    orders_synced = models.PositiveBigIntegerField(default=0)
+    orders_not_found = models.PositiveBigIntegerField(default=0)
+    orders_without_passes = models.PositiveBigIntegerField(default=0)
+    orders_invalid = models.PositiveBigIntegerField(default=0)
+    orders_deferred = models.PositiveBigIntegerField(default=0)
+    items_created = models.PositiveBigIntegerField(default=0)
+    api_requests = models.PositiveBigIntegerField(default=0)
+    retries = models.PositiveBigIntegerField(default=0)
+
+    answers = models.JSONField(default=dict, help_text="Requests by kind of answer.")
+    latency = models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency.")
+    error = models.TextField(blank=True, help_text="Why the run could not go on.")
+    slack = models.CharField(max_length=255, blank=True, help_text="What became of the message to Slack.")
+
+    class Meta:
+        db_table = "bytemark_sync_run"
+        ordering = ["-id"]
+        permissions = [("resync", "Can resync users")]
+
+    def __str__(self) -> str:
+        return f"run {self.pk}"
+
+
+class SyncBatch(models.Model):
+    """A queued part of a run: the users it has yet to work. The list shrinks in the transactions that store them."""
+
+    run = models.ForeignKey(SyncRun, models.CASCADE, related_name="batches")
+    number = models.PositiveIntegerField()
+    user_ids = models.JSONField(default=list)
+    status = models.CharField(max_length=16, choices=BatchStatus.choices, default=BatchStatus.QUEUED)
+    tries = models.PositiveSmallIntegerField(default=0, help_text="How often it was queued again.")
+    worker = models.CharField(max_length=64, blank=True, help_text="Claim of the worker that has it.")
+    queued_at = models.DateTimeField(default=timezone.now)
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+    answers = models.JSONField(default=dict)
+    latency = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "bytemark_sync_batch"
+        constraints = [models.UniqueConstraint(fields=["run", "number"], name="bytemark_sync_batch_number")]
+        indexes = [models.Index(fields=["status", "heartbeat_at"], name="bytemark_sync_batch_alive")]
+
+    def __str__(self) -> str:
+        return f"run {self.run_id}, batch {self.number}"
+
+
+class OrderOutcome(models.Model):
+    """Why an order is still pending. One row an order; it goes when the order is stored."""
+
+    order = models.OneToOneField(
+        Order, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="outcome"
+    )
+    user_id = models.BigIntegerField(db_index=True)
+    reason = models.CharField(max_length=16, choices=REASON_CHOICES)
+    detail = models.CharField(max_length=500, blank=True)
+    attempts = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(default=timezone.now)
+    last_at = models.DateTimeField(default=timezone.now)
+    next_at = models.DateTimeField(null=True, help_text="Deferred until then; null: the next run tries it.")
+    last_run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, related_name="outcomes")
+    tokens = models.CharField(
+        max_length=32, blank=True, help_text="Keyed fingerprint of the user's current tokens; tells a changed token."
+    )
+
+    class Meta:
+        db_table = "bytemark_sync_outcome"
+        indexes = [
+            models.Index(fields=["reason", "last_at"], name="bytemark_sync_outcome_reason"),
+            models.Index(fields=["first_at"], name="bytemark_sync_outcome_first"),
+        ]
+
+    def __str__(self) -> str:
+        return f"order {self.order_id}: {self.get_reason_display()}"
+
+
+class OrderAttempt(models.Model):
+    """The story of an order: one row for each run that left it pending. Pruned by age."""
+
+    order = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="attempts")
+    run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, related_name="attempts")
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    reason = models.CharField(max_length=16, choices=REASON_CHOICES)
+    detail = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        db_table = "bytemark_sync_attempt"
+
+    def __str__(self) -> str:
+        return f"order {self.order_id}: {self.get_reason_display()}"
+
+
+class StoredOrder(models.Model):
+    """When, by which run, and with how many items an order was stored; written with its items."""
+
+    order = models.OneToOneField(Order, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="stored")
+    run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, related_name="stored_orders")
+    user_id = models.BigIntegerField(db_index=True)
+    stored_at = models.DateTimeField(default=timezone.now, db_index=True)
+    items = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "bytemark_sync_stored_order"
+
+    def __str__(self) -> str:
+        return f"order {self.order_id}: {self.items} items"

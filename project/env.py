@@ -1,0 +1,62 @@
+"""Readers for one environment variable each; a value that cannot be used is an error that names the variable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_env = environ.Env()
+_TRUE = {"1", "true", "yes", "on", "y", "t", "ok"}
+_FALSE = {"0", "false", "no", "off", "n", "f", ""}
+
+
+def text(name: str, default: str) -> str:
+    """The variable with surrounding blanks removed; an empty one counts as unset."""
+    return str(_env.str(name, default=default)).strip() or default
+
+
+def text_list(name: str, default: Sequence[str]) -> list[str]:
+    """A comma-separated list."""
+    found = [part.strip() for part in text(name, "").split(",") if part.strip()]
+    return found or list(default)
+
+
+def boolean(name: str, default: bool) -> bool:
+    raw = text(name, "1" if default else "0").lower()
+    if raw not in _TRUE | _FALSE:
+        raise ImproperlyConfigured(f"{name}: {raw!r} is neither on nor off; use 1 or 0.")
+    return raw in _TRUE
+
+
+def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
+    raw = text(name, str(default))
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}: {raw!r} is not a whole number.") from None
+    if not minimum <= value <= maximum:
+        raise ImproperlyConfigured(f"{name}: {value} is out of range; use {minimum} to {maximum}.")
+    return value
+
+
+def decimal(name: str, default: float, *, above: float | None = None) -> float:
+    """Seconds, zero or more; with `above`, more than that. At most a day."""
+    raw = text(name, str(default))
+    try:
+        value = float(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}: {raw!r} is not a number of seconds.") from None
+    if not math.isfinite(value) or value < 0 or (above is not None and value <= above) or value > 86_400:
+        wanted = f"more than {above:g}" if above is not None else "0 or more"
+        raise ImproperlyConfigured(f"{name}: {raw} is out of range; use {wanted}, and at most 86400 seconds.")
+    return value
+
+
+def choice(name: str, default: str, allowed: Sequence[str]) -> str:
+    raw = text(name, default).lower()
+    if raw not in allowed:
+        raise ImproperlyConfigured(f"{name}: {raw!r} is unknown; use one of {', '.join(allowed)}.")
+    return raw

@@ -1,0 +1,186 @@
+"""Every setting, read once from the environment or from `.env` beside `manage.py` (CONTRACT: Settings).
+
+A value that cannot be used raises `ImproperlyConfigured` naming the variable; `manage.py` turns that into one line and
+exit status 2. The `BYTEMARK_*` values become one frozen `BytemarkSettings`, the only thing the API client sees.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from project.env import boolean, choice, decimal, integer, text, text_list
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+environ.Env.read_env(BASE_DIR / ".env")
+
+# --- Django's usual -------------------------------------------------------------------------------------------------
+DEBUG = boolean("DEBUG", False)
+SECRET_KEY = text("SECRET_KEY", "")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. Set it to a long random text"
+            " (python -c 'import secrets; print(secrets.token_urlsafe(50))'), or set DEBUG=1 on a laptop."
+        )
+    SECRET_KEY = "insecure-laptop-key-" + "0" * 40  # only ever with DEBUG on
+ALLOWED_HOSTS = text_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+CSRF_TRUSTED_ORIGINS = text_list("CSRF_TRUSTED_ORIGINS", [])
+SITE_URL = text("SITE_URL", "").rstrip("/")
+TIME_ZONE = text("TIME_ZONE", "UTC")
+try:
+    ZoneInfo(TIME_ZONE)
+except (KeyError, ValueError, OSError):
+    raise ImproperlyConfigured(
+        f"TIME_ZONE: {TIME_ZONE!r} is no time zone name, such as UTC or Europe/Berlin."
+    ) from None
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_q",
+    "bytemark_sync",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+USE_TZ = True
+LANGUAGE_CODE = "en-us"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+# --- Database -------------------------------------------------------------------------------------------------------
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's `DATABASES` entry for `url`, with the options that keep storing exact (FACTS: MySQL, SQLite)."""
+    try:
+        config: dict[str, Any] = dict(environ.Env.db_url_config(url))
+    except Exception:  # noqa: BLE001 - the parser raises many classes; its text would repeat the password
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read. Use mysql://user:password@host:3306/portal or sqlite:////path/to/file."
+        ) from None
+    options = dict(config.get("OPTIONS") or {})
+    if config["ENGINE"] == "django.db.backends.mysql":
+        if not config.get("NAME"):
+            raise ImproperlyConfigured("DATABASE_URL names no database: mysql://user:password@host:3306/portal")
+        config["OPTIONS"] = {
+            "charset": "utf8mb4",
+            "isolation_level": "read committed",
+            "connect_timeout": 10,
+            # Refuse a value that does not fit instead of storing a part of it; wait for a row lock for 10 s, not 50 s.
+            "init_command": "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'),"
+            " SESSION innodb_lock_wait_timeout = 10",
+        } | options
+        config["CONN_MAX_AGE"] = 60
+        config["CONN_HEALTH_CHECKS"] = True
+    elif config["ENGINE"] == "django.db.backends.sqlite3":
+        name = str(config.get("NAME") or "")
+        if not name:
+            raise ImproperlyConfigured("DATABASE_URL names no file: sqlite:////path/to/file")
+        if name != ":memory:":
+            config["NAME"] = str(BASE_DIR / name)
+        # IMMEDIATE: a transaction that will write takes the write lock at its start (FACTS: SQLite).
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        } | options
+    else:
+        raise ImproperlyConfigured("DATABASE_URL: only mysql:// and sqlite:// are supported.")
+    return config
+
+
+DATABASES = {"default": database(text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
+
+# --- Bytemark -------------------------------------------------------------------------------------------------------
+# The base URL may be missing here: `migrate` and the admin work without it. The command, the worker and the system
+# checks ask `bytemark_sync.config`, which names what is wrong.
+BYTEMARK_CUSTOMER_API_URL = text("BYTEMARK_CUSTOMER_API_URL", "")
+BYTEMARK_ORDERS_PATH = text("BYTEMARK_ORDERS_PATH", "/v4.0/orders")
+BYTEMARK_PAGE_SIZE = integer("BYTEMARK_PAGE_SIZE", 10, minimum=1, maximum=1000)
+BYTEMARK_MAX_ATTEMPTS = integer("BYTEMARK_MAX_ATTEMPTS", 5, minimum=1, maximum=100)
+BYTEMARK_WORKERS = integer("BYTEMARK_WORKERS", 16, minimum=1, maximum=512)
+BYTEMARK_CONNECT_TIMEOUT = decimal("BYTEMARK_CONNECT_TIMEOUT", 5, above=0)
+BYTEMARK_READ_TIMEOUT = decimal("BYTEMARK_READ_TIMEOUT", 30, above=0)
+BYTEMARK_REQUEST_DEADLINE = decimal("BYTEMARK_REQUEST_DEADLINE", 60, above=0)
+BYTEMARK_BACKOFF_BASE = decimal("BYTEMARK_BACKOFF_BASE", 0.5)
+BYTEMARK_BACKOFF_CAP = decimal("BYTEMARK_BACKOFF_CAP", 30)
+
+# --- Slack ----------------------------------------------------------------------------------------------------------
+PROJECT_NAME = text("PROJECT_NAME", "connectsmart")
+PROJECT_STAGE = text("PROJECT_STAGE", "production")
+SLACK_BOT_TOKEN = text("SLACK_BOT_TOKEN", "")
+SLACK_CHANNEL_ID = text("SLACK_CHANNEL_ID", "")
+SLACK_API_URL = text("SLACK_API_URL", "https://slack.com/api/")
+
+# --- The queue ------------------------------------------------------------------------------------------------------
+REDIS_URL = text("REDIS_URL", "")
+SYNC_CRON = text("SYNC_CRON", "0 3 * * *")
+SYNC_BATCH_USERS = integer("SYNC_BATCH_USERS", 500, minimum=1, maximum=100_000)
+SYNC_HEARTBEAT_LIMIT = decimal("SYNC_HEARTBEAT_LIMIT", 900, above=0)
+SYNC_RETENTION_DAYS = integer("SYNC_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
+METRICS_TOKEN = text("METRICS_TOKEN", "")
+
+# Tasks are batches of users; the queue's own rules are explained in bytemark_sync/tasks.py (FACTS: django-q2).
+Q_CLUSTER: dict[str, Any] = {"name": "bytemark_sync", "orm": "default", "timeout": 1800, "retry": 3600}
+
+# --- Logging --------------------------------------------------------------------------------------------------------
+LOG_FORMAT = choice("LOG_FORMAT", "text", ("text", "json"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+    },
+    "handlers": {"stderr": {"class": "bytemark_sync.logs.StderrHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "bytemark_sync": {"level": "INFO"},
+        "django": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+        "django-q": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+    },
+}

@@ -1,0 +1,10 @@
+"""`/` leads to the admin; `/healthz` and `/metrics` are for monitors (CONTRACT: HTTP)."""
+
+from django.contrib import admin
+from django.urls import path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/", permanent=False)),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,21 @@
+"""Proxies: the same rows under another name, so that a page of the admin has its own address, title and permission."""
+
+from __future__ import annotations
+
+from bytemark_sync.models.portal import Order, OrderToken
+
+
+class PendingOrder(Order):
+    """An order as the pending orders' page lists it; `bytemark_sync.pending` says which those are."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "pending order"
+
+
+class PortalUser(OrderToken):
+    """A row of the portal's token table, read as the user that it stands for."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "user"

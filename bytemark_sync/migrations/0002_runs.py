@@ -10,6 +10,30 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="ClusterBeat",
+            fields=[
+                (
+                    "name",
+                    models.CharField(
+                        help_text="Host and process of the cluster.", max_length=191, primary_key=True, serialize=False
+                    ),
+                ),
+                ("workers", models.PositiveIntegerField(default=0)),
+                ("started_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("heartbeat_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+            ],
+            options={"db_table": "bytemark_sync_cluster"},
+        ),
+        migrations.CreateModel(
+            name="Latch",
+            fields=[
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={"db_table": "bytemark_sync_latch"},
+        ),
+        migrations.CreateModel(
             name="SyncRun",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -54,6 +78,10 @@ class Migration(migrations.Migration):
                     "planned_at",
                     models.DateTimeField(help_text="When the last batch was planned; null: still planning.", null=True),
                 ),
+                (
+                    "planned_user_id",
+                    models.BigIntegerField(help_text="Planned up to this user; where planning goes on.", null=True),
+                ),
                 ("stop_requested", models.BooleanField(default=False)),
                 ("host", models.CharField(blank=True, max_length=255)),
                 ("pid", models.BigIntegerField(help_text="Of a run that one process works by itself.", null=True)),
@@ -83,7 +111,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "bytemark_sync_run",
                 "ordering": ["-id"],
-                "permissions": [("resync", "Can resync users")],
+                "permissions": [("resync", "Can resync users"), ("schedule", "Can set when the daily run is due")],
             },
         ),
         migrations.CreateModel(
@@ -181,7 +209,10 @@ class Migration(migrations.Migration):
                 ),
                 ("tries", models.PositiveSmallIntegerField(default=0, help_text="How often it was queued again.")),
                 ("worker", models.CharField(blank=True, help_text="Claim of the worker that has it.", max_length=64)),
-                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "queued_at",
+                    models.DateTimeField(help_text="When it was handed to the broker; null: it waits its turn.", null=True),
+                ),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
                 ("answers", models.JSONField(default=dict)),
@@ -237,6 +268,12 @@ class Migration(migrations.Migration):
                     models.DateTimeField(help_text="Deferred until then; null: the next run tries it.", null=True),
                 ),
                 (
+                    "deferred_days",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="The last wait; the next one is twice that."
+                    ),
+                ),
+                (
                     "tokens",
                     models.CharField(
                         blank=True,
@@ -261,5 +298,27 @@ class Migration(migrations.Migration):
                     models.Index(fields=["first_at"], name="bytemark_sync_outcome_first"),
                 ],
             },
+        ),
+        migrations.CreateModel(
+            name="PendingOrder",
+            fields=[],
+            options={
+                "verbose_name": "pending order",
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("bytemark_sync.order",),
+        ),
+        migrations.CreateModel(
+            name="PortalUser",
+            fields=[],
+            options={
+                "verbose_name": "user",
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("bytemark_sync.ordertoken",),
         ),
     ]

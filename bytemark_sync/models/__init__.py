@@ -1,6 +1,8 @@
-"""The portal's three tables (`portal`) and the product's own (`runs`)."""
+"""The portal's three tables (`portal`), the product's own (`runs`, `queue`), and the admin's proxies (`pages`)."""
 
+from bytemark_sync.models.pages import PendingOrder, PortalUser
 from bytemark_sync.models.portal import Order, OrderItem, OrderToken
+from bytemark_sync.models.queue import ClusterBeat, Latch
 from bytemark_sync.models.runs import (
     BatchStatus,
     OrderAttempt,
@@ -14,11 +16,15 @@ from bytemark_sync.models.runs import (
 
 __all__ = [
     "BatchStatus",
+    "ClusterBeat",
+    "Latch",
     "Order",
     "OrderAttempt",
     "OrderItem",
     "OrderOutcome",
     "OrderToken",
+    "PendingOrder",
+    "PortalUser",
     "RunStatus",
     "StoredOrder",
     "SyncBatch",

@@ -51,6 +51,7 @@ class SyncRun(models.Model):
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
     planned_at = models.DateTimeField(null=True, help_text="When the last batch was planned; null: still planning.")
+    planned_user_id = models.BigIntegerField(null=True, help_text="Planned up to this user; where planning goes on.")
     stop_requested = models.BooleanField(default=False)
     host = models.CharField(max_length=255, blank=True)
     pid = models.BigIntegerField(null=True, help_text="Of a run that one process works by itself.")
@@ -76,7 +77,7 @@ class SyncRun(models.Model):
     class Meta:
         db_table = "bytemark_sync_run"
         ordering = ["-id"]
-        permissions = [("resync", "Can resync users")]
+        permissions = [("resync", "Can resync users"), ("schedule", "Can set when the daily run is due")]
 
     def __str__(self) -> str:
         return f"run {self.pk}"
@@ -91,7 +92,7 @@ class SyncBatch(models.Model):
     status = models.CharField(max_length=16, choices=BatchStatus.choices, default=BatchStatus.QUEUED)
     tries = models.PositiveSmallIntegerField(default=0, help_text="How often it was queued again.")
     worker = models.CharField(max_length=64, blank=True, help_text="Claim of the worker that has it.")
-    queued_at = models.DateTimeField(default=timezone.now)
+    queued_at = models.DateTimeField(null=True, help_text="When it was handed to the broker; null: it waits its turn.")
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
     answers = models.JSONField(default=dict)
@@ -119,6 +120,7 @@ class OrderOutcome(models.Model):
     first_at = models.DateTimeField(default=timezone.now)
     last_at = models.DateTimeField(default=timezone.now)
     next_at = models.DateTimeField(null=True, help_text="Deferred until then; null: the next run tries it.")
+    deferred_days = models.PositiveSmallIntegerField(default=0, help_text="The last wait; the next one is twice that.")
     last_run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, related_name="outcomes")
     tokens = models.CharField(
         max_length=32, blank=True, help_text="Keyed fingerprint of the user's current tokens; tells a changed token."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import environ
+from croniter import croniter
 from django.core.exceptions import ImproperlyConfigured
 
 _env = environ.Env()
@@ -60,3 +62,28 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     if raw not in allowed:
         raise ImproperlyConfigured(f"{name}: {raw!r} is unknown; use one of {', '.join(allowed)}.")
     return raw
+
+
+def cron(name: str, default: str) -> str:
+    """A cron expression of five fields (minute hour day month weekday) that has a next time."""
+    raw = " ".join(text(name, default).split())
+    hint = "use five fields, such as 0 3 * * * for every day at 3:00."
+    if len(raw.split()) != 5 or len(raw) > 100:
+        raise ImproperlyConfigured(f"{name}: {raw!r} is no cron expression; {hint}")
+    try:
+        croniter(raw, datetime.now(UTC)).get_next(datetime)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be used ({error}); {hint}") from None
+    return raw
+
+
+def redis_url(name: str) -> str:
+    """A Redis address, with limits on waiting added so that a broker that hangs never holds a web request."""
+    raw = text(name, "")
+    if not raw:
+        return ""
+    if not raw.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured(f"{name}: use redis://host:6379/0, rediss:// for TLS, or unix:///path.")
+    limits = {"socket_connect_timeout": 5, "socket_timeout": 15, "health_check_interval": 30}
+    added = "&".join(f"{key}={value}" for key, value in limits.items() if f"{key}=" not in raw)
+    return f"{raw}{'&' if '?' in raw else '?'}{added}" if added else raw

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from project.env import boolean, choice, decimal, integer, text, text_list
+from project.env import boolean, choice, cron, decimal, integer, redis_url, text, text_list
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
@@ -153,15 +153,30 @@ SLACK_CHANNEL_ID = text("SLACK_CHANNEL_ID", "")
 SLACK_API_URL = text("SLACK_API_URL", "https://slack.com/api/")
 
 # --- The queue ------------------------------------------------------------------------------------------------------
-REDIS_URL = text("REDIS_URL", "")
-SYNC_CRON = text("SYNC_CRON", "0 3 * * *")
+REDIS_URL = redis_url("REDIS_URL")
+SYNC_CRON = cron("SYNC_CRON", "0 3 * * *")
 SYNC_BATCH_USERS = integer("SYNC_BATCH_USERS", 500, minimum=1, maximum=100_000)
 SYNC_HEARTBEAT_LIMIT = decimal("SYNC_HEARTBEAT_LIMIT", 900, above=0)
 SYNC_RETENTION_DAYS = integer("SYNC_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
 METRICS_TOKEN = text("METRICS_TOKEN", "")
 
-# Tasks are batches of users; the queue's own rules are explained in bytemark_sync/tasks.py (FACTS: django-q2).
-Q_CLUSTER: dict[str, Any] = {"name": "bytemark_sync", "orm": "default", "timeout": 1800, "retry": 3600}
+# Every value here keeps a task from being started twice, repeated for ever or lost in memory (FACTS: django-q2); the
+# system checks in bytemark_sync/checks_queue.py refuse a combination that does not.
+Q_CLUSTER: dict[str, Any] = {
+    "name": "bytemark_sync",
+    "label": "Queue",
+    **({"redis": REDIS_URL} if REDIS_URL else {"orm": "default"}),
+    "workers": 4,  # batches side by side in one cluster; each fetches BYTEMARK_WORKERS users at once
+    "timeout": 1800,  # seconds; a batch hands back what it did not reach after half of that
+    "retry": 4200,  # counted from leaving the broker: longer than waiting in memory and running together
+    "queue_limit": 1,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "poll": 0.5,  # seconds between two looks into the database, where that is the broker
+    "recycle": 100,  # tasks, after which a worker process is replaced
+    "save_limit": 250,
+}
 
 # --- Logging --------------------------------------------------------------------------------------------------------
 LOG_FORMAT = choice("LOG_FORMAT", "text", ("text", "json"))

@@ -1,0 +1,199 @@
+"""Writes what a run comes to: items, outcomes and counts together, each time in one transaction.
+
+So the counts are exact even where the process is killed, and a batch that is queued again goes on with the users left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from django.db.models import F
+from django.utils import timezone
+
+from bytemark_sync.bytemark.stats import ApiSample, Histogram
+from bytemark_sync.database import ValueRefused, in_transaction, retrying
+from bytemark_sync.matching import LeftOrder, UserResult
+from bytemark_sync.models import BatchStatus, SyncBatch, SyncRun
+from bytemark_sync.pending import DueUser
+from bytemark_sync.reasons import Reason
+from bytemark_sync.storing import Finding, Written, write
+from bytemark_sync.totals import Counts
+
+ORDERS_A_TRANSACTION = 2000
+
+
+class ClaimLost(Exception):
+    """The batch was queued again and belongs to another worker now; nothing more may be written for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A user with what the pages gave."""
+
+    due: DueUser
+    result: UserResult
+
+
+@dataclass(slots=True)
+class BatchClaim:
+    """A worker's hold on a queued batch; `user_ids` are those still to work, written back as they are done."""
+
+    batch_id: int
+    worker: str
+    user_ids: list[int]
+
+
+class Recorder:
+    """For one run, or for one batch of it."""
+
+    def __init__(self, run: SyncRun, claim: BatchClaim | None = None) -> None:
+        self._run = run
+        self._claim = claim
+        kept: SyncRun | SyncBatch = SyncBatch.objects.get(pk=claim.batch_id) if claim else run
+        self._answers: dict[str, int] = dict(kept.answers)
+        self._latency = Histogram.from_json(kept.latency)
+
+    def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
+        """Write the users' orders and count them; what came of it. Raises `DatabaseGone`, `ClaimLost`."""
+        self._answers = {
+            kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
+        }
+        self._latency.merge(sample.latency)
+        total = Counts()
+        parts = list(_parts([_finding(each) for each in worked])) or [[]]
+        for part in parts:
+            extra = _users(worked, sample) if part is parts[-1] else Counts()
+            done = [each.due.pending.user_id for each in worked if not each.result.interrupted]
+            total.add(self._write(part, extra, done if part is parts[-1] else []))
+        return total
+
+    def beat(self) -> bool:
+        """A sign of life; True where a person asked the run to stop. Raises `DatabaseGone`, `ClaimLost`."""
+        retrying(lambda: self._progress(Counts(), []))
+        asked = SyncRun.objects.filter(pk=self._run.pk, stop_requested=True)
+        return retrying(asked.exists)
+
+    def _write(self, part: list[Finding], extra: Counts, done: list[int]) -> Counts:
+        def transaction() -> Counts:
+            written = write(part, run_id=self._run.pk, reference=self._run.created_at)
+            counts = _counts(part, written)
+            counts.add(extra)
+            self._progress(counts, done)
+            return counts
+
+        try:
+            return in_transaction(transaction)
+        except ValueRefused as refused:
+            if not part:
+                raise
+            return self._write_apart(part, extra, done, str(refused))
+
+    def _write_apart(self, part: list[Finding], extra: Counts, done: list[int], refusal: str) -> Counts:
+        """The portal refused a value: find the order by halves; it alone is left, as malformed."""
+        orders = sum(len(finding.found) + len(finding.left) for finding in part)
+        if orders == 1:
+            (finding,) = part
+            if not finding.found:
+                raise ValueRefused(refusal)
+            left = tuple(LeftOrder(found.order, Reason.MALFORMED, refusal) for found in finding.found)
+            return self._write([replace(finding, found=(), left=left)], extra, done)
+        first, second = _halves(part, orders // 2)
+        total = self._write(first, Counts(), [])
+        total.add(self._write(second, extra, done))
+        return total
+
+    def _progress(self, counts: Counts, done: list[int]) -> None:
+        """Batch first, run last: the run's row is shared, so its lock is held for the shortest time."""
+        now = timezone.now()
+        api = {"answers": self._answers, "latency": self._latency.to_json()}
+        if self._claim:
+            gone = set(done)
+            left = [user_id for user_id in self._claim.user_ids if user_id not in gone]
+            mine = SyncBatch.objects.filter(
+                pk=self._claim.batch_id, worker=self._claim.worker, status=BatchStatus.RUNNING
+            )
+            if not mine.update(user_ids=left, heartbeat_at=now, **api):
+                raise ClaimLost
+            self._claim.user_ids = left
+            api = {}
+        growth = {name: F(name) + count for name, count in counts.as_dict().items() if count}
+        SyncRun.objects.filter(pk=self._run.pk).update(heartbeat_at=now, **growth, **api)
+
+
+class DryRecorder:
+    """Counts what a `Recorder` would write, and writes nothing."""
+
+    def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
+        findings = [_finding(each) for each in worked]
+        written = Written(
+            stored={found.order.id for finding in findings for found in finding.found},
+            left={left.order.id for finding in findings for left in finding.left},
+            items=sum(len(found.items) for finding in findings for found in finding.found),
+        )
+        counts = _counts(findings, written)
+        counts.add(_users(worked, sample))
+        return counts
+
+    def beat(self) -> bool:
+        return False
+
+
+def _finding(worked: Worked) -> Finding:
+    return Finding(worked.due.pending.user_id, worked.due.fingerprint, worked.result.found, worked.result.left)
+
+
+def _parts(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """Findings in parts of at most `ORDERS_A_TRANSACTION` orders; a user with more is spread over several."""
+    part: list[Finding] = []
+    room = ORDERS_A_TRANSACTION
+    for finding in findings:
+        found, left = iter(finding.found), iter(finding.left)
+        while True:
+            some_found = tuple(islice(found, room))
+            some_left = tuple(islice(left, room - len(some_found)))
+            if not some_found and not some_left:
+                break
+            part.append(replace(finding, found=some_found, left=some_left))
+            room -= len(some_found) + len(some_left)
+            if not room:
+                yield part
+                part, room = [], ORDERS_A_TRANSACTION
+    if part:
+        yield part
+
+
+def _halves(part: Sequence[Finding], size: int) -> tuple[list[Finding], list[Finding]]:
+    """`part` cut after `size` orders."""
+    first: list[Finding] = []
+    second: list[Finding] = []
+    for finding in part:
+        found, left = finding.found, finding.left
+        cut_found = min(size, len(found))
+        cut_left = min(size - cut_found, len(left))
+        size -= cut_found + cut_left
+        if cut_found or cut_left:
+            first.append(replace(finding, found=found[:cut_found], left=left[:cut_left]))
+        if cut_found < len(found) or cut_left < len(left):
+            second.append(replace(finding, found=found[cut_found:], left=left[cut_left:]))
+    return first, second
+
+
+def _users(worked: Sequence[Worked], sample: ApiSample) -> Counts:
+    """What is counted by user: an interrupted one is not done, so only what was found of it counts."""
+    whole = [each for each in worked if not each.result.interrupted]
+    return Counts(
+        users=len(whole),
+        users_failed=sum(each.result.failure is not None for each in whole),
+        orders=sum(len(each.due.pending.orders) for each in whole)
+        + sum(len(each.result.found) for each in worked if each.result.interrupted),
+        api_requests=sample.requests,
+        retries=sample.retries,
+    )
+
+
+def _counts(findings: Sequence[Finding], written: Written) -> Counts:
+    counts = Counts(orders_synced=len(written.stored), items_created=written.items)
+    counts.count_left(left.reason for finding in findings for left in finding.left if left.order.id in written.left)
+    return counts

@@ -1,0 +1,46 @@
+"""What a run is asked to work: everything that is due, or only some users and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """`users` and `orders` narrow each other; `filters` are the admin's list filters, evaluated while planning.
+
+    Whoever names users, orders or filters wants them tried now, so deferral does not apply to them.
+    """
+
+    users: tuple[int, ...] = ()
+    orders: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    include_deferred: bool = False
+
+    @property
+    def tries_deferred(self) -> bool:
+        return bool(self.include_deferred or self.users or self.orders or self.filters)
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what is set, for `SyncRun.scope`."""
+        values = {
+            "users": list(self.users),
+            "orders": list(self.orders),
+            "filters": dict(self.filters),
+            "limit": self.limit,
+            "include_deferred": self.include_deferred,
+        }
+        return {name: value for name, value in values.items() if value not in ([], {}, None, False)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scope:
+        return cls(
+            users=tuple(values.get("users", ())),
+            orders=tuple(values.get("orders", ())),
+            filters=dict(values.get("filters", {})),
+            limit=values.get("limit"),
+            include_deferred=bool(values.get("include_deferred", False)),
+        )

@@ -1,0 +1,152 @@
+"""All rows of an order or none, and the reason of every order that is left (CONTRACT: Storing).
+
+Called inside a transaction, first thing in it: the order rows are locked, then looked up in `bytemark_order_items`,
+then written. This order of steps, not a unique key, lets any number of writers race (FACTS: MySQL and MariaDB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from bytemark_sync.matching import FoundOrder, LeftOrder
+from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
+from bytemark_sync.reasons import DEFERRED
+
+ROWS_AN_INSERT = 1000
+LONGEST_DEFERRAL_DAYS = 30
+DEFERRAL_MARGIN = timedelta(hours=1)
+"""A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One user's orders as fetched: to store, and to note as left; `fingerprint` marks the tokens of the moment."""
+
+    user_id: int
+    fingerprint: str
+    found: Sequence[FoundOrder]
+    left: Sequence[LeftOrder]
+
+
+@dataclass(slots=True)
+class Written:
+    """What a transaction wrote. An order in neither set was stored by somebody else, or is gone."""
+
+    stored: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
+    items: int = 0
+
+
+def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> Written:
+    """Store what was found and note what was left; `reference` is the time that deferrals count from (the run's)."""
+    wanted = {found.order.id for finding in findings for found in finding.found}
+    wanted |= {left.order.id for finding in findings for left in finding.left}
+    written = Written()
+    if not wanted:
+        return written
+    locked = Order.objects.select_for_update().filter(pk__in=wanted, amount="0").order_by("pk")
+    uuids = dict(locked.values_list("pk", "order_uuid"))
+    have = set(OrderItem.objects.filter(order_id__in=list(uuids)).values_list("order_id", flat=True).distinct())
+    if have:
+        # A repeat of a transaction whose commit went through as the connection was lost: they are this run's own.
+        mine = StoredOrder.objects.filter(run_id=run_id, order_id__in=have)
+        for order_id, items in mine.values_list("order_id", "items"):
+            written.stored.add(order_id)
+            written.items += items
+        OrderOutcome.objects.filter(order_id__in=have).delete()
+    free = {order_id: uuid for order_id, uuid in uuids.items() if order_id not in have}
+    _store(findings, free, written, run_id)
+    _note(findings, free, written, run_id, reference)
+    return written
+
+
+def _store(findings: Sequence[Finding], free: dict[int, str | None], written: Written, run_id: int) -> None:
+    now = timezone.now()
+    rows: list[OrderItem] = []
+    stored: list[StoredOrder] = []
+    for finding in findings:
+        for found in finding.found:
+            if found.order.id not in free:
+                continue
+            stored.append(
+                StoredOrder(
+                    order_id=found.order.id,
+                    run_id=run_id,
+                    user_id=finding.user_id,
+                    stored_at=now,
+                    items=len(found.items),
+                )
+            )
+            rows += [
+                OrderItem(
+                    order_id=found.order.id,
+                    order_uuid=free[found.order.id],
+                    oauth_token=found.token.reveal(),
+                    product_uuid=item.product_uuid,
+                    pass_uuid=item.pass_uuid,
+                )
+                for item in found.items
+            ]
+    if not stored:
+        return
+    ids = [row.order_id for row in stored]
+    OrderItem.objects.bulk_create(rows, batch_size=ROWS_AN_INSERT)
+    # Somebody may have deleted an order's items since it was stored before: the row then tells of the last time.
+    StoredOrder.objects.filter(order_id__in=ids).delete()
+    StoredOrder.objects.bulk_create(stored, batch_size=ROWS_AN_INSERT)
+    OrderOutcome.objects.filter(order_id__in=ids).delete()
+    written.stored.update(ids)
+    written.items += len(rows)
+
+
+def _note(
+    findings: Sequence[Finding], free: dict[int, str | None], written: Written, run_id: int, reference: datetime
+) -> None:
+    """One outcome an order, counting its attempts, and one line in the order's story."""
+    now = timezone.now()
+    left = {
+        left.order.id: (finding, left)
+        for finding in findings
+        for left in finding.left
+        if left.order.id in free and left.order.id not in written.stored
+    }
+    if not left:
+        return
+    before = OrderOutcome.objects.in_bulk(list(left))
+    outcomes = []
+    for order_id, (finding, leaving) in left.items():
+        outcome = OrderOutcome(order_id=order_id, user_id=finding.user_id, first_at=now, attempts=1)
+        previous = before.get(order_id)
+        if previous:
+            outcome.first_at, outcome.attempts = previous.first_at, previous.attempts + 1
+        outcome.reason, outcome.detail = leaving.reason, leaving.detail[:500]
+        outcome.last_at, outcome.last_run_id, outcome.tokens = now, run_id, finding.fingerprint
+        outcome.deferred_days = _deferral(previous, outcome, now)
+        if leaving.reason in DEFERRED:
+            outcome.next_at = reference + timedelta(days=outcome.deferred_days) - DEFERRAL_MARGIN
+        outcomes.append(outcome)
+    OrderOutcome.objects.filter(order_id__in=list(left)).delete()
+    OrderOutcome.objects.bulk_create(outcomes, batch_size=ROWS_AN_INSERT)
+    OrderAttempt.objects.bulk_create(
+        (
+            OrderAttempt(order_id=row.order_id, run_id=run_id, at=now, reason=row.reason, detail=row.detail)
+            for row in outcomes
+        ),
+        batch_size=ROWS_AN_INSERT,
+    )
+    written.left.update(left)
+
+
+def _deferral(previous: OrderOutcome | None, outcome: OrderOutcome, now: datetime) -> int:
+    """Days to wait: 1, 2, 4, ... at most 30. A try ahead of time does not lengthen it, a changed token begins anew."""
+    days = previous.deferred_days if previous and previous.tokens == outcome.tokens else 0
+    if outcome.reason not in DEFERRED:
+        return days
+    if not days or previous is None:
+        return 1
+    early = previous.next_at is not None and previous.next_at > now
+    return days if early else min(LONGEST_DEFERRAL_DAYS, days * 2)

@@ -1,0 +1,52 @@
+"""What a run says at its end: lines for a person, one JSON object for a machine (CONTRACT)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bytemark_sync.reasons import REASON_LABELS
+
+if TYPE_CHECKING:
+    from bytemark_sync.direct import RunReport
+
+
+def json_line(report: RunReport) -> str:
+    """The object of `--json`, with `orders_deferred` and, where the run could not go on, `error`."""
+    values = {
+        "run_id": report.run_id,
+        "status": report.status.value,
+        **report.totals.counts.as_dict(),
+        "orders_deferred": report.totals.orders_deferred,
+        "seconds": round(report.seconds, 3),
+    }
+    if report.error:
+        values["error"] = report.error
+    return json.dumps(values)
+
+
+def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
+    counts = report.totals.counts
+    title = "Dry run, nothing was written" if dry_run else f"Run {report.run_id}"
+    yield f"{title}: {report.status.label.lower()} in {report.seconds:.1f} s"
+    rows = [
+        ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
+        ("Orders looked for", counts.orders, ""),
+        ("  to store" if dry_run else "  stored", counts.orders_synced, f"{counts.items_created:,} items"),
+        ("  not listed by Bytemark", counts.orders_not_found, ""),
+        ("  listed without passes", counts.orders_without_passes, ""),
+        ("  malformed", counts.orders_invalid, ""),
+        ("Orders deferred", report.totals.orders_deferred, "tried later; --include-deferred tries them now"),
+        ("Requests", counts.api_requests, f"{counts.retries:,} retries" if counts.retries else ""),
+    ]
+    for name, number, remark in rows:
+        if number or not name.startswith(("  not", "  listed", "  malformed", "Orders deferred")):
+            yield f"  {name:<26}{number:>9,}   {remark}".rstrip()
+    if report.totals.reasons:
+        yield "Still pending, by reason:"
+        for reason, group in sorted(report.totals.reasons.items(), key=lambda item: -item[1].orders):
+            yield (
+                f"  {REASON_LABELS[reason]:<26}{group.orders:>9,}   {group.users:,} users,"
+                f" for example user {group.example_user}: {group.example_detail}"
+            )

@@ -1,0 +1,74 @@
+"""What a run has come to: the counts of the summary, the JSON line and the run's row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+
+from bytemark_sync.reasons import Reason
+
+
+@dataclass(slots=True)
+class Counts:
+    """The columns of the same names in `bytemark_sync_run`."""
+
+    users: int = 0
+    users_failed: int = 0
+    orders: int = 0
+    orders_synced: int = 0
+    orders_not_found: int = 0
+    orders_without_passes: int = 0
+    orders_invalid: int = 0
+    items_created: int = 0
+    api_requests: int = 0
+    retries: int = 0
+
+    def add(self, other: Counts) -> None:
+        for each in fields(Counts):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    def count_left(self, reasons: Iterable[Reason]) -> None:
+        """Orders left for a reason of their own; those of a failed user are told by `users_failed`."""
+        for reason in reasons:
+            if reason is Reason.NOT_FOUND:
+                self.orders_not_found += 1
+            elif reason is Reason.NO_PASSES:
+                self.orders_without_passes += 1
+            elif reason is Reason.MALFORMED:
+                self.orders_invalid += 1
+
+
+@dataclass(slots=True)
+class ReasonGroup:
+    """Orders left for one reason, with an example that a person can look up."""
+
+    orders: int = 0
+    users: int = 0
+    example_user: int = 0
+    example_detail: str = ""
+
+
+@dataclass(slots=True)
+class Totals:
+    """A whole run, or a batch of one."""
+
+    counts: Counts = field(default_factory=Counts)
+    orders_deferred: int = 0
+    reasons: dict[Reason, ReasonGroup] = field(default_factory=dict)
+    interrupted: bool = False
+    """Stopped by a signal or a person before every user was worked."""
+    unreached: bool = False
+    """The deadline came first: users are left for another batch."""
+
+    def note(self, user_id: int, left: Iterable[tuple[Reason, str]]) -> None:
+        """Group the reasons of one user's orders."""
+        seen = set()
+        for reason, detail in left:
+            group = self.reasons.setdefault(reason, ReasonGroup(example_user=user_id, example_detail=detail))
+            group.orders += 1
+            if reason not in seen:
+                seen.add(reason)
+                group.users += 1

@@ -1,0 +1,114 @@
+"""System checks of the portal's tables and of the Bytemark settings (`manage.py check --database default`).
+
+E001 a portal table lacks a column         E002 some portal tables are there, others not
+W001 no index on items' order_id           W002 no index on orders' user_id
+E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.models import Model
+
+from bytemark_sync.config import bytemark_settings
+from bytemark_sync.models import Order, OrderItem, OrderToken
+
+PORTAL: tuple[type[Model], ...] = (Order, OrderToken, OrderItem)
+INDEXES = (
+    (
+        "W001",
+        OrderItem,
+        "order_id",
+        "every search for pending orders and every write reads the whole items table: 0.1 s with 200,000 items,"
+        " minutes a run with millions",
+    ),
+    (
+        "W002",
+        Order,
+        "user_id",
+        "every page of pending users sorts the whole order table: about a second a page with a million orders",
+    ),
+)
+
+
+@register(Tags.database)
+def check_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """The portal's tables hold the columns that the product reads, and the indexes that it leans on."""
+    messages: list[CheckMessage] = []
+    for alias in databases or ():
+        connection = connections[alias]
+        with connection.cursor() as cursor:
+            present = set(connection.introspection.table_names(cursor))
+            there = [model for model in PORTAL if model._meta.db_table in present]
+            if not there:
+                continue  # nothing to look at before the first migrate
+            messages += [_missing_table(model) for model in PORTAL if model not in there]
+            for model in there:
+                table = connection.introspection.get_table_description(cursor, model._meta.db_table)
+                messages += _missing_columns(model, {column.name.lower() for column in table})
+            for number, model, column, cost in INDEXES:
+                if model in there and not _indexed(connection, cursor, model, column):
+                    messages.append(_missing_index(number, model, column, cost))
+    return messages
+
+
+@register()
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """`migrate` and the admin work without the API's URL, so that its absence is a warning here."""
+    if not settings.BYTEMARK_CUSTOMER_API_URL:
+        return [
+            Warning(
+                "BYTEMARK_CUSTOMER_API_URL is not set: nothing can be synced.",
+                hint="Set it to Bytemark's customer API, e.g. https://overture.bytemark.co",
+                id="bytemark_sync.W010",
+            )
+        ]
+    try:
+        bytemark_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="Mend it in the environment or in .env.", id="bytemark_sync.E010")]
+    return []
+
+
+def _missing_table(model: type[Model]) -> CheckMessage:
+    return Error(
+        f"The portal table {model._meta.db_table} is missing while others of the portal are there.",
+        hint="Check that DATABASE_URL names the portal database.",
+        id="bytemark_sync.E002",
+    )
+
+
+def _missing_columns(model: type[Model], present: set[str]) -> list[CheckMessage]:
+    return [
+        Error(
+            f"The portal table {model._meta.db_table} has no column {field.column}.",
+            hint="The product reads this column and never adds one to a portal table.",
+            id="bytemark_sync.E001",
+        )
+        for field in model._meta.local_concrete_fields
+        if field.column.lower() not in present
+    ]
+
+
+def _indexed(connection: Any, cursor: Any, model: type[Model], column: str) -> bool:
+    constraints = connection.introspection.get_constraints(cursor, model._meta.db_table)
+    return any(
+        (each["index"] or each["unique"] or each["primary_key"])
+        and each["columns"]
+        and each["columns"][0].lower() == column
+        for each in constraints.values()
+    )
+
+
+def _missing_index(number: str, model: type[Model], column: str, cost: str) -> CheckMessage:
+    return Warning(
+        f"The portal table {model._meta.db_table} has no index that begins with {column}: {cost}.",
+        hint="Ask the portal's owners for one; the product never adds an index to a portal table.",
+        id=f"bytemark_sync.{number}",
+    )

@@ -1,0 +1,24 @@
+"""A local Bytemark order API over real HTTP, with faults on demand: the demo, the tests and the benchmark share it.
+
+`World` says who the riders are, what Bytemark lists for them and what the portal holds; `Sandbox` serves it from a
+thread, `manage.py bytemark_sandbox` from a process of its own. Shapes follow the specification of Bytemark's order API.
+"""
+
+from bytemark_sync.sandbox.control import SandboxControl
+from bytemark_sync.sandbox.faults import FaultRule, parse_faults
+from bytemark_sync.sandbox.server import Sandbox
+from bytemark_sync.sandbox.world import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
+
+__all__ = [
+    "ExpectedItem",
+    "FaultRule",
+    "ListedItem",
+    "ListedOrder",
+    "PortalOrder",
+    "PortalToken",
+    "Rider",
+    "Sandbox",
+    "SandboxControl",
+    "World",
+    "parse_faults",
+]

@@ -1,0 +1,84 @@
+"""`manage.py bytemark_sandbox`: a local Bytemark order API with sample riders, and faults on demand."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError
+
+from bytemark_sync.sandbox.faults import KINDS, FaultRule, parse_faults
+from bytemark_sync.sandbox.server import Sandbox
+from bytemark_sync.sandbox.world import World
+
+
+class Command(BaseCommand):
+    help = "Serves a local Bytemark order API until Ctrl-C; prints its URL when it is ready. Faults: " + "; ".join(
+        f"{kind}: {text}" for kind, text in KINDS.items()
+    ).replace("%", "%%")
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: %(default)s)")
+        parser.add_argument("--latency", type=float, default=0.0, metavar="MS", help="milliseconds before each answer")
+        parser.add_argument("--seed", type=int, default=1, help="of the sample and of the faults (default: 1)")
+        parser.add_argument("--faults", default="", metavar="SPEC", help="kind:name=value,...;kind... or JSON or @file")
+        parser.add_argument("--world", metavar="FILE", help="riders, tokens and listed orders as JSON; else a sample")
+        parser.add_argument("--users", type=int, default=200, help="of the sample (default: 200)")
+        parser.add_argument("--orders-per-user", type=int, default=3, help="pending ones, of the sample (default: 3)")
+        parser.add_argument("--trouble", type=float, default=0.0, help="share of users with something wrong, 0 to 1")
+        parser.add_argument("--envelope", choices=["data", "bare"], default="data")
+        parser.add_argument("--orders-path", default="/v4.0/orders")
+        parser.add_argument("--save-world", metavar="FILE", help="write the world that is served as JSON")
+        parser.add_argument("--log-requests", action="store_true", help="a line a request on standard error, no tokens")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        sandbox = Sandbox(
+            _world(options),
+            faults=_faults(options["faults"]),
+            latency=options["latency"] / 1000,
+            port=options["port"],
+            seed=options["seed"],
+            envelope=options["envelope"],
+            orders_path=options["orders_path"],
+            log_requests=options["log_requests"],
+        )
+        try:
+            sandbox.run(self._ready)
+        except OSError as error:
+            raise CommandError(
+                f"Port {options['port']} cannot be used: {error.strerror}. Choose another by --port."
+            ) from None
+
+    def _ready(self, url: str) -> None:
+        self.stdout.write(f"Bytemark sandbox at {url}")
+        self.stdout.flush()
+
+
+def _world(options: dict[str, Any]) -> World:
+    if options["world"]:
+        try:
+            world = World.load(options["world"])
+        except OSError as error:
+            raise CommandError(f"--world: {error.strerror}: {options['world']}", returncode=2) from None
+        except msgspec.MsgspecError as error:
+            raise CommandError(f"--world: {error}", returncode=2) from None
+    else:
+        world = World.sample(
+            users=options["users"],
+            orders_per_user=options["orders_per_user"],
+            seed=options["seed"],
+            trouble=options["trouble"],
+        )
+    if options["save_world"]:
+        world.save(Path(options["save_world"]))
+    return world
+
+
+def _faults(text: str) -> list[FaultRule]:
+    try:
+        return parse_faults(text)
+    except (ValueError, OSError, msgspec.MsgspecError) as error:
+        raise CommandError(f"--faults: {error}", returncode=2) from None

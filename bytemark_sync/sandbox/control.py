@@ -1,0 +1,47 @@
+"""Steer a sandbox over HTTP, whichever process it runs in."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+from urllib.request import ProxyHandler, Request, build_opener
+
+import msgspec
+
+from bytemark_sync.sandbox.faults import FaultRule, parse_faults
+from bytemark_sync.sandbox.stats import Seen, Stats
+from bytemark_sync.sandbox.world import World
+
+T = TypeVar("T")
+
+
+class SandboxControl:
+    """`url` is the base URL that `BYTEMARK_CUSTOMER_API_URL` gets too."""
+
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+        self._opener = build_opener(ProxyHandler({}))  # a proxy of the environment knows no loopback port
+
+    def stats(self) -> Stats:
+        return msgspec.json.decode(self._ask("stats"), type=Stats)
+
+    def requests(self) -> list[Seen]:
+        """The last 20,000 requests for orders, oldest first."""
+        return msgspec.json.decode(self._ask("requests"), type=list[Seen])
+
+    def set_faults(self, *rules: FaultRule | str) -> None:
+        """Replace the rules in force; without any, all is well again."""
+        parsed = [one for rule in rules for one in (parse_faults(rule) if isinstance(rule, str) else [rule])]
+        self._ask("faults", msgspec.json.encode(parsed))
+
+    def set_world(self, world: World) -> None:
+        """Replace what is listed."""
+        self._ask("world", msgspec.json.encode(world))
+
+    def reset(self) -> None:
+        """Counts to zero, no faults; the world stays."""
+        self._ask("reset", b"{}")
+
+    def _ask(self, what: str, body: bytes | None = None) -> bytes:
+        request = Request(f"{self.url}/_sandbox/{what}", data=body)  # noqa: S310 - our own loopback URL
+        with self._opener.open(request, timeout=30) as response:
+            return bytes(response.read())

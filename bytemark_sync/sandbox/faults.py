@@ -1,0 +1,182 @@
+"""Rules that say which requests go wrong, and how. Deterministic from a seed, whatever order requests come in.
+
+A rule is JSON, or short text for a command line: `status:status=503,retry_after=2,probability=0.1;hang:nth=3`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+
+from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, WRONG_SHAPES
+
+ANSWERS = {
+    "status": "an HTTP error `status` (500), with `code` in `form` where set, and `retry_after` (seconds, or `date+N`)",
+    "errors": "HTTP 200 with error `code` (50020) in `form`",
+    "redirect": "`status` (302) to `location` (a path of the sandbox that records who comes)",
+    "hang": "no answer for `seconds` (600), then the connection is closed",
+    "close": "the connection is closed without an answer",
+    "reset": "the connection is reset, after `size` bytes of the answer",
+    "drip_headers": "the answer's head, a byte each `seconds` (0.2)",
+    "drip_body": "the answer's body, a byte each `seconds` (0.2)",
+    "cut": "half of the body that Content-Length promises",
+    "cut_chunked": "half of a chunked body, without its end",
+    "empty": "HTTP 200 without a body",
+    "not_json": "HTTP 200 with a page of HTML",
+    "half_json": "HTTP 200 with half of the JSON, of the right length",
+    "wrong_shape": "HTTP 200 with JSON that is no page, by `form`",
+    "oversize": "HTTP 200 with a body of `size` bytes (9 MiB), of JSON that would be a page",
+    "gzip_bomb": "the same, compressed",
+    "raw": "HTTP `status` (200) with `body` as it stands",
+}
+CHANGES = {
+    "latency": "`seconds` more, with `jitter` seconds at random on top",
+    "gzip": "the answer is compressed with gzip",
+    "chunked": "the answer is sent in chunks, without Content-Length",
+    "malformed_order": "a junk entry by `form` before the page's orders",
+    "ignore_page": "page 1 whatever page is asked for",
+    "repeat_page": "the page before the one asked for",
+    "reorder": "the list is shuffled anew for this request",
+    "grow": "a new order has come to the head of the list since the last request",
+    "total_count": "`form`: absent, big, small, text, null, negative, float",
+    "no_pagination": "nothing in the object but `orders`",
+}
+KINDS = ANSWERS | CHANGES
+TOTAL_FORMS = ("absent", "big", "small", "text", "null", "negative", "float")
+
+
+class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
+    """One rule. A request that it fits gets it; of several answers the first rule's holds, changes add up.
+
+    It fits where every given limit does: `users`, `pages`, `nth` (of the requests within these, from 1),
+    `times` (over all), `times_per_user`, and `probability` last.
+    """
+
+    kind: str
+    probability: float = 1.0
+    nth: list[int] | None = None
+    users: list[int] | None = None
+    pages: list[int] | None = None
+    times: int | None = None
+    times_per_user: int | None = None
+    status: int = 0
+    code: int = 0
+    form: str = ""
+    retry_after: str = ""
+    location: str = "/elsewhere"
+    seconds: float | None = None
+    jitter: float = 0.0
+    size: int | None = None
+    body: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown fault {self.kind!r}; use one of {', '.join(KINDS)}")
+        forms: dict[str, Any] = {
+            "errors": ERROR_FORMS,
+            "status": ERROR_FORMS,
+            "wrong_shape": WRONG_SHAPES,
+            "malformed_order": JUNK,
+            "total_count": TOTAL_FORMS,
+        }
+        if self.form and self.form not in forms.get(self.kind, ()):
+            raise ValueError(
+                f"unknown form {self.form!r} of {self.kind}; use one of {', '.join(forms.get(self.kind, ()))}"
+            )
+
+
+def parse_faults(text: str) -> list[FaultRule]:
+    """Rules from JSON, `@file` with JSON, or the short form. `ValueError` tells what is wrong."""
+    text = text.strip()
+    if text.startswith("@"):
+        text = Path(text[1:]).read_text().strip()
+    if text.startswith(("[", "{")):
+        return decode_rules(text.encode())
+    return [_short(part.strip()) for part in text.split(";") if part.strip()]
+
+
+def decode_rules(body: bytes) -> list[FaultRule]:
+    """A JSON list of rules, or one rule."""
+    return (
+        msgspec.json.decode(body, type=list[FaultRule])
+        if body.lstrip().startswith(b"[")
+        else [msgspec.json.decode(body, type=FaultRule)]
+    )
+
+
+def _short(part: str) -> FaultRule:
+    kind, _, rest = part.partition(":")
+    fields: dict[str, Any] = {"kind": kind.strip()}
+    for pair in filter(None, rest.split(",")):
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"fault {part!r}: {pair!r} is not name=value")
+        name = name.strip()
+        fields[name] = value.split("|") if name in ("nth", "users", "pages") else value
+    return msgspec.convert(fields, type=FaultRule, strict=False)
+
+
+class FaultBook:
+    """The rules in force, and how often each has fitted."""
+
+    def __init__(self, rules: list[FaultRule], seed: int = 0) -> None:
+        self._seed = seed
+        self.fired: dict[str, int] = {}
+        self.replace(rules)
+
+    def replace(self, rules: list[FaultRule]) -> None:
+        self._rules = [_Counted(rule, f"{self._seed} {number}") for number, rule in enumerate(rules)]
+
+    def choose(self, user_id: int | None, page: int) -> list[FaultRule]:
+        """The rules that this request gets: all changes, and at most one answer."""
+        chosen: list[FaultRule] = []
+        answered = False
+        for counted in self._rules:
+            is_answer = counted.rule.kind in ANSWERS
+            if (answered and is_answer) or not counted.fits(user_id, page):
+                continue
+            answered = answered or is_answer
+            chosen.append(counted.rule)
+            self.fired[counted.rule.kind] = self.fired.get(counted.rule.kind, 0) + 1
+        return chosen
+
+
+class _Counted:
+    __slots__ = ("_asked", "_matched", "_per_user", "_seed", "_times", "rule")
+
+    def __init__(self, rule: FaultRule, seed: str) -> None:
+        self.rule = rule
+        self._seed = seed
+        self._matched = 0
+        self._times = 0
+        self._per_user: dict[int | None, int] = {}
+        self._asked: dict[tuple[int | None, int], int] = {}
+
+    def fits(self, user_id: int | None, page: int) -> bool:
+        rule = self.rule
+        if rule.users is not None and user_id not in rule.users:
+            return False
+        if rule.pages is not None and page not in rule.pages:
+            return False
+        self._matched += 1
+        if rule.nth is not None and self._matched not in rule.nth:
+            return False
+        if rule.times is not None and self._times >= rule.times:
+            return False
+        if rule.times_per_user is not None and self._per_user.get(user_id, 0) >= rule.times_per_user:
+            return False
+        if rule.probability < 1.0 and not self._drawn(user_id, page):
+            return False
+        self._times += 1
+        if rule.times_per_user is not None:
+            self._per_user[user_id] = self._per_user.get(user_id, 0) + 1
+        return True
+
+    def _drawn(self, user_id: int | None, page: int) -> bool:
+        """Drawn by user, page and how often that page was asked for, so that threads racing change nothing."""
+        asked = self._asked.get((user_id, page), 0)
+        self._asked[user_id, page] = asked + 1
+        return Random(f"{self._seed} {user_id} {page} {asked}").random() < self.rule.probability

@@ -1,0 +1,68 @@
+"""Fill the portal's tables: a world's rows, or a great many alike for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from django.db import connection, transaction
+
+from bytemark_sync.sandbox.world import World
+
+CHUNK = 5_000
+ORDERS = "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) VALUES (%s, %s, %s, %s, %s)"
+TOKENS = "INSERT INTO bytemark_tokens (user_id, token, status) VALUES (%s, %s, %s)"
+ITEMS = (
+    "INSERT INTO bytemark_order_items (order_id, order_uuid, oauth_token, product_uuid, pass_uuid)"
+    " VALUES (%s, %s, %s, %s, %s)"
+)
+
+
+def fill(world: World) -> None:
+    """Insert `world`'s orders with their keys, token rows, and items of the orders that are stored already."""
+    _insert(ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders))
+    _insert(TOKENS, ((row.user_id, row.token, "active") for row in world.tokens))
+    _insert(
+        ITEMS,
+        (
+            (order.id, order.order_uuid, order.oauth_token, item.product, pass_uuid)
+            for order in world.orders
+            for item in order.stored
+            for pass_uuid in item.passes
+        ),
+    )
+
+
+def fill_many(*, pending: int, stored: int = 0, orders_per_user: int = 3, first_user: int = 1_000_000) -> None:
+    """Insert `pending` orders and `stored` ones with an item each, after what is there, without holding them in memory.
+
+    No rider stands behind them: for measuring planning, counting and admin pages. Made-up tokens, one a user.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COALESCE(MAX(id), 0) FROM bytemark_orders")
+        base = int(cursor.fetchone()[0]) + 1
+    total = pending + stored
+    users = -(-total // orders_per_user) if total else 0
+
+    def order(number: int) -> tuple[int, str, int, str, str]:
+        user = first_user + number % users
+        return base + number, f"00000000-0000-4000-a000-{base + number:012x}", user, f"bulk-{user}", "0"
+
+    # Stored orders come first, as in life: the old ones have their items.
+    _insert(ORDERS, (order(number) for number in range(total)))
+    _insert(TOKENS, ((first_user + number, f"bulk-{first_user + number}", "active") for number in range(users)))
+    _insert(
+        ITEMS,
+        (
+            (key, uuid, token, f"product-{key % 8}", f"pass-{key}")
+            for key, uuid, _, token, _ in (order(number) for number in range(stored))
+        ),
+    )
+
+
+def _insert(statement: str, rows: Iterable[Sequence[object]]) -> None:
+    """A transaction a chunk: one big one would grow the undo log, one a row would wait for the disk each time."""
+    rows = iter(rows)
+    while chunk := list(islice(rows, CHUNK)):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(statement, chunk)

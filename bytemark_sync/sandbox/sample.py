@@ -1,0 +1,114 @@
+"""Sample riders and orders from a seed: the same numbers give the same world on every machine."""
+
+from __future__ import annotations
+
+from random import Random
+
+from bytemark_sync.sandbox.wire import MALFORMED
+from bytemark_sync.sandbox.world import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
+
+TROUBLES = (
+    "not_listed",
+    "without_passes",
+    "stale_token",
+    "all_stale",
+    "malformed",
+    "no_token",
+    "other_spelling",
+    "listed_twice",
+    "mixed_tokens",
+)
+"""What can be wrong with a user. Those with trouble get these in turn, so that a small world has them all."""
+
+NOISE = ("paid", "no_token_row", "stored", "amount_0.00")
+"""Orders that are not pending; a world with trouble has some of each."""
+
+
+def build(*, users: int, orders_per_user: int, listed: tuple[int, int], seed: int, trouble: float) -> World:
+    """`users` with `orders_per_user` pending orders each, among `listed` (from, to) orders at Bytemark."""
+    rng = Random(f"world {seed}")
+    world = World(seed=seed)
+    troubled = round(users * trouble)
+    every = users / troubled if troubled else 0.0
+    kinds: dict[int, str] = {int(n * every): TROUBLES[n % len(TROUBLES)] for n in range(troubled)}
+    for number in range(users):
+        _add_user(world, rng, 1001 + number, orders_per_user, listed, kinds.get(number, ""))
+    if troubled:
+        for number in range(max(4, users // 10)):
+            _add_noise(world, rng, 1001 + users + number, NOISE[number % len(NOISE)])
+    return world
+
+
+def token(rng: Random) -> str:
+    return f"sandbox-{rng.getrandbits(128):032x}"
+
+
+def uuid(rng: Random) -> str:
+    digits = f"{rng.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+def listed_order(rng: Random, products: list[str]) -> ListedOrder:
+    """One or two products with one to three passes; now and then a long pass uuid, as has been seen."""
+    items = []
+    for product in rng.sample(products, rng.choice((1, 1, 1, 2))):
+        passes = [uuid(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
+        if rng.random() < 0.05:
+            passes[0] = f"{passes[0]}-{rng.getrandbits(84):021x}"
+        items.append(ListedItem(product, passes))
+    return ListedOrder(uuid(rng), items)
+
+
+def _add_user(world: World, rng: Random, user: int, wanted: int, listed: tuple[int, int], trouble: str) -> None:
+    good, stale = token(rng), token(rng)
+    products = [uuid(Random(f"product {world.seed} {n}")) for n in range(8)]
+    orders = [listed_order(rng, products) for _ in range(max(wanted, rng.randint(*listed)))]
+    rider = Rider(user, [good], orders)
+    places = sorted(rng.sample(range(len(orders)), wanted))
+    order_token = {"stale_token": stale, "all_stale": stale, "no_token": ""}.get(trouble, good)
+    first = len(world.orders) + 1
+    for number, place in enumerate(places):
+        kind = trouble or "listed"
+        row = PortalOrder(first + number, orders[place].uuid, user, order_token, kind=kind)
+        if number == 0 and trouble:
+            _spoil(rng, orders, place, row, stale)
+        elif trouble in ("not_listed", "without_passes", "malformed", "other_spelling", "listed_twice"):
+            row.kind = "listed"  # these troubles are one order's, the user's others are sound
+        world.orders.append(row)
+    current = {"all_stale": token(rng), "no_token": ""}.get(trouble, good)
+    world.tokens.append(PortalToken(user, current))
+    if rng.random() < 0.1:
+        world.tokens.append(PortalToken(user, ""))
+    world.riders.append(rider)
+
+
+def _spoil(rng: Random, orders: list[ListedOrder], place: int, row: PortalOrder, stale: str) -> None:
+    """Give the user's first order its trouble."""
+    order = orders[place]
+    match row.kind:
+        case "not_listed":
+            row.order_uuid = uuid(rng)
+        case "without_passes":
+            order.items = [ListedItem(order.items[0].product, [])] if rng.random() < 0.5 else []
+        case "malformed":
+            order.malformed = rng.choice(sorted(MALFORMED))
+        case "other_spelling":
+            row.order_uuid = f" {row.order_uuid.upper()} "
+        case "listed_twice":
+            order.items.append(ListedItem(order.items[0].product, list(order.items[0].passes)))
+            orders.append(order)
+        case "mixed_tokens":
+            row.oauth_token = stale
+
+
+def _add_noise(world: World, rng: Random, user: int, kind: str) -> None:
+    good = token(rng)
+    order = listed_order(rng, [uuid(rng), uuid(rng)])
+    row = PortalOrder(len(world.orders) + 1, order.uuid, user, good, kind=kind)
+    row.amount = {"paid": "2.50", "amount_0.00": "0.00"}.get(kind, "0")
+    if kind == "stored":
+        row.stored = order.items
+    world.orders.append(row)
+    world.riders.append(Rider(user, [good], [order]))
+    if kind != "no_token_row":
+        world.tokens.append(PortalToken(user, good))

@@ -1,0 +1,266 @@
+"""The sandbox: what each request gets, and the thread or process that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from random import Random
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from bytemark_sync.sandbox.control import SandboxControl
+from bytemark_sync.sandbox.faults import ANSWERS, FaultBook, FaultRule, decode_rules, parse_faults
+from bytemark_sync.sandbox.http import Answer, Connection, Request
+from bytemark_sync.sandbox.listing import Listing
+from bytemark_sync.sandbox.stats import Recorder, Seen, fingerprint
+from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
+from bytemark_sync.sandbox.world import Rider, World
+
+JSON = {"Content-Type": "application/json"}
+HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body><h1>Be right back</h1></body></html>"
+OVERSIZE = 9 * 1024 * 1024
+DRIP_SECONDS = 0.2
+HANG_SECONDS = 600.0
+
+
+class Sandbox(SandboxControl):
+    """A sandbox in a thread of this process: `with Sandbox(world) as sandbox: sandbox.url`.
+
+    `latency` in seconds before each answer. `envelope` is `data` or `bare`. `rejection` is the answer to an unknown
+    token, as a rule of kind `status` or `errors`. `port` 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        faults: Iterable[FaultRule] | str = (),
+        latency: float = 0.0,
+        port: int = 0,
+        seed: int = 0,
+        envelope: str = "data",
+        rejection: FaultRule | None = None,
+        orders_path: str = "/v4.0/orders",
+        log_requests: bool = False,
+    ) -> None:
+        super().__init__()
+        rules = parse_faults(faults) if isinstance(faults, str) else list(faults)
+        self._book = FaultBook(rules, seed)
+        self._listing = Listing(world, envelope, seed)
+        self._recorder = Recorder()
+        self._rng = Random(f"latency {seed}")
+        self._latency = latency
+        self._rejection = rejection or FaultRule("status", status=401, code=50020)
+        self._orders_path = orders_path
+        self._log_requests = log_requests
+        self._port = port
+        self._connections: set[Connection] = set()
+        self._thread: threading.Thread | None = None
+
+    # --- Running ----------------------------------------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        started: threading.Event = threading.Event()
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                asyncio.run(self._serve(started.set))
+            except OSError as error:
+                failed.append(error)
+                started.set()
+
+        self._thread = threading.Thread(target=work, name="bytemark-sandbox", daemon=True)
+        self._thread.start()
+        started.wait()
+        if failed:
+            raise failed[0]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            self._thread.join()
+
+    def run(self, ready: Callable[[str], None]) -> None:
+        """Serve in this thread until SIGINT or SIGTERM; `ready` gets the URL. `OSError` where the port is taken."""
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            serving = asyncio.create_task(self._serve(lambda: ready(self.url)))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, lambda: self._stop.set())
+            await serving
+
+        asyncio.run(main())
+
+    async def _serve(self, ready: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        server = await self._loop.create_server(
+            lambda: self._connected(), "127.0.0.1", self._port, backlog=512, reuse_address=True
+        )
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ready()
+        await self._stop.wait()
+        server.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _connected(self) -> Connection:
+        self._recorder.stats.connections += 1
+        return Connection(self._handle, self._connections)
+
+    # --- What a request gets ----------------------------------------------------------------------------------------
+    def _handle(self, request: Request) -> tuple[Answer, Callable[[], None]]:
+        if request.path.startswith("/_sandbox/"):
+            return self._control(request), _nothing
+        if request.path != self._orders_path:
+            return self._elsewhere(request), _nothing
+        self._recorder.begin()
+        return self._orders(request), self._recorder.end
+
+    def _orders(self, request: Request) -> Answer:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        rider = self._listing.rider(token) if scheme == "Bearer" else None
+        page, per_page = _number(request, "page", 1), _number(request, "per_page", 10)
+        user_id = rider.user_id if rider else None
+        rules = self._book.choose(user_id, page)
+        answer = self._answer(request, rider, page, per_page, rules)
+        names = " ".join(rule.kind for rule in rules)
+        seen = Seen(user_id, fingerprint(token) if token else "", page, per_page, answer.status, names, time.time())
+        self._recorder.add(request.path, seen)
+        if self._log_requests:
+            sys.stderr.write(f"page={page} user={user_id} token={seen.token} -> {answer.status} {names}\n")
+        return answer
+
+    def _answer(
+        self, request: Request, rider: Rider | None, page: int, per_page: int, rules: list[FaultRule]
+    ) -> Answer:
+        changes = [rule for rule in rules if rule.kind not in ANSWERS]
+        bad = next((rule for rule in rules if rule.kind in ANSWERS), None)
+        if request.method != "GET":
+            answer = _error(405, 0, "")
+        elif bad is not None and bad.kind in READY:
+            answer = READY[bad.kind](bad)
+        elif rider is None:
+            answer = READY[self._rejection.kind](self._rejection)
+        elif not (page >= 1 and 1 <= per_page <= 1000):
+            answer = _error(400, 0, "")
+        else:
+            shaping = [rule for rule in changes if rule.kind not in ("latency", "gzip", "chunked")]
+            answer = Answer(200, self._listing.page(rider, page, per_page, shaping), dict(JSON))
+            if bad is not None:
+                _misdeliver(answer, bad)
+        answer.delay = self._latency
+        for rule in changes:
+            if rule.kind == "latency":
+                answer.delay += (rule.seconds or 0.0) + self._rng.random() * rule.jitter
+            elif rule.kind == "gzip":
+                answer.body = gzip.compress(answer.body)
+                answer.headers["Content-Encoding"] = "gzip"
+            elif rule.kind == "chunked" and answer.delivery == "whole":
+                answer.delivery = "chunked"
+        return answer
+
+    def _elsewhere(self, request: Request) -> Answer:
+        """Any other path: where a followed redirect would arrive."""
+        self._recorder.add_elsewhere(request.path, "authorization" in request.headers)
+        return _error(404, 0, "")
+
+    def _control(self, request: Request) -> Answer:
+        what = request.path.removeprefix("/_sandbox/")
+        try:
+            match request.method, what:
+                case "GET", "stats":
+                    return Answer(200, encode(self._recorder.stats), JSON)
+                case "GET", "requests":
+                    return Answer(200, encode(list(self._recorder.seen)), JSON)
+                case "POST", "faults":
+                    self._book.replace(decode_rules(request.body))
+                case "POST", "world":
+                    self._listing.replace(msgspec.json.decode(request.body, type=World))
+                case "POST", "reset":
+                    self._recorder.reset()
+                    self._book.replace([])
+                case _:
+                    return Answer(404, b"{}", JSON)
+        except (ValueError, msgspec.MsgspecError) as error:
+            return Answer(400, encode({"error": str(error)}), JSON)
+        return Answer(200, b"{}", JSON)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    try:
+        return int(request.query.get(name, default))
+    except ValueError:
+        return 0
+
+
+def _error(status: int, code: int, form: str) -> Answer:
+    return Answer(
+        status, encode(ERROR_FORMS[form or "list"](code) if code else {"data": None, "errors": []}), dict(JSON)
+    )
+
+
+def _status(rule: FaultRule) -> Answer:
+    answer = _error(rule.status or 500, rule.code, rule.form)
+    if rule.retry_after.startswith("date"):
+        at = datetime.now(UTC) + timedelta(seconds=float(rule.retry_after.removeprefix("date") or 1))
+        answer.headers["Retry-After"] = format_datetime(at, usegmt=True)
+    elif rule.retry_after:
+        answer.headers["Retry-After"] = rule.retry_after
+    return answer
+
+
+def _redirect(rule: FaultRule) -> Answer:
+    return Answer(rule.status or 302, b"", {"Location": rule.location})
+
+
+def _oversize(rule: FaultRule) -> Answer:
+    size = rule.size or OVERSIZE
+    start, end = b'{"data":{"orders":[],"total_count":0,"more":"', b'"},"errors":[]}'
+    return Answer(200, start + b"x" * (size - len(start) - len(end)) + end, dict(JSON))
+
+
+def _gzip_bomb(rule: FaultRule) -> Answer:
+    return Answer(200, gzip.compress(_oversize(rule).body, 6), JSON | {"Content-Encoding": "gzip"})
+
+
+READY: dict[str, Callable[[FaultRule], Answer]] = {
+    "status": _status,
+    "errors": lambda rule: _error(rule.status or 200, rule.code or 50020, rule.form),
+    "redirect": _redirect,
+    "empty": lambda rule: Answer(200, b"", dict(JSON)),
+    "not_json": lambda rule: Answer(200, HTML, {"Content-Type": "text/html"}),
+    "wrong_shape": lambda rule: Answer(200, encode(WRONG_SHAPES[rule.form or "no_orders"]), dict(JSON)),
+    "oversize": _oversize,
+    "gzip_bomb": _gzip_bomb,
+    "raw": lambda rule: Answer(rule.status or 200, rule.body.encode("utf-8", "surrogatepass"), dict(JSON)),
+    "hang": lambda rule: Answer(0, delivery="hang", seconds=rule.seconds or HANG_SECONDS),
+    "close": lambda rule: Answer(0, delivery="close"),
+}
+"""Faults that need no rider and no page; the others spoil the way in which a good answer is sent."""
+
+
+def _misdeliver(answer: Answer, rule: FaultRule) -> None:
+    if rule.kind == "half_json":
+        answer.body = answer.body[: len(answer.body) // 2]
+        return
+    answer.delivery = rule.kind
+    answer.seconds = DRIP_SECONDS if rule.seconds is None else rule.seconds
+    answer.limit = rule.size or 0

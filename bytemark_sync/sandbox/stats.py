@@ -1,0 +1,86 @@
+"""What the sandbox saw. Tokens are counted by fingerprint, never kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from hashlib import sha256
+
+import msgspec
+
+KEPT_REQUESTS = 20_000
+
+
+def fingerprint(token: str) -> str:
+    """Tells tokens apart without showing them; 12 hexadecimal digits."""
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+class Seen(msgspec.Struct):
+    """One request. `fault` names the rules that it got; `token` is a fingerprint, empty where none was sent."""
+
+    user_id: int | None
+    token: str
+    page: int
+    per_page: int
+    status: int
+    fault: str
+    at: float
+
+
+class Stats(msgspec.Struct):
+    """Counts since the start or the last reset; `max_concurrent` is of requests under way at one moment."""
+
+    requests: int = 0
+    connections: int = 0
+    concurrent: int = 0
+    max_concurrent: int = 0
+    paths: dict[str, int] = {}
+    users: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    pages: dict[str, int] = {}
+    statuses: dict[str, int] = {}
+    faults: dict[str, int] = {}
+    elsewhere: int = 0
+    elsewhere_with_authorization: int = 0
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.stats = Stats()
+        self.seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
+
+    def reset(self) -> None:
+        """Forget all but what is under way."""
+        self.stats = Stats(concurrent=self.stats.concurrent)
+        self.seen.clear()
+
+    def begin(self) -> None:
+        self.stats.concurrent += 1
+        self.stats.max_concurrent = max(self.stats.max_concurrent, self.stats.concurrent)
+
+    def end(self) -> None:
+        self.stats.concurrent -= 1
+
+    def add_elsewhere(self, path: str, with_authorization: bool) -> None:
+        """A request to any other path: nobody should come there."""
+        _count(self.stats.paths, path)
+        self.stats.elsewhere += 1
+        self.stats.elsewhere_with_authorization += with_authorization
+
+    def add(self, path: str, seen: Seen) -> None:
+        stats = self.stats
+        stats.requests += 1
+        _count(stats.paths, path)
+        _count(stats.pages, str(seen.page))
+        _count(stats.statuses, str(seen.status))
+        if seen.token:
+            _count(stats.tokens, seen.token)
+        if seen.user_id is not None:
+            _count(stats.users, str(seen.user_id))
+        for name in seen.fault.split():
+            _count(stats.faults, name)
+        self.seen.append(seen)

@@ -1,0 +1,183 @@
+"""Who rides, what Bytemark lists for them, what the portal holds, and what a correct run must store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from bytemark_sync.reasons import Reason
+
+
+class ListedItem(msgspec.Struct, omit_defaults=True):
+    """One product of a listed order, with the uuids of its passes."""
+
+    product: str
+    passes: list[str] = []
+
+
+class ListedOrder(msgspec.Struct, omit_defaults=True):
+    """An order as Bytemark lists it. `malformed` names a defect of `wire.MALFORMED` that its JSON is given."""
+
+    uuid: str
+    items: list[ListedItem] = []
+    malformed: str = ""
+
+
+class Rider(msgspec.Struct, omit_defaults=True):
+    """A Bytemark account: any of `tokens` opens it; `orders` are listed in this order."""
+
+    user_id: int
+    tokens: list[str]
+    orders: list[ListedOrder] = []
+
+
+class PortalOrder(msgspec.Struct, omit_defaults=True):
+    """A row of `bytemark_orders`; `kind` says why the sample has it, `stored` what it already has as items."""
+
+    id: int
+    order_uuid: str
+    user_id: int
+    oauth_token: str
+    amount: str = "0"
+    kind: str = "listed"
+    stored: list[ListedItem] = []
+
+
+class PortalToken(msgspec.Struct, omit_defaults=True):
+    """A row of `bytemark_tokens`."""
+
+    user_id: int
+    token: str
+
+
+class ExpectedItem(NamedTuple):
+    """A row of `bytemark_order_items`, without its own key."""
+
+    order_id: int
+    order_uuid: str
+    oauth_token: str
+    product_uuid: str
+    pass_uuid: str
+
+
+class World(msgspec.Struct, omit_defaults=True):
+    """Everything that a run can see. `seed` only says where a sample came from."""
+
+    riders: list[Rider] = []
+    orders: list[PortalOrder] = []
+    tokens: list[PortalToken] = []
+    seed: int = 0
+
+    @classmethod
+    def sample(
+        cls,
+        users: int = 200,
+        orders_per_user: int = 3,
+        listed: tuple[int, int] = (10, 60),
+        seed: int = 1,
+        trouble: float = 0.0,
+    ) -> World:
+        """A deterministic world; see `sample.build`. `trouble` is the share of users with something wrong (0 to 1)."""
+        from bytemark_sync.sandbox.sample import build
+
+        return build(users=users, orders_per_user=orders_per_user, listed=listed, seed=seed, trouble=trouble)
+
+    @classmethod
+    def load(cls, path: str | Path) -> World:
+        """Read a JSON file; `msgspec.ValidationError` or `DecodeError` tells what is wrong with it."""
+        return msgspec.json.decode(Path(path).read_bytes(), type=cls)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_bytes(msgspec.json.encode(self))
+
+    def fill_portal(self) -> None:
+        """Insert the portal's rows into the configured database, with their keys; the tables must be empty."""
+        from bytemark_sync.sandbox.portal import fill
+
+        fill(self)
+
+    def pending(self) -> list[PortalOrder]:
+        """The pending orders (CONTRACT: Which orders are pending), by key."""
+        with_row = {row.user_id for row in self.tokens}
+        return [
+            order for order in self.orders if not order.stored and order.amount == "0" and order.user_id in with_row
+        ]
+
+    def expected_items(self) -> list[ExpectedItem]:
+        """Every row that the items table must hold after a faultless run, those from before included, sorted."""
+        before = [
+            ExpectedItem(order.id, order.order_uuid, order.oauth_token, item.product, pass_uuid)
+            for order in self.orders
+            for item in order.stored
+            for pass_uuid in item.passes
+        ]
+        return sorted([*before, *(item for order, seen in self._seen() for item in _rows(order, seen))])
+
+    def expected_reasons(self) -> dict[int, Reason]:
+        """Order key to the reason for which a faultless run leaves it pending."""
+        return {order.id: reason for order, seen in self._seen() if (reason := _reason(seen)) is not None}
+
+    def expected_failed_users(self) -> set[int]:
+        failed = {Reason.TOKEN_REJECTED, Reason.NO_TOKEN}
+        return {order.user_id for order, seen in self._seen() if _reason(seen) in failed}
+
+    def _seen(self) -> Iterator[tuple[PortalOrder, _Seen]]:
+        """Each pending order with what a run sees of it. Tokens: newest pending order first, then the token rows."""
+        riders = {token: rider for rider in self.riders for token in rider.tokens}
+        rows: dict[int, list[str]] = {}
+        for row in self.tokens:
+            rows.setdefault(row.user_id, []).append(row.token)
+        users: dict[int, list[PortalOrder]] = {}
+        for order in self.pending():
+            users.setdefault(order.user_id, []).append(order)
+        for user_id, orders in users.items():
+            newest_first = [order.oauth_token for order in sorted(orders, key=lambda order: -order.id)]
+            tokens = [token for token in [*newest_first, *rows[user_id]] if token.strip()]
+            good = next((token for token in tokens if token in riders), None)
+            listing: dict[str, ListedOrder] = {}
+            for one in riders[good].orders if good else ():
+                listing.setdefault(key(one.uuid), one)
+            for order in orders:
+                yield order, _Seen(bool(tokens), good, listing.get(key(order.order_uuid)))
+
+
+class _Seen(NamedTuple):
+    any_token: bool
+    good_token: str | None
+    listed: ListedOrder | None
+
+
+def key(uuid: str) -> str:
+    """What two spellings of one order's uuid have in common (CONTRACT: Towards Bytemark)."""
+    return uuid.strip().lower()
+
+
+def _passes(order: ListedOrder) -> Iterable[tuple[str, str]]:
+    """(pass, product), each pass once."""
+    found: dict[str, str] = {}
+    for item in order.items:
+        for pass_uuid in item.passes:
+            found.setdefault(pass_uuid, item.product)
+    return found.items()
+
+
+def _reason(seen: _Seen) -> Reason | None:
+    if not seen.any_token:
+        return Reason.NO_TOKEN
+    if seen.good_token is None:
+        return Reason.TOKEN_REJECTED
+    if seen.listed is None:
+        return Reason.NOT_FOUND
+    if seen.listed.malformed:
+        return Reason.MALFORMED
+    return None if _passes(seen.listed) else Reason.NO_PASSES
+
+
+def _rows(order: PortalOrder, seen: _Seen) -> Iterator[ExpectedItem]:
+    if _reason(seen) is not None or seen.listed is None or seen.good_token is None:
+        return
+    for pass_uuid, product in _passes(seen.listed):
+        yield ExpectedItem(order.id, order.order_uuid, seen.good_token, product, pass_uuid)

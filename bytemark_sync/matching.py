@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
+from bytemark_sync.bytemark.answers import ListedOrder, MalformedOrder
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.reasons import Reason
 
@@ -55,8 +57,8 @@ class LeftOrder:
 class UserResult:
     """What one user's pages gave. Every wanted order is in `found` or in `left`, once.
 
-    `failure` is set where the user counts as failed (token rejected, no token, API error). `interrupted` is set where the
-    stop event ended the fetch early: then orders that were not seen are in neither list, and nothing is recorded of them.
+    `failure` is set where the user counts as failed (token rejected, no token, API error). `interrupted` is set where
+    the stop event ended the fetch early: then orders not seen are in neither list, and nothing is recorded of them.
     """
 
     user_id: int
@@ -65,3 +67,88 @@ class UserResult:
     failure: Reason | None = None
     detail: str = ""
     interrupted: bool = False
+
+
+def normalise(uuid: str) -> str:
+    """Uuids match whatever their letter case and surrounding blanks (CONTRACT: Towards Bytemark)."""
+    return uuid.strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Where a user's wanted orders stand. `unseen` were listed in no page, `left` have a reason of their own."""
+
+    found: tuple[FoundOrder, ...]
+    left: tuple[LeftOrder, ...]
+    unseen: tuple[WantedOrder, ...]
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What all listings of one uuid gave together; the first spelling of a pass and its token win."""
+
+    well_formed: bool = False
+    malformed: str = ""
+    token: Token | None = None
+    items: dict[str, PassItem] = field(default_factory=dict)
+
+
+class Matcher:
+    """Collects the wanted orders from a user's pages, in whatever order and however often they are listed."""
+
+    def __init__(self, wanted: Sequence[WantedOrder]) -> None:
+        self._wanted = tuple(wanted)
+        # A portal column may hold NULL or blanks; such an order matches nothing.
+        self._listings = {key: _Listing() for order in wanted if (key := normalise(order.uuid or ""))}
+        self._waiting = set(self._listings)
+
+    @property
+    def settled(self) -> bool:
+        """Every wanted order was listed well-formed: further pages are of no use. A malformed listing may be repeated
+        as a good one, so it settles nothing."""
+        return not self._waiting
+
+    def take(self, orders: Iterable[ListedOrder | MalformedOrder], token: Token) -> None:
+        """Take one page that `token` fetched."""
+        for order in orders:
+            listing = self._listings.get(normalise(order.uuid)) if order.uuid is not None else None
+            if listing is None:
+                continue
+            if isinstance(order, MalformedOrder):
+                listing.malformed = listing.malformed or order.detail
+            else:
+                listing.well_formed = True
+                self._waiting.discard(normalise(order.uuid))
+                _collect(listing, order, token)
+
+    def matched(self) -> Matched:
+        """Where each wanted order stands now; each is in one of the three lists, once."""
+        found: list[FoundOrder] = []
+        left: list[LeftOrder] = []
+        unseen: list[WantedOrder] = []
+        for order in self._wanted:
+            listing = self._listings.get(normalise(order.uuid or ""))
+            if listing is None:
+                left.append(LeftOrder(order, Reason.MALFORMED, "The portal's order has no uuid to look for."))
+            elif listing.token is not None:
+                found.append(FoundOrder(order, listing.token, tuple(listing.items.values())))
+            elif listing.well_formed:
+                left.append(LeftOrder(order, Reason.NO_PASSES, "Bytemark lists the order without a pass."))
+            elif listing.malformed:
+                detail = f"Bytemark lists the order in a form that cannot be used: {listing.malformed}"
+                left.append(LeftOrder(order, Reason.MALFORMED, detail[:500]))
+            else:
+                unseen.append(order)
+        return Matched(tuple(found), tuple(left), tuple(unseen))
+
+    def result(self, unseen: Reason, detail: str) -> tuple[tuple[FoundOrder, ...], tuple[LeftOrder, ...]]:
+        """What was found, and what is left with its reason; orders that no page listed get `unseen` and `detail`."""
+        matched = self.matched()
+        return matched.found, matched.left + tuple(LeftOrder(one, unseen, detail[:500]) for one in matched.unseen)
+
+
+def _collect(listing: _Listing, order: ListedOrder, token: Token) -> None:
+    for item in order.items:
+        for pass_uuid in item.pass_uuids:
+            listing.token = listing.token or token
+            listing.items.setdefault(normalise(pass_uuid), PassItem(item.product_uuid, pass_uuid))

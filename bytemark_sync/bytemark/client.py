@@ -1,0 +1,157 @@
+"""The API client: one page, one GET, one class of error for every way in which that can fail."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import threading
+import time
+from urllib.parse import urlencode
+
+import requests
+import urllib3.exceptions
+
+from bytemark_sync.bytemark import VERSION
+from bytemark_sync.bytemark.answers import Page, decode_page
+from bytemark_sync.bytemark.attempts import Backoff, Pause
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.errors import (
+    Answer,
+    BytemarkError,
+    Interrupted,
+    Kind,
+    PauseRule,
+    TokenRejected,
+    TryAgain,
+    classify,
+)
+from bytemark_sync.bytemark.failures import describe
+from bytemark_sync.bytemark.stats import ApiStats
+from bytemark_sync.bytemark.token import Token
+from bytemark_sync.bytemark.transport import Deadline, Stopped, Transport
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of an answer, unpacked (CONTRACT: Towards Bytemark)."""
+
+_PIECE = 64 * 1024
+
+_FAILURES = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+"""All that requests, urllib3, ssl and http.client raise for what the other side does."""
+
+
+class BytemarkClient:
+    """Shared by all threads of a process. `stop` ends every wait; `stats` counts every request."""
+
+    def __init__(
+        self,
+        settings: BytemarkSettings,
+        *,
+        stop: threading.Event | None = None,
+        stats: ApiStats | None = None,
+        rng: random.Random | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        rng = rng or random.Random()
+        self.settings = settings
+        self.stop = stop or threading.Event()
+        self.stats = stats or ApiStats()
+        self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
+        self.pause = Pause(self.stop, rng)
+        self._transport = Transport(
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            request_deadline=settings.request_deadline,
+            stop=self.stop,
+            ca_file=ca_file,
+        )
+
+    def get_page(self, token: Token, page: int, *, attempt: int = 1) -> Page:
+        """Make one GET for a page (from 1) and decode it; raises `BytemarkError` alone.
+
+        Waits first where the process is paused, and closes that gate for all on 429, or 503 with `Retry-After`;
+        `attempt` (from 1) is how long a 429 without that header weighs.
+        """
+        url = f"{self.settings.orders_url}?{urlencode({'page': page, 'per_page': self.settings.page_size})}"
+        headers = self._headers(token)
+        if not self.pause.wait():
+            raise Interrupted
+        kind = Kind.OK
+        started = time.perf_counter()
+        try:
+            return self._page(url, headers, attempt)
+        except BytemarkError as error:
+            kind = error.kind
+            raise
+        finally:
+            self.stats.record(kind, time.perf_counter() - started)
+
+    def _headers(self, token: Token) -> dict[str, str]:
+        value = token.reveal().strip()
+        # requests and http.client name the value in their error, so the check comes before them.
+        if not value or not value.isascii() or not value.isprintable():
+            raise TokenRejected("the token holds characters that cannot be sent; it was not tried")
+        return {
+            "Authorization": f"Bearer {value}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"bytemark-sync/{VERSION}",
+        }
+
+    def _page(self, url: str, headers: dict[str, str], attempt: int) -> Page:
+        answer = self._answer(url, headers)
+        rule = PauseRule(self.settings.backoff_cap, self.backoff.ceiling(attempt), time.time())
+        error = classify(answer, rule)
+        if isinstance(error, TryAgain) and error.pause is not None:
+            self.pause.extend(error.pause)
+        if error is not None:
+            raise error
+        return decode_page(answer.body or b"")
+
+    def _answer(self, url: str, headers: dict[str, str]) -> Answer:
+        """One exchange; what goes wrong is told in the answer, the body of an error status included."""
+        deadline = self._transport.deadline()
+        response: requests.Response | None = None
+        try:
+            response = self._transport.get(url, headers, deadline)
+            body, problem, detail = _read(response, deadline)
+        except Stopped:
+            _close(response)
+            raise Interrupted from None
+        except _FAILURES as error:
+            _close(response)
+            body = None
+            problem, detail = describe(error, in_body=response is not None, deadline_passed=deadline.passed)
+        if response is None:
+            return Answer(problem=problem, detail=detail)
+        return Answer(response.status_code, response.headers.get("Retry-After"), body, problem, detail)
+
+
+def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None, Kind | None, str]:
+    """The unpacked body in pieces, or why it is refused. Raises what the transport raises."""
+    too_large = f"the answer is larger than {MAX_BODY // (1024 * 1024)} MiB"
+    raw = response.raw
+    if (raw.length_remaining or 0) > MAX_BODY:
+        _close(response)
+        return None, Kind.TOO_LARGE, too_large
+    pieces: list[bytes] = []
+    size = 0
+    while piece := raw.read1(_PIECE, decode_content=True):
+        deadline.check()
+        size += len(piece)
+        if size > MAX_BODY:
+            _close(response)
+            return None, Kind.TOO_LARGE, too_large
+        pieces.append(piece)
+    return b"".join(pieces), None, ""
+
+
+def _close(response: requests.Response | None) -> None:
+    """Close the connection itself: what is left of a failed answer must not be read as the next one."""
+    if response is not None:
+        response.raw.close()

@@ -1,0 +1,166 @@
+"""Every bad answer of Bytemark's API, in one closed table: the class of the error says what happens next.
+
+Source of the rules: CONTRACT, "Towards Bytemark". No text of the server is repeated in an error, for a server may
+repeat the rider's token in it: only status, numbers of errors, and our own words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from bytemark_sync.bytemark.refusals import Refusal, read_refusal
+
+
+class Kind(StrEnum):
+    """What kind of answer a request got; the statistics count by it."""
+
+    OK = "ok"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    CUT = "cut"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    WRONG_SHAPE = "wrong_shape"
+    API_ERROR = "api_error"
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a name, not a secret
+    REFUSED = "refused"
+    REDIRECT = "redirect"
+    INTERRUPTED = "interrupted"
+
+
+class BytemarkError(Exception):
+    """A request that gave no page. `detail` is for a person and never holds a token."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class TryAgain(BytemarkError):
+    """Costs the user one attempt, then the same page is asked again.
+
+    `pause`: seconds for which every worker of the process holds back, `None` where only this user does.
+    """
+
+    def __init__(self, kind: Kind, detail: str, pause: float | None = None) -> None:
+        super().__init__(kind, detail)
+        self.pause = pause
+
+
+class TokenRejected(BytemarkError):
+    """The token is not asked again; the user's next one is."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Kind.TOKEN_REJECTED, detail)
+
+
+class GiveUp(BytemarkError):
+    """No repetition would help: the user fails at once."""
+
+
+class Interrupted(BytemarkError):
+    """The process is asked to stop. Says nothing about the user and costs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.INTERRUPTED, "the run was asked to stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back of one request. `body` is `None` where it could not be read, and `problem` says why.
+
+    `status` is `None` where not even the headers came. `retry_after` is the header as sent.
+    """
+
+    status: int | None = None
+    retry_after: str | None = None
+    body: bytes | None = None
+    problem: Kind | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRule:
+    """How long all workers pause: `cap` bounds `Retry-After`, `backoff` stands in where a 429 has none; seconds.
+
+    `now` is the wall clock (seconds since 1970), for a `Retry-After` that is a date.
+    """
+
+    cap: float
+    backoff: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class _StatusRule:
+    first: int
+    last: int
+    error: type[TryAgain] | type[TokenRejected] | type[GiveUp]
+    kind: Kind
+    words: str
+
+
+_STATUS_TABLE = (
+    _StatusRule(300, 399, GiveUp, Kind.REDIRECT, "a redirect, which is never followed"),
+    _StatusRule(401, 401, TokenRejected, Kind.TOKEN_REJECTED, "the token is rejected"),
+    _StatusRule(403, 403, TokenRejected, Kind.TOKEN_REJECTED, "the token is rejected"),
+    _StatusRule(408, 408, TryAgain, Kind.TIMEOUT, "the server gave up waiting"),
+    _StatusRule(429, 429, TryAgain, Kind.RATE_LIMITED, "too many requests"),
+    _StatusRule(400, 499, GiveUp, Kind.REFUSED, "the request is refused"),
+    _StatusRule(500, 599, TryAgain, Kind.SERVER_ERROR, "the server failed"),
+)
+"""The first row that holds the status decides. A 2xx is in no row: there the body decides."""
+
+
+def classify(answer: Answer, rule: PauseRule) -> BytemarkError | None:
+    """The error that an answer stands for; `None` where its body may be decoded as a page."""
+    refusal = read_refusal(answer.body) if answer.body is not None else Refusal()
+    status = answer.status
+    if refusal.rejects_token:
+        return TokenRejected(f"HTTP {status}: {refusal.words()}")
+    if status is not None and not 200 <= status <= 299:
+        return _by_status(status, refusal, answer.retry_after, rule)
+    if answer.problem is not None:
+        return TryAgain(answer.problem, answer.detail)
+    if refusal.present:
+        return TryAgain(Kind.API_ERROR, f"HTTP {status}: {refusal.words()}")
+    return None
+
+
+def _by_status(status: int, refusal: Refusal, retry_after: str | None, pause: PauseRule) -> BytemarkError:
+    for row in _STATUS_TABLE:
+        if row.first <= status <= row.last:
+            detail = f"HTTP {status}: {row.words}" + (f" ({refusal.words()})" if refusal.present else "")
+            if row.error is TryAgain:
+                return TryAgain(row.kind, detail, _pause(status, retry_after, pause))
+            return TokenRejected(detail) if row.error is TokenRejected else GiveUp(row.kind, detail)
+    return TryAgain(Kind.WRONG_SHAPE, f"HTTP {status}: not a known status")
+
+
+def _pause(status: int, retry_after: str | None, rule: PauseRule) -> float | None:
+    """The limit is the client's, not the user's: 429 always pauses all, 503 where it says for how long."""
+    if status not in (429, 503):
+        return None
+    seconds = parse_retry_after(retry_after, now=rule.now, cap=rule.cap)
+    return rule.backoff if seconds is None and status == 429 else seconds
+
+
+def parse_retry_after(value: str | None, *, now: float, cap: float) -> float | None:
+    """Seconds to wait, at most `cap`; `None` where the header is absent, garbage or in the past (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text, re.ASCII):
+        return min(float(text), cap)
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError, IndexError, OSError):
+        return None
+    return min(seconds, cap) if seconds >= 0 else None

@@ -1,0 +1,108 @@
+"""The errors that an answer's body may carry, in all the forms that were seen (spec/bytemark-api.md, "errors")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+TOKEN_CODES = {50020: "invalid session", 50032: "invalid account"}
+"""Codes that mean "token rejected", on any status (CONTRACT: Towards Bytemark)."""
+
+OTHER_CODES = {50011: "lost device", 10000: "update required", 400104: "user not registered"}
+
+UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
+"""What decoding foreign bytes may raise: bad JSON or UTF-8, too deep nesting, numbers without end."""
+
+_NUMBER_IN_TEXT = re.compile(r"\b[0-9]{4,9}\b", re.ASCII)
+_ABSENT = msgspec.Raw()
+
+
+class _Errors(msgspec.Struct):
+    """The members that may carry an error; the same in the envelope and in its `data`."""
+
+    errors: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+    code: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
+
+
+_decoder = msgspec.json.Decoder(_Errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`present`: the answer carries an error. `codes`: the numbers in it, those of a rejected token first."""
+
+    present: bool = False
+    codes: tuple[int, ...] = ()
+
+    @property
+    def rejects_token(self) -> bool:
+        return any(code in TOKEN_CODES for code in self.codes)
+
+    def words(self) -> str:
+        """Numbers and our own words alone: the server's text may repeat the token."""
+        if not self.codes:
+            return "the answer carries an error without a code"
+        known = TOKEN_CODES | OTHER_CODES
+        named = [f"{code} ({known[code]})" if code in known else str(code) for code in self.codes[:3]]
+        return "the answer carries error " + ", ".join(named)
+
+
+def read_refusal(body: bytes) -> Refusal:
+    """The errors in a body; a body that cannot be read carries none (its status or its shape then decides)."""
+    envelope = _members(body)
+    if envelope is None:
+        return Refusal()
+    inner = _members(envelope.data) if envelope.data else None
+    present, codes = False, []
+    for level in (envelope, inner):
+        if level is None:
+            continue
+        for value in (_value(level.errors), _value(level.error)):
+            present = present or bool(value)
+            codes += _codes(value)
+        # A `code` beside the orders may as well say "fine": it counts only where it rejects the token.
+        codes += [code for code in _codes(_value(level.code)) if code in TOKEN_CODES]
+    ordered = sorted(dict.fromkeys(codes), key=lambda code: code not in TOKEN_CODES)
+    return Refusal(present or bool(ordered), tuple(ordered))
+
+
+def _members(raw: bytes | msgspec.Raw) -> _Errors | None:
+    try:
+        return _decoder.decode(raw)
+    except UNREADABLE:
+        return None
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    """Any JSON value. One that cannot be decoded counts as an error: its text stands for it."""
+    if not raw:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return bytes(raw)[:10_000].decode("utf-8", "replace")
+
+
+def _codes(value: Any) -> list[int]:
+    items = value if isinstance(value, list) else [value]
+    return [code for item in items for code in _item_codes(item)]
+
+
+def _item_codes(item: Any) -> Iterator[int]:
+    if isinstance(item, dict):
+        code = item.get("code")
+        for part in item.values() if code is None else [code]:
+            if not isinstance(part, dict | list):
+                yield from _item_codes(part)
+    elif isinstance(item, str):
+        yield from (int(number) for number in _NUMBER_IN_TEXT.findall(item))
+    elif (
+        isinstance(item, int | float) and not isinstance(item, bool) and 0 < item < 1_000_000_000 and item == int(item)
+    ):
+        yield int(item)

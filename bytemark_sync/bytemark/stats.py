@@ -1,0 +1,101 @@
+"""The API's behaviour in bounded memory: requests by kind of answer, and latency."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_WIDTH = math.log(1.05)
+_SMALLEST = 0.0001
+_LAST_BUCKET = 400
+
+
+class Histogram:
+    """Durations in seconds, in buckets 5 % wide from 0.1 ms to over 8 hours: at most 401 numbers. Exact maximum."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, int] = {}
+        self.maximum = 0.0
+
+    @property
+    def count(self) -> int:
+        return sum(self._buckets.values())
+
+    def add(self, seconds: float) -> None:
+        ratio = seconds / _SMALLEST
+        bucket = 0 if ratio <= 1 else min(_LAST_BUCKET, math.ceil(math.log(ratio) / _WIDTH))
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        self.maximum = max(self.maximum, seconds)
+
+    def merge(self, other: Histogram) -> None:
+        for bucket, count in other._buckets.items():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+        self.maximum = max(self.maximum, other.maximum)
+
+    def quantile(self, q: float) -> float:
+        """Seconds that a share of `q` (0 to 1) of the durations did not exceed, at most 5 % too high; 0.0 of none."""
+        rank = max(1, math.ceil(q * self.count))
+        seen = 0
+        for bucket in sorted(self._buckets):
+            seen += self._buckets[bucket]
+            if seen >= rank:
+                # The last bucket is open above, its only honest bound is the maximum.
+                top = self.maximum if bucket == _LAST_BUCKET else _SMALLEST * math.exp(bucket * _WIDTH)
+                return min(top, self.maximum)
+        return 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"max": self.maximum, "buckets": {str(bucket): n for bucket, n in sorted(self._buckets.items())}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Histogram:
+        """What `to_json` gave; empty for an empty dict or `None`."""
+        histogram = cls()
+        if value:
+            histogram.maximum = float(value["max"])
+            histogram._buckets = {int(bucket): int(count) for bucket, count in value["buckets"].items()}
+        return histogram
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSample:
+    """What happened since the last sample. `answers` counts by `Kind`; `latency` is of all requests."""
+
+    requests: int = 0
+    retries: int = 0
+    answers: dict[str, int] = field(default_factory=dict)
+    latency: Histogram = field(default_factory=Histogram)
+
+
+class ApiStats:
+    """Counts from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._retries = 0
+        self._answers: dict[str, int] = {}
+        self._latency = Histogram()
+
+    def record(self, kind: str, seconds: float) -> None:
+        """One request that ended as `kind` after `seconds`, its body included."""
+        with self._lock:
+            self._answers[str(kind)] = self._answers.get(str(kind), 0) + 1
+            self._latency.add(seconds)
+
+    def retry(self) -> None:
+        """One request is about to be repeated."""
+        with self._lock:
+            self._retries += 1
+
+    def drain(self) -> ApiSample:
+        """The counts since the last call; begins anew."""
+        with self._lock:
+            sample = ApiSample(sum(self._answers.values()), self._retries, self._answers, self._latency)
+            self._reset()
+            return sample

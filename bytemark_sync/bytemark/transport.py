@@ -1,0 +1,196 @@
+"""requests' transport with what it lacks: a deadline for the whole answer, and nothing taken from the environment.
+
+`requests` times each `recv`, so a server that drips a byte a second holds its caller for ever, in the headers already.
+Here the response reads its socket through `_TimedReader`, which knows how much time is left; TLS included.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import threading
+import time
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+_STOP_POLL = 0.25
+"""Seconds between looks at the stop event while the server is silent."""
+
+_current = threading.local()
+
+
+class Stopped(Exception):
+    """The stop event was set while the answer was awaited. No `OSError`, so no layer takes it for a broken line."""
+
+
+class Deadline:
+    """When one answer must be complete, status line and headers included; seconds from its making."""
+
+    def __init__(self, seconds: float, read_timeout: float, stop: threading.Event) -> None:
+        self._until = time.monotonic() + seconds
+        self._read_timeout = read_timeout
+        self._stop = stop
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() >= self._until
+
+    def check(self) -> None:
+        """Raise `Stopped` or `TimeoutError` where no more may be read."""
+        if self._stop.is_set():
+            raise Stopped
+        if self.passed:
+            raise TimeoutError("the deadline of the whole answer has passed")
+
+    def receive(self, sock: socket.socket, buffer: Any) -> int:
+        """`recv_into`, waiting no longer than the read timeout, the deadline or the stop event allow."""
+        give_up = min(self._until, time.monotonic() + self._read_timeout)
+        while True:
+            self.check()
+            left = give_up - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the server was silent for too long")
+            sock.settimeout(min(left, _STOP_POLL))
+            try:
+                return sock.recv_into(buffer)
+            except TimeoutError:
+                continue
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        # Holds the socket open for as long as the answer is read, as http.client expects of a makefile().
+        self._keeper = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._deadline.receive(self._sock, buffer)
+
+    def close(self) -> None:
+        self._keeper.close()
+        super().close()
+
+
+class _TimedSocket:
+    """The one thing that `http.client.HTTPResponse` asks of a socket."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._sock, self._deadline), 16_384)
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_TimedSocket(sock, _current.deadline), *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _Connection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """One host, no proxy, no cookies: what requests works out anew for each request is settled here once."""
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self._pool: Any = None
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return request.path_url
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Without a cookie jar: a cookie of one rider must never travel with another's token."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.url = req.url or ""
+        response.request = req
+        return response
+
+
+class Transport:
+    """GET requests to one host; one `requests.Session` a thread.
+
+    `trust_env` is off, deliberately: requests would otherwise put the password of a `.netrc` in the place of the
+    rider's `Authorization`, and hand tokens to whatever proxy the environment names.
+    `ca_file` replaces certifi's bundle.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        request_deadline: float,
+        stop: threading.Event,
+        ca_file: str | None = None,
+    ) -> None:
+        self._timeout = (min(connect_timeout, request_deadline), min(read_timeout, request_deadline))
+        self._read_timeout = read_timeout
+        self._seconds = request_deadline
+        self._stop = stop
+        self._verify = ca_file or True
+        self._local = threading.local()
+
+    def deadline(self) -> Deadline:
+        return Deadline(self._seconds, self._read_timeout, self._stop)
+
+    def get(self, url: str, headers: dict[str, str], deadline: Deadline) -> requests.Response:
+        """Send one GET and read the headers of its answer; the caller reads the body and closes it on failure.
+
+        Redirects are not followed and nothing is repeated. Raises what requests, urllib3, ssl and http.client raise,
+        and `Stopped`.
+        """
+        request = requests.PreparedRequest()
+        request.method = "GET"
+        request.url = url
+        request.headers = requests.structures.CaseInsensitiveDict(headers)
+        request.hooks = {"response": []}
+        _current.deadline = deadline
+        try:
+            adapter = self._session().get_adapter(url)
+            # Session.send adds hooks, cookies and redirects, none of which may happen here, for a third of its cost.
+            return adapter.send(request, stream=True, timeout=self._timeout, verify=self._verify, proxies={})
+        finally:
+            del _current.deadline
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.mount("https://", _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0))
+            session.mount("http://", _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0))
+            self._local.session = session
+        return session

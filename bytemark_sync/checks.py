@@ -92,7 +92,7 @@ def _missing_columns(model: type[Model], present: set[str]) -> list[CheckMessage
             id="bytemark_sync.E001",
         )
         for field in model._meta.local_concrete_fields
-        if field.column.lower() not in present
+        if str(field.column).lower() not in present
     ]
 
 

@@ -57,9 +57,9 @@ class Deferred:
     orders: int = 0
 
 
-def pending_orders() -> QuerySet[Order]:
-    """Every pending order once, however many token rows its user has."""
-    return Order.objects.filter(
+def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
+    """Every pending order once (among `orders`), however many token rows its user has."""
+    return (Order.objects.all() if orders is None else orders).filter(
         ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))),
         Exists(OrderToken.objects.filter(user_id=OuterRef("user_id"))),
         amount="0",
@@ -74,15 +74,21 @@ def normalise(uuid: str | None) -> str:
 def fingerprint(tokens: Iterable[str | None]) -> str:
     """A keyed hash of a user's tokens: tells that they changed without telling what they are."""
     text = "\0".join(sorted(token or "" for token in tokens))
-    return hmac.new(settings.SECRET_KEY.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[
-        :32
-    ]
+    return hmac.new(
+        str(settings.SECRET_KEY).encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256
+    ).hexdigest()[:32]
 
 
 def stream(
-    scope: Scope, *, now: datetime, user_ids: Sequence[int] | None = None, deferred: Deferred | None = None
+    scope: Scope,
+    *,
+    now: datetime,
+    user_ids: Sequence[int] | None = None,
+    after_user: int | None = None,
+    deferred: Deferred | None = None,
 ) -> Iterator[DueUser]:
-    """The users whose turn it is, by rising user id; `user_ids` narrows the scope further (a queued batch).
+    """The users whose turn it is, by rising user id; `user_ids` narrows the scope further (a queued batch), and
+    `after_user` begins behind that id (planning that goes on).
 
     A user with one order that is due is taken with all orders, for they stand in the same pages. Orders passed over are
     counted in `deferred`. Memory: a page of rows, and the orders of one user.
@@ -90,7 +96,7 @@ def stream(
     deferred = deferred or Deferred()
     wanted = {normalise(uuid) for uuid in scope.orders}
     taken = 0
-    for rows in _users(_narrowed(scope, user_ids)):
+    for rows in _users(_narrowed(scope, user_ids), after_user):
         for user_rows, tokens in rows:
             if scope.limit is not None and taken >= scope.limit:
                 return
@@ -113,7 +119,7 @@ def users_named_by(uuids: Collection[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for chunk in _chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
         query = folded.filter(folded__in=chunk).values_list("order_uuid", "user_id")
-        found.update((normalise(uuid), user_id) for uuid, user_id in retrying(lambda query=query: list(query)))
+        found.update((normalise(uuid), user_id) for uuid, user_id in _fetched(query) if user_id is not None)
     return found
 
 
@@ -122,13 +128,14 @@ def users_with_pending(user_ids: Collection[int]) -> set[int]:
     found: set[int] = set()
     for chunk in _chunks(sorted(user_id for user_id in user_ids if abs(user_id) <= BIGINT_MAX), IDS_A_QUERY):
         query = pending_orders().filter(user_id__in=chunk).values_list("user_id", flat=True).distinct()
-        found.update(retrying(lambda query=query: list(query)))
+        found.update(user_id for user_id in _fetched(query) if user_id is not None)
     return found
 
 
 def count_users() -> int:
     """Users with a pending order, deferred ones included; one full query, for a progress bar."""
-    return pending_orders().aggregate(users=Count("user_id", distinct=True))["users"]
+    users: int = pending_orders().aggregate(users=Count("user_id", distinct=True))["users"]
+    return users
 
 
 class _AnyText(Func):
@@ -151,13 +158,14 @@ def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
     return sorted(user_id for user_id in set.intersection(*sets) if abs(user_id) <= BIGINT_MAX)
 
 
-def _users(user_ids: list[int] | None) -> Iterator[list[tuple[list[_Row], list[str | None]]]]:
+def _users(user_ids: list[int] | None, after: int | None) -> Iterator[list[tuple[list[_Row], list[str | None]]]]:
     """Page by page: each whole user's pending rows (newest order last) with the user's `bytemark_tokens`."""
+    behind = Q() if after is None else Q(user_id__gt=after)
     if user_ids is None:
-        yield from _with_tokens(_pages(Q()))
+        yield from _with_tokens(_pages(behind))
     else:
         for chunk in _chunks(user_ids, IDS_A_QUERY):
-            yield from _with_tokens(_pages(Q(user_id__in=chunk)))
+            yield from _with_tokens(_pages(behind & Q(user_id__in=chunk)))
 
 
 def _pages(where: Q) -> Iterator[list[list[_Row]]]:
@@ -167,8 +175,7 @@ def _pages(where: Q) -> Iterator[list[list[_Row]]]:
     rows: list[_Row] = []
     page_query = query
     while True:
-        part = page_query.values_list(*fields)[:ROWS_A_PAGE]
-        page = retrying(lambda part=part: [_Row(*row) for row in part.all()])
+        page = [_Row(*row) for row in _fetched(page_query.values_list(*fields)[:ROWS_A_PAGE])]
         rows += page
         users = [list(group) for _, group in groupby(rows, key=lambda row: row.user_id)]
         if len(page) < ROWS_A_PAGE:
@@ -187,8 +194,8 @@ def _with_tokens(pages: Iterable[list[list[_Row]]]) -> Iterator[list[tuple[list[
         tokens: defaultdict[int, list[str | None]] = defaultdict(list)
         for chunk in _chunks([rows[0].user_id for rows in users], IDS_A_QUERY):
             query = OrderToken.objects.filter(user_id__in=chunk).order_by("-id").values_list("user_id", "token")
-            for user_id, token in retrying(lambda query=query: list(query)):
-                tokens[user_id].append(token)
+            for user_id, token in _fetched(query):
+                tokens[user_id or 0].append(token)
         yield [(rows, tokens[rows[0].user_id]) for rows in users]
 
 
@@ -203,6 +210,10 @@ def _waits(row: _Row, mark: str, now: datetime) -> bool:
     if row.next_at is None or row.next_at <= now:
         return False
     return not (row.reason == Reason.TOKEN_REJECTED and row.fingerprint != mark)
+
+
+def _fetched(query: Iterable[T]) -> list[T]:
+    return retrying(lambda: list(query))
 
 
 def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

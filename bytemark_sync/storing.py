@@ -84,7 +84,7 @@ def _store(findings: Sequence[Finding], free: dict[int, str | None], written: Wr
             rows += [
                 OrderItem(
                     order_id=found.order.id,
-                    order_uuid=free[found.order.id],
+                    order_uuid=free[found.order.id] or "",
                     oauth_token=found.token.reveal(),
                     product_uuid=item.product_uuid,
                     pass_uuid=item.pass_uuid,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import Scope
 
 T = TypeVar("T")
-ROWS_A_PAGE = 1000
+_Key = tuple[int, int]
+KEYS_A_WINDOW = 20_000
+ORDERS_A_GROUP = 1000
 IDS_A_QUERY = 500
 BIGINT_MAX = 2**63 - 1
 
@@ -159,44 +162,73 @@ def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
 
 
 def _users(user_ids: list[int] | None, after: int | None) -> Iterator[list[tuple[list[_Row], list[str | None]]]]:
-    """Page by page: each whole user's pending rows (newest order last) with the user's `bytemark_tokens`."""
-    behind = Q() if after is None else Q(user_id__gt=after)
-    if user_ids is None:
-        yield from _with_tokens(_pages(behind))
-    else:
-        for chunk in _chunks(user_ids, IDS_A_QUERY):
-            yield from _with_tokens(_pages(behind & Q(user_id__in=chunk)))
+    """Group by group: each whole user's pending rows (newest order last) with the user's `bytemark_tokens`."""
+    keys = _keys(after) if user_ids is None else _keys_of(user_ids, after)
+    for ids in _groups(keys):
+        rows = _rows(ids)
+        tokens = _tokens(sorted({row.user_id for row in rows}))
+        users = (list(group) for _, group in groupby(rows, key=lambda row: row.user_id))
+        # Without a row in bytemark_tokens nothing of the user is pending.
+        yield [(user_rows, tokens[user_rows[0].user_id]) for user_rows in users if user_rows[0].user_id in tokens]
 
 
-def _pages(where: Q) -> Iterator[list[list[_Row]]]:
-    """Pending rows by (user, id) in pages, each page cut between two users."""
-    query = pending_orders().filter(where).order_by("user_id", "id")
+def _keys(after: int | None) -> Iterator[_Key]:
+    """(user id, order id) of all free orders without items, rising.
+
+    In few large windows of bare numbers, because MySQL reads all items anew for each such query (0.5 s with a million).
+    """
+    free = Order.objects.filter(~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))), amount="0")
+    where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
+    while True:
+        window = free.filter(where).order_by("user_id", "id").values_list("user_id", "id")[:KEYS_A_WINDOW]
+        numbers = array("q", (number or 0 for key in _fetched(window) for number in key))
+        yield from zip(numbers[::2], numbers[1::2], strict=True)
+        if len(numbers) < 2 * KEYS_A_WINDOW:
+            return
+        user_id, order_id = numbers[-2:]
+        where = Q(user_id__gte=user_id) & (Q(user_id__gt=user_id) | Q(id__gt=order_id))
+
+
+def _keys_of(user_ids: list[int], after: int | None) -> Iterator[_Key]:
+    """The same for some users, those with items included: `_rows` sorts them out by key."""
+    for chunk in _chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_A_QUERY):
+        query = Order.objects.filter(user_id__in=chunk, amount="0").order_by("user_id", "id")
+        yield from ((user_id or 0, order_id) for user_id, order_id in _fetched(query.values_list("user_id", "id")))
+
+
+def _groups(keys: Iterable[_Key]) -> Iterator[list[int]]:
+    """Order ids in groups of about `ORDERS_A_GROUP`, cut between two users."""
+    group: list[int] = []
+    last: int | None = None
+    for user_id, order_id in keys:
+        if user_id != last and len(group) >= ORDERS_A_GROUP:
+            yield group
+            group = []
+        last = user_id
+        group.append(order_id)
+    if group:
+        yield group
+
+
+def _rows(ids: list[int]) -> list[_Row]:
+    """The orders that still have no items, by user and key; a long run's window may be hours old."""
     fields = ("id", "order_uuid", "user_id", "oauth_token", "outcome__reason", "outcome__next_at", "outcome__tokens")
     rows: list[_Row] = []
-    page_query = query
-    while True:
-        page = [_Row(*row) for row in _fetched(page_query.values_list(*fields)[:ROWS_A_PAGE])]
-        rows += page
-        users = [list(group) for _, group in groupby(rows, key=lambda row: row.user_id)]
-        if len(page) < ROWS_A_PAGE:
-            if users:
-                yield users
-            return
-        rows = users.pop()
-        last = rows[-1]
-        page_query = query.filter(Q(user_id__gt=last.user_id) | Q(id__gt=last.id), user_id__gte=last.user_id)
-        if users:
-            yield users
+    for chunk in _chunks(ids, IDS_A_QUERY):
+        stored = set(_fetched(OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", flat=True)))
+        query = Order.objects.filter(pk__in=[each for each in chunk if each not in stored], amount="0")
+        rows += [_Row(*row) for row in _fetched(query.order_by("user_id", "id").values_list(*fields))]
+    return rows
 
 
-def _with_tokens(pages: Iterable[list[list[_Row]]]) -> Iterator[list[tuple[list[_Row], list[str | None]]]]:
-    for users in pages:
-        tokens: defaultdict[int, list[str | None]] = defaultdict(list)
-        for chunk in _chunks([rows[0].user_id for rows in users], IDS_A_QUERY):
-            query = OrderToken.objects.filter(user_id__in=chunk).order_by("-id").values_list("user_id", "token")
-            for user_id, token in _fetched(query):
-                tokens[user_id or 0].append(token)
-        yield [(rows, tokens[rows[0].user_id]) for rows in users]
+def _tokens(user_ids: list[int]) -> dict[int, list[str | None]]:
+    """Each user's `bytemark_tokens`, newest row first; a user without a row is not in it."""
+    tokens: defaultdict[int, list[str | None]] = defaultdict(list)
+    for chunk in _chunks(user_ids, IDS_A_QUERY):
+        query = OrderToken.objects.filter(user_id__in=chunk).order_by("-id").values_list("user_id", "token")
+        for user_id, token in _fetched(query):
+            tokens[user_id or 0].append(token)
+    return dict(tokens)
 
 
 def _candidates(rows: Sequence[_Row], tokens: Iterable[str | None]) -> tuple[Token, ...]:

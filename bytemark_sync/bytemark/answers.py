@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bytemark_sync.bytemark.errors import Kind, TryAgain
-from bytemark_sync.bytemark.refusals import UNREADABLE
+from bytemark_sync.bytemark.refusals import UNREADABLE, mend
 
 MAX_UUID = 255
 """Characters; the portal's columns hold no more. A pass uuid need not be an RFC 4122 one (specification)."""
@@ -80,6 +80,7 @@ class _Members(msgspec.Struct):
     total_count: msgspec.Raw = _ABSENT
 
 
+_whole = msgspec.json.Decoder(msgspec.Raw)
 _members = msgspec.json.Decoder(_Members)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _order = msgspec.json.Decoder(_Order)
@@ -92,7 +93,7 @@ class _Unusable(ValueError):
 
 def decode_page(body: bytes) -> Page:
     """The page that a body holds, with or without the `data` envelope; `TryAgain` (not_json, wrong_shape) otherwise."""
-    members = _inner(body)
+    members = _inner(mend(body))
     try:
         listed = _list.decode(members.orders) if members.orders else None
     except UNREADABLE:
@@ -104,11 +105,13 @@ def decode_page(body: bytes) -> Page:
 
 def _inner(body: bytes) -> _Members:
     try:
-        outer = _members.decode(body)
-    except msgspec.ValidationError:
-        raise TryAgain(Kind.WRONG_SHAPE, "the answer is JSON, but not an object") from None
+        _whole.decode(body)
     except UNREADABLE:
         raise TryAgain(Kind.NOT_JSON, f"the answer is not JSON ({len(body)} bytes)") from None
+    try:
+        outer = _members.decode(body)
+    except UNREADABLE:
+        raise TryAgain(Kind.WRONG_SHAPE, "the answer is JSON, but not an object") from None
     try:
         inner = _members.decode(outer.data) if outer.data else None
     except UNREADABLE:

@@ -33,6 +33,23 @@ class _Errors(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Errors)
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+
+
+def mend(body: bytes) -> bytes:
+    """The body with each lone half of a surrogate pair (a name cut through an emoji) replaced by NUL.
+
+    msgspec refuses the whole text for one of them, where only the member that holds it is spoiled: NUL marks it.
+    """
+    return _ESCAPE.sub(_mend_escape, body) if _SURROGATE.search(body) else body
+
+
+def _mend_escape(match: re.Match[bytes]) -> bytes:
+    escape = match.group()
+    return b"\\u0000" if len(escape) == 6 and _SURROGATE.match(escape) else escape
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """`present`: the answer carries an error. `codes`: the numbers in it, those of a rejected token first."""
@@ -55,7 +72,7 @@ class Refusal:
 
 def read_refusal(body: bytes) -> Refusal:
     """The errors in a body; a body that cannot be read carries none (its status or its shape then decides)."""
-    envelope = _members(body)
+    envelope = _members(mend(body))
     if envelope is None:
         return Refusal()
     inner = _members(envelope.data) if envelope.data else None

@@ -16,7 +16,6 @@ from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, normalise, stream, users_named_by, users_with_pending
 from bytemark_sync.recorder import DryRecorder, Recorder
 from bytemark_sync.scope import Scope
-from bytemark_sync.slack import report_run
 from bytemark_sync.sync import Progress, Records, work
 from bytemark_sync.totals import Totals
 
@@ -99,6 +98,8 @@ def _close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
         logger.error("run %s could not be closed; the next run closes it", run.pk)
         return
     if closed:
+        from bytemark_sync.slack import report_run  # slack_sdk costs a dry run 0.1 s that it does not need
+
         report_run(SyncRun.objects.get(pk=run.pk))
 
 

@@ -6,6 +6,7 @@ for a person. A transaction is repeated as a whole, so nothing is ever half-writ
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import time
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -53,7 +56,10 @@ def retrying(work: Callable[[], T], *, patience: float = PATIENCE) -> T:
                 raise DatabaseGone(_words(error)) from None
             if lost:
                 connection.close()
+            words = _words(error)
         tries += 1
+        if tries == 5:
+            logger.warning("%s; waiting for it, up to %.0f s", words, patience)
         time.sleep(random.uniform(0.01, min(2.0, 0.05 * 2**tries)))
 
 

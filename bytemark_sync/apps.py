@@ -7,4 +7,10 @@ class BytemarkSyncConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from bytemark_sync import checks  # noqa: F401 - registers the system checks
+        from django.db.models.signals import post_migrate
+        from django_q.signals import post_spawn
+
+        from bytemark_sync import checks, checks_queue, pulse, schedules  # noqa: F401 - checks register themselves
+
+        post_migrate.connect(schedules.create_schedules, sender=self)
+        post_spawn.connect(pulse.start)

@@ -24,6 +24,11 @@ class Scope:
     def tries_deferred(self) -> bool:
         return bool(self.include_deferred or self.users or self.orders or self.filters)
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether the run took all that was due, and so speaks for the whole job."""
+        return not (self.users or self.orders or self.filters or self.limit)
+
     def to_json(self) -> dict[str, Any]:
         """Only what is set, for `SyncRun.scope`."""
         values = {

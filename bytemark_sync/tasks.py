@@ -13,14 +13,15 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from django_q.tasks import async_task
 
-from bytemark_sync.models import SyncRun, Trigger
+from bytemark_sync import batches, health, planning, retention, runs, watchdog
+from bytemark_sync.broker import PLAN, enqueue
+from bytemark_sync.latches import held
+from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.scope import Scope
 
 logger = logging.getLogger(__name__)
-
-PLAN = "bytemark_sync.tasks.plan_run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +47,26 @@ def request_run(
 ) -> RunRequest:
     """Record a queued run and hand its planning to the cluster once the caller's transaction is committed.
 
-    `filters` is the admin's "all that match this filter", evaluated while planning: `reason` (one `Reason` value or a
+    `filters` is the admin's "all that match this filter", evaluated while planning: `reason` (one `Reason` value, a
     list of them, or `never_tried`), `first_before` and `first_after` (ISO times that bound `OrderOutcome.first_at`),
-    `user` (a user id). ValueError names an unknown key. Without users, orders and filters: everything that is due.
+    `user` (a user id). ValueError names an unknown one. Without users, orders and filters: everything that is due.
+    Users that a live resync has are left out of a person's request, so a second click asks Bytemark nothing.
     """
+    planning.check_filters(filters or {})
     wanted = sorted({int(user) for user in users})
-    under_way = _users_under_way(wanted)
-    left = [user for user in wanted if user not in under_way]
-    order_uuids = sorted({str(uuid).strip() for uuid in orders})
-    if wanted and not left and not order_uuids and not filters:
-        return RunRequest(None, tuple(sorted(under_way)))
-    scope: dict[str, Any] = {}
-    if left:
-        scope["users"] = left
-    if order_uuids:
-        scope["orders"] = order_uuids
-    if filters:
-        scope["filters"] = dict(filters)
-    if limit is not None:
-        scope["limit"] = limit
-    if include_deferred:
-        scope["include_deferred"] = True
-    run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope)
-    transaction.on_commit(lambda: enqueue(PLAN, run.pk))
+    with held("request"):
+        under_way = _under_way(wanted) if trigger == Trigger.ADMIN else set()
+        left = tuple(user for user in wanted if user not in under_way)
+        if wanted and not left:
+            return RunRequest(None, tuple(sorted(under_way)))
+        uuids = tuple(dict.fromkeys(uuid.strip() for uuid in orders))
+        scope = Scope(left, uuids, dict(filters or {}), limit, include_deferred)
+        run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
+        transaction.on_commit(lambda: enqueue(PLAN, run.pk))
     return RunRequest(run, tuple(sorted(under_way)))
 
 
-def _users_under_way(wanted: list[int]) -> set[int]:
-    if not wanted:
-        return set()
+def _under_way(wanted: list[int]) -> set[int]:
     taken: set[int] = set()
     for scope in SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).values_list("scope", flat=True):
         taken.update(scope.get("users", ()))
@@ -82,18 +74,64 @@ def _users_under_way(wanted: list[int]) -> set[int]:
 
 
 def request_stop(run_id: int, *, requested_by: str = "") -> bool:
-    """Ask a live run to stop; what is fetched is stored. False when the run has ended or was asked before."""
+    """Ask a live run to stop; what is fetched is stored. False when it has ended, or was asked before."""
     asked = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, stop_requested=False).update(stop_requested=True)
-    if asked:
-        logger.info("run %s: stop requested by %s at %s", run_id, requested_by or "nobody named", timezone.now())
-    return bool(asked)
-
-
-def enqueue(func: str, *args: int) -> bool:
-    """Hand one task to the broker; False, with a line in the log, when it cannot be reached: the watchdog will."""
-    try:
-        async_task(func, *args, q_options={"task_name": f"{func.rpartition('.')[2]} {' '.join(map(str, args))}"})
-    except Exception as error:  # noqa: BLE001 - every broker has its own classes, and none may fail the caller
-        logger.warning("%s%r could not be queued (%s); the watchdog will", func, args, type(error).__name__)
+    if not asked:
         return False
+    logger.info("run %s: %s asked it to stop", run_id, requested_by or "somebody")
+    if SyncRun.objects.filter(pk=run_id, status=RunStatus.QUEUED).exists():
+        batches.end(run_id, RunStatus.INTERRUPTED)
+    else:
+        batches.close_if_done(run_id)
     return True
+
+
+# --- What django-q2 calls -----------------------------------------------------------------------------------------
+
+
+def scheduled_run(due: str = "") -> str:
+    """The schedule's task. `due` is when it was due, so that a task which is delivered twice starts one run."""
+    requested_by = f"schedule, due {due}"[:150] if due else ""
+    with held("scheduled run"):
+        mine = SyncRun.objects.filter(trigger=Trigger.SCHEDULE)
+        if due and mine.filter(requested_by=requested_by).exists():
+            return "started before"
+        alive = mine.filter(status__in=ALIVE).first()
+        if alive is None:
+            run = request_run(trigger=Trigger.SCHEDULE, requested_by=requested_by).run
+            return f"run {run.pk if run else ''} is queued"
+        skipped = SyncRun.objects.create(trigger=Trigger.SCHEDULE, requested_by=requested_by)
+        runs.finish(skipped.pk, RunStatus.SKIPPED, error=f"Run {alive.pk} was still alive.")
+        SyncRun.objects.filter(pk=skipped.pk).update(slack="not needed")
+    logger.warning("run %s skipped: run %s is still alive", skipped.pk, alive.pk)
+    return f"skipped: run {alive.pk} is still alive"
+
+
+def plan_run(run_id: int) -> None:
+    """Plan a run into batches; a second call goes on where the first stopped."""
+    planning.plan(run_id)
+
+
+def sync_batch(batch_id: int) -> str:
+    """Work one batch."""
+    return batches.work_batch(batch_id)
+
+
+def close_run_if_done(run_id: int) -> bool:
+    """Close a run whose batches have all ended; True for the one caller that closed it."""
+    return batches.close_if_done(run_id)
+
+
+def watch() -> None:
+    """Heal or close what died in silence."""
+    watchdog.watch()
+
+
+def check_silence() -> str:
+    """Tell Slack when no scheduled run has succeeded for too long; what was told."""
+    return health.check_silence()
+
+
+def prune() -> dict[str, int]:
+    """Delete what is older than `SYNC_RETENTION_DAYS`; rows deleted, by table."""
+    return retention.prune(timezone.now())

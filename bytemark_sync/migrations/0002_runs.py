@@ -82,6 +82,10 @@ class Migration(migrations.Migration):
                     "planned_user_id",
                     models.BigIntegerField(help_text="Planned up to this user; where planning goes on.", null=True),
                 ),
+                (
+                    "planning_tries",
+                    models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain."),
+                ),
                 ("stop_requested", models.BooleanField(default=False)),
                 ("host", models.CharField(blank=True, max_length=255)),
                 ("pid", models.BigIntegerField(help_text="Of a run that one process works by itself.", null=True)),
@@ -226,7 +230,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "bytemark_sync_batch",
-                "indexes": [models.Index(fields=["status", "heartbeat_at"], name="bytemark_sync_batch_alive")],
+                "indexes": [
+                    models.Index(fields=["status", "heartbeat_at"], name="bytemark_sync_batch_alive"),
+                    models.Index(fields=["run", "status"], name="bytemark_sync_batch_run"),
+                ],
                 "constraints": [models.UniqueConstraint(fields=("run", "number"), name="bytemark_sync_batch_number")],
             },
         ),

@@ -52,6 +52,7 @@ class SyncRun(models.Model):
     finished_at = models.DateTimeField(null=True)
     planned_at = models.DateTimeField(null=True, help_text="When the last batch was planned; null: still planning.")
     planned_user_id = models.BigIntegerField(null=True, help_text="Planned up to this user; where planning goes on.")
+    planning_tries = models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain.")
     stop_requested = models.BooleanField(default=False)
     host = models.CharField(max_length=255, blank=True)
     pid = models.BigIntegerField(null=True, help_text="Of a run that one process works by itself.")
@@ -101,7 +102,10 @@ class SyncBatch(models.Model):
     class Meta:
         db_table = "bytemark_sync_batch"
         constraints = [models.UniqueConstraint(fields=["run", "number"], name="bytemark_sync_batch_number")]
-        indexes = [models.Index(fields=["status", "heartbeat_at"], name="bytemark_sync_batch_alive")]
+        indexes = [
+            models.Index(fields=["status", "heartbeat_at"], name="bytemark_sync_batch_alive"),
+            models.Index(fields=["run", "status"], name="bytemark_sync_batch_run"),
+        ]
 
     def __str__(self) -> str:
         return f"run {self.run_id}, batch {self.number}"

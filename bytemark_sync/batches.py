@@ -1,0 +1,206 @@
+"""Working a run's batches side by side, and closing the run behind the last one (CONTRACT: Queue).
+
+Every step is one conditional update in the database; nothing is decided on a status read before. Only a few batches
+of a run are in the broker at a time, and each that ends hands out the next: a person's resync then waits for a few
+batches of the nightly run and not for all of them, and a broker that forgets loses little.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from bytemark_sync import runs, slack
+from bytemark_sync.broker import BATCH, enqueue
+from bytemark_sync.bytemark.stats import Histogram
+from bytemark_sync.config import bytemark_settings
+from bytemark_sync.database import in_transaction, retrying
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.pending import stream
+from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder
+from bytemark_sync.scope import Scope
+from bytemark_sync.sync import work
+from bytemark_sync.totals import Totals
+
+logger = logging.getLogger(__name__)
+
+MOST_TRIES = 2
+"""How often a batch is queued again after it died, before it is given up (CONTRACT: Queue)."""
+
+FEWEST_HANDED_OUT = 8
+
+
+def time_limit() -> float:
+    """Seconds that one task works before it hands the rest back: half of the time after which django-q2 kills it."""
+    return float(settings.Q_CLUSTER["timeout"]) / 2
+
+
+def hand_out(run_id: int) -> None:
+    """Put the run's next batches into the broker, two for each live worker of all clusters."""
+    if not SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested=False).exists():
+        return
+    mine = SyncBatch.objects.filter(run_id=run_id)
+    out = mine.filter(status=BatchStatus.RUNNING).count()
+    out += mine.filter(status=BatchStatus.QUEUED, queued_at__isnull=False).count()
+    room = max(FEWEST_HANDED_OUT, 2 * _live_workers()) - out
+    waiting = mine.filter(status=BatchStatus.QUEUED, queued_at=None).order_by("number")
+    for batch_id in list(waiting.values_list("pk", flat=True)[: max(0, room)]):
+        free = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED, queued_at=None)
+        if free.update(queued_at=timezone.now()) and not enqueue(BATCH, batch_id):
+            SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED).update(queued_at=None)
+            return
+
+
+def _live_workers() -> int:
+    since = timezone.now() - timedelta(minutes=2)
+    return ClusterBeat.objects.filter(heartbeat_at__gte=since).aggregate(all=Sum("workers"))["all"] or 0
+
+
+def work_batch(batch_id: int) -> str:
+    """Claim the batch and work it; what happened, in words. A second delivery of the same task finds nothing to do."""
+    claim = retrying(lambda: _claim(batch_id))
+    if claim is None:
+        return "not waiting any more"
+    run = SyncRun.objects.get(batches=batch_id)
+    try:
+        totals = _work(run, claim)
+        ended = _end_batch(claim, totals)
+    except ClaimLost:
+        ended = "lost to another worker after a silence"
+    except BaseException as error:
+        # The task's time limit arrives as a SystemExit some 3 s before the process is killed.
+        logger.error("run %s: batch %s broke off (%s)", run.pk, batch_id, type(error).__name__)
+        _try_again(claim)
+        raise
+    finally:
+        hand_out(run.pk)
+        close_if_done(run.pk)
+    return ended
+
+
+def _claim(batch_id: int) -> BatchClaim | None:
+    """The batch for this worker alone, where it waits and its run is alive and not to stop."""
+    alive = SyncRun.objects.filter(batches=batch_id, status=RunStatus.RUNNING, stop_requested=False)
+    if not alive.update(heartbeat_at=timezone.now()):
+        return None
+    worker = uuid.uuid4().hex
+    waiting = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED)
+    if not waiting.update(status=BatchStatus.RUNNING, worker=worker, heartbeat_at=timezone.now()):
+        return None
+    return BatchClaim(batch_id, worker, list(SyncBatch.objects.values_list("user_ids", flat=True).get(pk=batch_id)))
+
+
+def _work(run: SyncRun, claim: BatchClaim) -> Totals:
+    """The users that the batch still has, until half of the task's time is over."""
+    scope = replace(Scope.from_json(run.scope), limit=None)
+    totals = Totals()
+    work(
+        stream(scope, now=timezone.now(), user_ids=tuple(claim.user_ids)),
+        Recorder(run, claim),
+        client_settings=bytemark_settings(),
+        workers=settings.BYTEMARK_WORKERS,
+        stop=threading.Event(),
+        deadline=time.monotonic() + time_limit(),
+        totals=totals,
+    )
+    return totals
+
+
+def _mine(claim: BatchClaim) -> Any:
+    return SyncBatch.objects.filter(pk=claim.batch_id, worker=claim.worker, status=BatchStatus.RUNNING)
+
+
+def _end_batch(claim: BatchClaim, totals: Totals) -> str:
+    """Done, or handed back with the users that were not reached; handing back without any progress costs a try."""
+    if totals.interrupted:
+        retrying(lambda: _mine(claim).update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now()))
+        return "stopped"
+    if not totals.unreached:
+        retrying(lambda: _mine(claim).update(status=BatchStatus.DONE, finished_at=timezone.now(), user_ids=[]))
+        return "done"
+    if not totals.counts.users:
+        _try_again(claim)
+    else:
+        retrying(lambda: _mine(claim).update(status=BatchStatus.QUEUED, worker="", queued_at=None))
+    return f"handed back with {len(claim.user_ids)} users left"
+
+
+def _try_again(claim: BatchClaim) -> None:
+    queue_again(_mine(claim))
+
+
+def queue_again(one: Any) -> str:
+    """Queue the batch in `one` (a queryset with the condition) once more, or give it up; what became of it, if any."""
+    again = one.filter(tries__lt=MOST_TRIES)
+    if again.update(status=BatchStatus.QUEUED, worker="", queued_at=None, tries=F("tries") + 1):
+        return "queued again"
+    if one.filter(tries__gte=MOST_TRIES).update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now()):
+        return "given up"
+    return ""
+
+
+def close_if_done(run_id: int) -> bool:
+    """Close a planned run without open batches; True for the one caller that closed it, who also reports it."""
+    run = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at__isnull=False, pid=None).first()
+    if run is None:
+        return False
+    batches = SyncBatch.objects.filter(run_id=run_id)
+    if run.stop_requested:
+        waiting = batches.filter(status=BatchStatus.QUEUED)
+        waiting.update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now())
+    if batches.filter(status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING)).exists():
+        return False
+    run.refresh_from_db()  # after the look at the batches: every count is in by now
+    if run.stop_requested:
+        return end(run_id, RunStatus.INTERRUPTED)
+    status = runs.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced)
+    given_up = batches.filter(status=BatchStatus.GIVEN_UP).count()
+    if not given_up:
+        return end(run_id, status)
+    missed = sum(map(len, batches.filter(status=BatchStatus.GIVEN_UP).values_list("user_ids", flat=True).iterator()))
+    error = f"{given_up} of {batches.count()} batches were given up; {missed} users were not reached and stay pending."
+    worked = run.users > run.users_failed or run.orders_synced
+    return end(run_id, RunStatus.PARTIAL if worked else RunStatus.FAILED, error=error)
+
+
+def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
+    """Close the run with its batches' API figures added up, and report it; True for the one caller that closed it."""
+
+    def close() -> bool:
+        with transaction.atomic():
+            closed = runs.finish(run_id, status, error=error)
+            if closed:
+                SyncRun.objects.filter(pk=run_id).update(**_api(run_id))
+            return closed
+
+    closed = in_transaction(close)
+    if closed:
+        run = SyncRun.objects.get(pk=run_id)
+        logger.info(
+            "run %s %s: %d users, %d failed, %d of %d orders stored, %d items",
+            *(run_id, run.status, run.users, run.users_failed, run.orders_synced, run.orders, run.items_created),
+        )
+        slack.report_run(run)
+    return closed
+
+
+def _api(run_id: int) -> dict[str, Any]:
+    """Requests by kind of answer, and the latency histogram, of all batches."""
+    answers: Counter[str] = Counter()
+    latency = Histogram()
+    rows = SyncBatch.objects.filter(run_id=run_id).values_list("answers", "latency")
+    for batch_answers, batch_latency in rows.iterator(chunk_size=500):
+        answers.update(batch_answers)
+        latency.merge(Histogram.from_json(batch_latency))
+    return {"answers": dict(answers), "latency": latency.to_json()}

@@ -1,0 +1,168 @@
+"""Is the job well? For `/healthz`, `manage.py sync_status`, `/metrics` and the hourly look for a silence.
+
+At most 3 queries, the one that counts pending orders at most every `PENDING_FOR` seconds a process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Count, Min, Subquery
+from django.utils import timezone
+from django_q.models import Schedule
+
+from bytemark_sync import schedules, slack
+from bytemark_sync.latches import take_turn
+from bytemark_sync.models import ClusterBeat, Latch, RunStatus, SyncRun, Trigger
+from bytemark_sync.pending import pending_orders
+from bytemark_sync.scope import Scope
+
+CLUSTER_SILENCE = timedelta(seconds=90)
+"""A cluster renews its sign of life every 15 s."""
+OVERDUE = timedelta(minutes=15)
+PENDING_FOR = 20.0
+TELL_AGAIN = 24 * 3600.0
+WORKED = (RunStatus.SUCCEEDED, RunStatus.PARTIAL)
+"""A partial run has worked: the orders of a few users with rejected tokens must not hide a job that stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """`oldest_since` is when a run first left one of them pending; null where all are untried."""
+
+    orders: int
+    oldest_order: int | None
+    oldest_since: datetime | None
+
+
+@dataclass(slots=True)
+class Health:
+    """All that a monitor asks; `problems` in words for a person, none where all is well. No secrets."""
+
+    healthy: bool = True
+    problems: list[str] = field(default_factory=list)
+    database: str = "ok"
+    last_run: int | None = None
+    last_run_status: str | None = None
+    last_run_at: datetime | None = None
+    last_run_age_seconds: int | None = None
+    pending_orders: int | None = None
+    oldest_pending_order: int | None = None
+    oldest_pending_since: datetime | None = None
+    cluster_alive: bool = False
+    cluster_seen_at: datetime | None = None
+    next_scheduled_run: datetime | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def look() -> Health:
+    """The state of things now. Never raises for a database that is away: that is an answer too."""
+    health = Health()
+    try:
+        _look(health, timezone.now())
+    except (DatabaseError, InterfaceError):
+        health.database = "unreachable"
+        health.problems.append("The database cannot be reached, or `migrate` has not been run.")
+    health.healthy = not health.problems
+    return health
+
+
+def _look(health: Health, now: datetime) -> None:
+    vital = _vital_signs()
+    if vital is None:
+        health.problems.append("`migrate` has not created the schedules yet.")
+        return
+    health.cluster_seen_at = vital["beat"]
+    health.cluster_alive = bool(vital["beat"] and now - vital["beat"] < CLUSTER_SILENCE)
+    if not health.cluster_alive:
+        health.problems.append("No cluster is alive: start `manage.py qcluster`.")
+    health.next_scheduled_run = vital["next_run"]
+    if vital["next_run"] is None:
+        health.problems.append("The schedule is missing, or it is used up: no run is coming.")
+    elif health.cluster_alive and now - vital["next_run"] > OVERDUE:
+        health.problems.append("The schedule is overdue though a cluster is alive: one of the schedules is malformed.")
+    _look_at_runs(health, now, vital["created_at"], schedules.longest_silence_of(vital["cron"]))
+    pending = count_pending()
+    health.pending_orders = pending.orders
+    health.oldest_pending_order, health.oldest_pending_since = pending.oldest_order, pending.oldest_since
+
+
+def _vital_signs() -> dict[str, Any] | None:
+    """One query: when the schedule was made and is next due, and a cluster's last sign of life."""
+    beat = ClusterBeat.objects.order_by("-heartbeat_at").values("heartbeat_at")[:1]
+    sync = Schedule.objects.filter(func=schedules.SYNC).exclude(repeats=0).order_by("next_run")
+    signs = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(
+        beat=Subquery(beat), cron=Subquery(sync.values("cron")[:1]), next_run=Subquery(sync.values("next_run")[:1])
+    )
+    return signs.values("created_at", "beat", "cron", "next_run").first()
+
+
+def _look_at_runs(health: Health, now: datetime, installed: datetime, longest: timedelta) -> None:
+    """The last run over everything that worked, whoever asked for it."""
+    runs = SyncRun.objects.filter(status__in=WORKED, finished_at__isnull=False).order_by("-pk")
+    for run_id, status, finished_at, scope in runs.values_list("pk", "status", "finished_at", "scope")[:100]:
+        if Scope.from_json(scope).is_everything:
+            health.last_run, health.last_run_status, health.last_run_at = run_id, status, finished_at
+            health.last_run_age_seconds = int((now - finished_at).total_seconds())
+            break
+    if now - (health.last_run_at or installed) > longest:
+        health.problems.append(f"No run has succeeded for {_hours(longest)}.")
+
+
+_pending_lock = threading.Lock()
+_pending: tuple[float, Pending] | None = None
+
+
+def count_pending(*, fresh: bool = False) -> Pending:
+    """Pending orders, counted at most every `PENDING_FOR` seconds in this process unless `fresh`."""
+    global _pending
+    with _pending_lock:
+        if not fresh and _pending and time.monotonic() - _pending[0] < PENDING_FOR:
+            return _pending[1]
+        row = pending_orders().aggregate(n=Count("pk"), first=Min("pk"), since=Min("outcome__first_at"))
+        counted = Pending(row["n"], row["first"], row["since"])
+        _pending = (time.monotonic(), counted)
+        return counted
+
+
+# --- The look for a silence ---------------------------------------------------------------------------------------
+
+
+def check_silence() -> str:
+    """Tell Slack when no scheduled run has succeeded for too long: at once, then once a day. What was done."""
+    now = timezone.now()
+    Latch.objects.filter(name="silence").update(at=now)
+    last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=WORKED).order_by("-pk").first()
+    since = last.finished_at if last else schedules.installed_at()
+    longest = schedules.longest_silence()
+    if since is None or now - since <= longest:
+        Latch.objects.filter(name="silence told").delete()
+        return "no silence"
+    if not take_turn("silence told", TELL_AGAIN):
+        return "told before"
+    result = slack.send(_silence(now - since, last))
+    if result.startswith("failed"):
+        Latch.objects.filter(name="silence told").delete()
+    return result
+
+
+def _silence(lasted: timedelta, last: SyncRun | None) -> str:
+    health = look()
+    lines = [f":mute: {slack.place()}: no scheduled run has succeeded for {_hours(lasted)}."]
+    if last:
+        lines.append(slack.run_link(last.pk) or f"The last one that did was run {last.pk}.")
+    lines += [f"• {slack.escape(problem)}" for problem in health.problems]
+    if health.next_scheduled_run:
+        lines.append(f"Next scheduled run: {health.next_scheduled_run:%Y-%m-%d %H:%M} UTC.")
+    return "\n".join(lines)
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span.total_seconds() / 3600:.0f} hours"

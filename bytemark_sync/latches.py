@@ -1,0 +1,30 @@
+"""Taking turns over all machines, through a row in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from bytemark_sync.models import Latch
+
+
+def take_turn(name: str, every: float) -> bool:
+    """True for the one caller that may act now: nobody did in the last `every` seconds."""
+    now = timezone.now()
+    if Latch.objects.filter(name=name, at__lte=now - timedelta(seconds=every)).update(at=now):
+        return True
+    return not Latch.objects.filter(name=name).exists() and Latch.objects.get_or_create(name=name)[1]
+
+
+@contextmanager
+def held(name: str) -> Iterator[None]:
+    """One at a time, in a transaction that ends with the block."""
+    if not Latch.objects.filter(name=name).exists():
+        Latch.objects.bulk_create([Latch(name=name)], ignore_conflicts=True)
+    with transaction.atomic():
+        Latch.objects.select_for_update().get(name=name)
+        yield

@@ -1,0 +1,60 @@
+"""`manage.py sync_status`: what `/healthz` says, for a person or (`--json`) a monitor."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils import timezone
+from django.utils.timesince import timesince
+
+from bytemark_sync import health
+from bytemark_sync.models import SyncRun
+from bytemark_sync.models.runs import ALIVE
+
+
+class Command(BaseCommand):
+    help = "Say whether the job is well; exit status 1 where it is not."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        now = health.look()
+        if options["json"]:
+            self.stdout.write(json.dumps(now.as_dict(), cls=DjangoJSONEncoder))
+        else:
+            self._print(now)
+        if not now.healthy:
+            raise CommandError(" ".join(now.problems), returncode=1)
+
+    def _print(self, now: health.Health) -> None:
+        last = f"run {now.last_run}, {now.last_run_status}, {_ago(now.last_run_at)}" if now.last_run else "none yet"
+        pending = "unknown" if now.pending_orders is None else f"{now.pending_orders:,} orders"
+        if now.oldest_pending_since:
+            pending += f", the longest known for {timesince(now.oldest_pending_since)}"
+        cluster = f"{'alive' if now.cluster_alive else 'not alive'}, last seen {_ago(now.cluster_seen_at)}"
+        coming = timezone.localtime(now.next_scheduled_run) if now.next_scheduled_run else None
+        lines = {
+            "Database": now.database,
+            "Last good run": last,
+            "Pending": pending,
+            "Cluster": cluster,
+            "Next run": f"{coming:%Y-%m-%d %H:%M %Z}" if coming else "none",
+        }
+        for name, value in lines.items():
+            self.stdout.write(f"{name:<14} {value}")
+        if now.database == "ok":
+            for run in SyncRun.objects.filter(status__in=ALIVE).order_by("pk")[:10]:
+                done = f"{run.users:,} of {run.users_planned:,} users" if run.users_planned else f"{run.users:,} users"
+                self.stdout.write(f"{'Under way':<14} run {run.pk} ({run.trigger}), {run.status}, {done}")
+        if now.healthy:
+            self.stdout.write(self.style.SUCCESS("All is well."))
+
+
+def _ago(when: datetime | None) -> str:
+    return f"{timesince(when)} ago" if when else "never"

@@ -1,0 +1,78 @@
+"""Signs of life, and the watchdog's turns: a thread in every worker of a cluster.
+
+A scheduled task would wait behind the batches of a long run, just when the watchdog is needed; a thread does not. The
+workers of all machines take turns through rows in the database, so each thing is done once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+from django.db.models import Q
+from django.utils import timezone
+
+from bytemark_sync.latches import take_turn
+from bytemark_sync.models import ClusterBeat
+
+logger = logging.getLogger(__name__)
+
+BEAT = 15.0
+"""Seconds between two signs of life of a cluster."""
+SILENCE_EVERY = 2 * 3600.0
+"""Seconds without the hourly look for a silence, after which a worker looks: a broken schedule stops the hourly one."""
+
+
+def start(**_signal: Any) -> None:
+    """Called in each new worker process (django-q2's `post_spawn`)."""
+    threading.Thread(target=_run, args=(os.getppid(),), name="pulse", daemon=True).start()
+
+
+def watch_every() -> float:
+    """Seconds between two looks of the watchdog: often enough to heal within twice the heartbeat limit."""
+    return float(min(30.0, max(0.5, settings.SYNC_HEARTBEAT_LIMIT / 8)))
+
+
+def _run(cluster: int) -> None:
+    """Until the cluster's own process is gone, whose child a worker is."""
+    trouble = ""
+    while os.getppid() == cluster:
+        try:
+            _turn(f"{socket.gethostname()}:{cluster}")
+            trouble = ""
+        except Exception as error:  # noqa: BLE001 - the pulse must outlive a database or a broker that is away
+            if trouble != type(error).__name__:
+                trouble = type(error).__name__
+                logger.warning("The watchdog cannot look (%s); it tries on.", trouble)
+        finally:
+            connections.close_all()
+        time.sleep(min(BEAT / 3, watch_every()))
+
+
+def _turn(cluster: str) -> None:
+    from bytemark_sync.tasks import check_silence, watch
+
+    beat(cluster)
+    if take_turn("watch", watch_every()):
+        watch()
+    if take_turn("silence", SILENCE_EVERY):
+        check_silence()
+
+
+def beat(cluster: str) -> None:
+    """Renew the cluster's row where it is due, and clear away clusters that have been gone for a day."""
+    now = timezone.now()
+    workers = int(settings.Q_CLUSTER["workers"])
+    mine = ClusterBeat.objects.filter(name=cluster)
+    if mine.filter(~Q(heartbeat_at__lt=now - timedelta(seconds=BEAT))).exists():
+        return
+    if not mine.update(heartbeat_at=now, workers=workers):
+        ClusterBeat.objects.get_or_create(name=cluster, defaults={"workers": workers})
+        ClusterBeat.objects.filter(heartbeat_at__lt=now - timedelta(days=1)).delete()

@@ -1,0 +1,94 @@
+"""The product's django-q2 schedules. `migrate` creates each once; from then on the admin owns them.
+
+A latch, written in the same transaction, remembers that a schedule was created: one that is edited, renamed or deleted
+in the admin never comes back by itself, and two machines that migrate at once create one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from croniter import croniter
+from django.conf import settings
+from django.db import IntegrityError, connections, transaction
+from django.utils import timezone
+from django_q.models import Schedule
+
+from bytemark_sync.models import Latch
+
+SYNC = "bytemark_sync.tasks.scheduled_run"
+SILENCE = "bytemark_sync.tasks.check_silence"
+PRUNE = "bytemark_sync.tasks.prune"
+SYNC_LATCH = "schedule scheduled_run"
+LEAST_SILENCE = timedelta(hours=36)
+
+
+def create_schedules(using: str = "default", **_signal: Any) -> None:
+    """Called after `migrate`; does nothing where the tables are not there yet, or the schedules were created before."""
+    if using != "default":
+        return
+    tables = {Schedule._meta.db_table, Latch._meta.db_table}
+    if not tables <= set(connections[using].introspection.table_names()):
+        return
+    cron = Schedule.CRON
+    _create(SYNC, name="Bytemark sync", schedule_type=cron, cron=settings.SYNC_CRON, intended_date_kwarg="due")
+    _create(SILENCE, name="Bytemark sync: look for a silence", schedule_type=Schedule.HOURLY)
+    _create(PRUNE, name="Bytemark sync: prune", schedule_type=cron, cron="30 1 * * *")
+
+
+def _create(func: str, **fields: Any) -> None:
+    latch = f"schedule {func.rpartition('.')[2]}"
+    if Latch.objects.filter(name=latch).exists():
+        return
+    try:
+        with transaction.atomic():
+            Latch.objects.create(name=latch)
+            Schedule.objects.create(func=func, **fields)
+    except IntegrityError:
+        if not Latch.objects.filter(name=latch).exists():
+            raise
+
+
+def installed_at() -> datetime | None:
+    """When `migrate` created the sync's schedule; None before."""
+    return Latch.objects.filter(name=SYNC_LATCH).values_list("created_at", flat=True).first()
+
+
+def longest_silence() -> timedelta:
+    """How long no scheduled run may succeed, by the schedule as it is now."""
+    sync = Schedule.objects.filter(func=SYNC, schedule_type=Schedule.CRON)
+    return longest_silence_of(sync.values_list("cron", flat=True).first())
+
+
+def longest_silence_of(cron: str | None) -> timedelta:
+    """36 hours, or one and a half times the longest wait between two runs of a schedule that is rarer than daily."""
+    return max(LEAST_SILENCE, 1.5 * _longest_wait(cron)) if cron else LEAST_SILENCE
+
+
+def _longest_wait(cron: str) -> timedelta:
+    try:
+        times = croniter(cron, timezone.now())
+        due = [times.get_next(datetime) for _ in range(10)]
+    except (ValueError, KeyError, AttributeError):
+        return timedelta(0)
+    return max(later - earlier for earlier, later in pairwise(due))
+
+
+def daily_schedule() -> Schedule | None:
+    """The schedule of the daily run, where nobody has deleted it."""
+    schedule: Schedule | None = Schedule.objects.filter(func=SYNC).order_by("pk").first()
+    return schedule
+
+
+def set_daily_cron(cron: str) -> datetime | None:
+    """Run the daily sync by `cron` (in `TIME_ZONE`) from now on; when next. None where the schedule was deleted.
+
+    ValueError for an expression that croniter does not take.
+    """
+    next_run: datetime = croniter(cron, timezone.localtime()).get_next(datetime)
+    changed = Schedule.objects.filter(func=SYNC).update(
+        cron=cron, schedule_type=Schedule.CRON, next_run=next_run, repeats=-1
+    )
+    return next_run if changed else None

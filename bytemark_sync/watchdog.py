@@ -1,0 +1,74 @@
+"""Finds what died in silence, and queues it again or closes it (CONTRACT: Queue)"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import F, Max, QuerySet
+from django.utils import timezone
+
+from bytemark_sync import batches, runs, slack
+from bytemark_sync.broker import PLAN, enqueue
+from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models.runs import ALIVE
+
+logger = logging.getLogger(__name__)
+
+PLANNING_DIED = "Planning died again and again without getting on; what was not stored is still pending."
+
+
+def watch() -> None:
+    """One look at everything that lives. Safe to call from anywhere, at any time, by any number at once."""
+    limit = timezone.now() - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT)
+    for run_id in runs.close_dead_runs():
+        slack.report_run(SyncRun.objects.get(pk=run_id))
+    for run in SyncRun.objects.filter(status__in=ALIVE, pid=None):
+        if run.planned_at is None:
+            _watch_planning(run, limit)
+        _watch_batches(run, limit)
+        batches.hand_out(run.pk)
+        batches.close_if_done(run.pk)
+    slack.report_forgotten()
+
+
+def _watch_planning(run: SyncRun, limit: datetime) -> None:
+    """Planning that is silent is queued again; it goes on behind the last user that it planned."""
+    silent = SyncRun.objects.filter(pk=run.pk, status__in=ALIVE, planned_at=None, heartbeat_at__lt=limit)
+    if run.status == RunStatus.RUNNING and run.planning_tries >= batches.MOST_TRIES and silent.exists():
+        batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
+        return
+    # A run that still waits for its planner costs no try: the queue before it may be long.
+    tries = F("planning_tries") + (1 if run.status == RunStatus.RUNNING else 0)
+    if silent.update(heartbeat_at=timezone.now(), planning_tries=tries):
+        logger.warning("run %s: planning was silent, it is queued again", run.pk)
+        enqueue(PLAN, run.pk)
+
+
+def _watch_batches(run: SyncRun, limit: datetime) -> None:
+    mine = SyncBatch.objects.filter(run_id=run.pk)
+    silent = mine.filter(status=BatchStatus.RUNNING, heartbeat_at__lt=limit)
+    for batch_id in list(silent.values_list("pk", flat=True)):
+        if became := batches.queue_again(silent.filter(pk=batch_id)):
+            logger.warning("run %s: batch %s was silent, it is %s", run.pk, batch_id, became)
+    lost = _lost(run, limit).update(queued_at=None)
+    if lost:
+        SyncRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
+        logger.warning("run %s: the broker lost %d waiting batches, they are handed out again", run.pk, lost)
+
+
+def _lost(run: SyncRun, limit: datetime) -> QuerySet[SyncBatch]:
+    """Batches handed to the broker that no worker will get.
+
+    Merely waiting is no sign of it, for the queue may be long. These are: the whole run is silent, or the broker has
+    given out a batch that it was handed later, for it keeps the order. Handed out again, they cost no try; a batch
+    that is delivered twice is claimed once.
+    """
+    mine = SyncBatch.objects.filter(run_id=run.pk)
+    waiting = mine.filter(status=BatchStatus.QUEUED, queued_at__lt=limit)
+    if not SyncRun.objects.filter(pk=run.pk, heartbeat_at__gte=limit).exists():
+        return waiting
+    taken = mine.exclude(status=BatchStatus.QUEUED).filter(heartbeat_at__gte=limit)
+    latest = taken.aggregate(latest=Max("queued_at"))["latest"]
+    return waiting.filter(queued_at__lt=latest) if latest else waiting.none()

@@ -64,6 +64,7 @@ class BytemarkClient:
         self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
         self.pause = Pause(self.stop, rng)
         self._transport = Transport(
+            settings.orders_url,
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             request_deadline=settings.request_deadline,

@@ -25,6 +25,7 @@ from bytemark_sync.bytemark.token import Token
 from tests.bytemark.server import Handler, Request, order, page, reset, send, serve
 
 KEY = Token("made-up-key")
+OK = b"HTTP/1.1 200 OK\r\n"
 BODY = json.dumps(page(order("A", "p"), total=1)).encode()
 
 
@@ -186,15 +187,21 @@ def test_a_silent_server_ends_at_the_read_timeout(start: bytes) -> None:
     assert 0.15 < took < 0.8
 
 
+def test_a_silence_that_began_late_still_ends_at_the_deadline() -> None:
+    with serve(sending(OK, b"X: y\r\n", pause=0.3, then=lambda _sock: time.sleep(2))) as server:
+        started = time.monotonic()
+        error = failure(server.url, read_timeout=0.45, request_deadline=0.5)
+        took = time.monotonic() - started
+    assert error.kind is Kind.DEADLINE
+    assert took < 0.65
+
+
 def test_a_slow_answer_within_its_times_is_fine() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
     whole = head + BODY
     pieces = [whole[start : start + 20] for start in range(0, len(whole), 20)]
     with serve(sending(*pieces, pause=0.02)) as server:
         assert len(client(server.url, request_deadline=5.0).get_page(KEY, 1).orders) == 1
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(
@@ -476,3 +483,12 @@ def test_many_threads_share_a_client() -> None:
     assert wrong == []
     assert shared.stats.drain().answers == {"ok": 160}
     assert server.connections == 8
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_silence_shorter_than_the_read_timeout_loses_nothing(certificate: Path, secure: bool) -> None:
+    head = OK + b"Content-Length: %d\r\n\r\n" % len(BODY)
+    handler = sending(head[:10], head[10:] + BODY[:20], BODY[20:], pause=0.6)
+    with serve(handler, tls(certificate) if secure else None) as server:
+        one = client(server.url, ca_file=str(certificate), read_timeout=3.0, request_deadline=5.0)
+        assert len(one.get_page(KEY, 1).orders) == 1

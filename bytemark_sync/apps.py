@@ -10,7 +10,8 @@ class BytemarkSyncConfig(AppConfig):
         from django.db.models.signals import post_migrate
         from django_q.signals import post_spawn
 
-        from bytemark_sync import checks, checks_queue, pulse, schedules  # noqa: F401 - checks register themselves
+        from bytemark_sync import access, checks, checks_queue, pulse, schedules  # noqa: F401 - checks register themselves
 
         post_migrate.connect(schedules.create_schedules, sender=self)
+        post_migrate.connect(access.create_groups, sender=self)
         post_spawn.connect(pulse.start)

@@ -6,14 +6,17 @@ exit status 2. The `BYTEMARK_*` values become one frozen `BytemarkSettings`, the
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import environ
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from project.env import boolean, choice, cron, decimal, integer, redis_url, text, text_list
+from project.look import unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
@@ -31,6 +34,8 @@ if not SECRET_KEY:
 ALLOWED_HOSTS = text_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = text_list("CSRF_TRUSTED_ORIGINS", [])
 SITE_URL = text("SITE_URL", "").rstrip("/")
+PROJECT_NAME = text("PROJECT_NAME", "connectsmart")
+PROJECT_STAGE = text("PROJECT_STAGE", "production")
 TIME_ZONE = text("TIME_ZONE", "UTC")
 try:
     ZoneInfo(TIME_ZONE)
@@ -40,7 +45,9 @@ except (KeyError, ValueError, OSError):
     ) from None
 
 INSTALLED_APPS = [
+    "bytemark_sync",  # before the admin and its look: some of their templates are extended
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -49,7 +56,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.humanize",
     "django_q",
-    "bytemark_sync",
+    "axes",
+    "csp",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -60,6 +68,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: it turns a refused login into its answer
 ]
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
@@ -84,8 +94,61 @@ AUTH_PASSWORD_VALIDATORS = [
 USE_TZ = True
 LANGUAGE_CODE = "en-us"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Static files ---------------------------------------------------------------------------------------------------
+# Served by this process, straight from the installed packages: no `collectstatic`, so none that is forgotten or stale.
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 600
+
+# --- Security -------------------------------------------------------------------------------------------------------
+# `SITE_URL` says how people reach the admin. With https:// everything goes over TLS; the proxy that ends TLS must set
+# X-Forwarded-Proto itself (README: production). Monitors ask the two exempt paths by plain http.
+HTTPS = SITE_URL.startswith("https://")
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz/?$", r"^metrics/?$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600  # a working day
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+X_FRAME_OPTIONS = "DENY"
+
+# As strict as the admin can work under: Alpine, which django-unfold ships, evaluates expressions (unsafe-eval), and its
+# progress bars carry their width in a style attribute. No inline script, no inline style sheet, nothing from elsewhere.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, UNSAFE_EVAL],
+        "style-src": [SELF],
+        "style-src-attr": [UNSAFE_INLINE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# Five wrong passwords for a name from an address close that pair for a quarter of an hour; `manage.py axes_reset` or
+# the admin's "Login attempts" opens it again.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_LOCKOUT_TEMPLATE = "bytemark_sync/locked_out.html"
+AXES_VERBOSE = False
+
+UNFOLD = unfold(PROJECT_NAME, PROJECT_STAGE)
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
@@ -146,8 +209,6 @@ BYTEMARK_BACKOFF_BASE = decimal("BYTEMARK_BACKOFF_BASE", 0.5)
 BYTEMARK_BACKOFF_CAP = decimal("BYTEMARK_BACKOFF_CAP", 30)
 
 # --- Slack ----------------------------------------------------------------------------------------------------------
-PROJECT_NAME = text("PROJECT_NAME", "connectsmart")
-PROJECT_STAGE = text("PROJECT_STAGE", "production")
 SLACK_BOT_TOKEN = text("SLACK_BOT_TOKEN", "")
 SLACK_CHANNEL_ID = text("SLACK_CHANNEL_ID", "")
 SLACK_API_URL = text("SLACK_API_URL", "https://slack.com/api/")

@@ -1,0 +1,100 @@
+"""What each run left pending: the orders behind a run's failures, and behind a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.filters import SimpleListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.contrib.filters.forms import SearchForm
+
+from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
+from bytemark_sync.admin.words import moment, page_of, reason_badge, run_link
+from bytemark_sync.models import Order, OrderAttempt
+
+
+class NumberFilter(SimpleListFilter):
+    """A field for a number, looked up exactly."""
+
+    template = "unfold/filters/filters_field.html"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("", "")]  # without any, Django would hide the field
+
+    def choices(self, changelist: Any) -> Any:
+        yield {
+            "form": SearchForm(
+                label=f"By {self.title}", name=self.parameter_name, data={self.parameter_name: self.value()}
+            )
+        }
+
+    def narrow(self, queryset: QuerySet[Any], number: int) -> QuerySet[Any]:
+        return queryset.filter(**{str(self.parameter_name): number})
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = (self.value() or "").strip()
+        if not value:
+            return queryset
+        number = user_id_of(value)
+        return queryset.none() if number is None else self.narrow(queryset, number)
+
+
+class RunFilter(NumberFilter):
+    title = "run"
+    parameter_name = "run"
+
+
+@admin.register(OrderAttempt)
+class OrderAttemptAdmin(ReadOnlyAdmin):
+    """One row for each run that left an order pending."""
+
+    list_display = ("name", "user", "why", "detail", "when", "by")
+    list_filter = (RunFilter, ("reason", ChoicesDropdownFilter))
+    extra_lookups = ("reason", "reason__exact")
+    search_fields = ("order__order_uuid__exact",)
+    search_help_text = "order uuid or user id, whole"
+    list_display_links = None
+    ordering = ("-pk",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrderAttempt]:
+        rows: QuerySet[OrderAttempt] = super().get_queryset(request)
+        return rows.select_related("order").defer("order__oauth_token")
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        user_id = user_id_of(term)
+        orders = Order.objects.order_by()
+        orders = orders.filter(order_uuid__in=uuids_of(term)) if user_id is None else orders.filter(user_id=user_id)
+        return queryset.filter(order_id__in=list(orders.values_list("pk", flat=True)[:1000]))
+
+    @admin.display(description="Order")
+    def name(self, attempt: OrderAttempt) -> SafeString:
+        return page_of("order", attempt.order_id, _order(attempt) or f"order {attempt.order_id}")
+
+    @admin.display(description="User")
+    def user(self, attempt: OrderAttempt) -> int | None:
+        order = _order(attempt)
+        return order.user_id if order else None
+
+    @admin.display(description="Reason")
+    def why(self, attempt: OrderAttempt) -> SafeString:
+        return reason_badge(attempt.reason)
+
+    @admin.display(description="When")
+    def when(self, attempt: OrderAttempt) -> SafeString | str:
+        return moment(attempt.at)
+
+    @admin.display(description="Run")
+    def by(self, attempt: OrderAttempt) -> SafeString | str:
+        return run_link(attempt.run_id)
+
+
+def _order(attempt: OrderAttempt) -> Order | None:
+    """The order, or None where the portal has deleted it: no constraint keeps it."""
+    try:
+        return attempt.order
+    except Order.DoesNotExist:
+        return None

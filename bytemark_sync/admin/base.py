@@ -1,0 +1,115 @@
+"""A read-only screen over a table that may be very big and holds riders' keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.admin.filters import SimpleListFilter
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+from bytemark_sync.admin.counting import CountedPaginator
+
+BIGINT_MAX = 2**63 - 1
+RESYNC = "bytemark_sync.resync"
+
+
+class PlainChangeList(ChangeList):  # type: ignore[misc]
+    """A list that says its total once, and lets a screen add to the rows of a page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count  # else the title says "show all" where all is shown
+        rows: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        self.model_admin.prepare(rows)
+        self.result_list = rows
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    """Nothing is added, changed or deleted here.
+
+    `tokens` names the columns that are never loaded. The address bar may filter by nothing but the screen's own filters
+    (`?oauth_token__startswith=` would give a key away letter by letter) and sort by nothing but its sortable columns.
+    """
+
+    tokens: Iterable[str] = ()
+    extra_lookups: Iterable[str] = ()
+    paginator = CountedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 0
+    list_disable_select_all = True
+    list_filter_submit = True
+    compressed_fields = True
+    actions_on_bottom = False
+    sortable_by: Iterable[str] = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).defer(*self.tokens)
+        return rows
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PlainChangeList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return self.fieldsets or []  # Django's default would be every column, tokens too
+
+    def get_exclude(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return list(self.tokens)
+
+    def prepare(self, rows: list[Any]) -> None:
+        """Add to the rows of one page what would cost a query each."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_resync_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm(RESYNC)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        allowed = set(self.extra_lookups)
+        for each in self.get_list_filter(request):
+            if isinstance(each, type) and issubclass(each, SimpleListFilter):
+                allowed.add(str(each.parameter_name))
+            else:
+                name = each[0] if isinstance(each, tuple | list) else each
+                allowed.update({name, f"{name}__exact"})
+        return lookup in allowed
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        return bool(to_field == self.opts.pk.name)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.search(queryset, term) if term else queryset), False
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Rows for one exact term, by an index."""
+        return queryset.none()
+
+
+def user_id_of(term: str) -> int | None:
+    """`term` as a user id that the database can hold, else None."""
+    if term.isascii() and term.isdigit() and len(term) <= 19 and int(term) <= BIGINT_MAX:
+        return int(term)
+    return None
+
+
+def uuids_of(term: str) -> list[str]:
+    """The ways in which `term` may stand in a column compared letter by letter; none for what no uuid column holds.
+
+    Text beyond ASCII cannot be compared with a latin1 column on MySQL, and is no uuid.
+    """
+    return list({term, term.lower(), term.upper()}) if term.isascii() and len(term) <= 255 and "\0" not in term else []

@@ -1,0 +1,71 @@
+"""Data for the library's charts. Colours are its CSS variables, so that both themes have theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+PRIMARY, MUTED, WARNING = "var(--color-primary-600)", "var(--color-base-400)", "var(--color-orange-500)"
+TEXT = "#8a94a6"
+"""Axis text: readable on both themes (a canvas cannot follow the theme's text colour)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """`words` says the same to whoever cannot see a canvas."""
+
+    title: str
+    data: str
+    options: str
+    words: str
+    empty: bool = False
+
+
+def _options(*, horizontal: bool = False, legend: bool = False) -> str:
+    axis: dict[str, Any] = {"beginAtZero": True, "ticks": {"precision": 0, "color": TEXT, "maxTicksLimit": 6}}
+    plain: dict[str, Any] = {"grid": {"display": False}, "ticks": {"color": TEXT, "maxRotation": 0, "autoSkip": True}}
+    return json.dumps(
+        {
+            "animation": False,
+            "maintainAspectRatio": False,
+            "responsive": True,
+            "indexAxis": "y" if horizontal else "x",
+            "plugins": {"legend": {"display": legend, "labels": {"color": TEXT, "boxWidth": 12}}},
+            "scales": {"x": axis, "y": plain} if horizontal else {"x": plain, "y": axis},
+        }
+    )
+
+
+def day_chart(title: str, days: Sequence[date], values: Sequence[int], unit: str, color: str = PRIMARY) -> Chart:
+    """One bar a day."""
+    data = {
+        "labels": [f"{day.day} {day:%b}" for day in days],
+        "datasets": [{"label": unit, "data": list(values), "backgroundColor": color, "maxBarThickness": 18}],
+    }
+    top = max(values, default=0)
+    words = f"{title}: {sum(values):,} {unit} in {len(days)} days, at most {top:,} on a day, {values[-1]:,} today."
+    return Chart(title, json.dumps(data), _options(), words, empty=not any(values))
+
+
+def level_chart(title: str, days: Sequence[date], values: Sequence[int | None], unit: str) -> Chart:
+    """A level that holds until the next day that has one."""
+    data = {
+        "labels": [f"{day.day} {day:%b}" for day in days],
+        "datasets": [{"label": unit, "data": list(values), "backgroundColor": WARNING, "maxBarThickness": 18}],
+    }
+    known = [value for value in values if value is not None]
+    words = f"{title}: {known[-1]:,} {unit} after the latest run." if known else f"{title}: no run yet."
+    return Chart(title, json.dumps(data), _options(), words, empty=not known)
+
+
+def bar_chart(title: str, bars: Sequence[tuple[str, int]], unit: str) -> Chart:
+    """One horizontal bar for each name."""
+    data = {
+        "labels": [name for name, _ in bars],
+        "datasets": [{"label": unit, "data": [n for _, n in bars], "backgroundColor": PRIMARY, "maxBarThickness": 22}],
+    }
+    words = f"{title}: " + (", ".join(f"{name} {n:,}" for name, n in bars) or "none") + "."
+    return Chart(title, json.dumps(data), _options(horizontal=True), words, empty=not any(n for _, n in bars))

@@ -1,0 +1,171 @@
+"""Order items: the inventory of passes, by product and by day, and its CSV export."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import DropdownFilter
+
+from bytemark_sync.admin.attempts import NumberFilter
+from bytemark_sync.admin.base import ReadOnlyAdmin, uuids_of
+from bytemark_sync.admin.charts import Chart, bar_chart, day_chart
+from bytemark_sync.admin.counting import remembered
+from bytemark_sync.admin.csvfile import export
+from bytemark_sync.admin.days import begin, by_day, last_days, minute_of
+from bytemark_sync.admin.words import link, moment, page_of, run_link
+from bytemark_sync.models import Order, OrderItem, StoredOrder
+
+MOST_PRODUCTS = 200
+SHOWN_PRODUCTS = 8
+
+
+def products() -> list[tuple[str, int]]:
+    """Products with their number of items, most first."""
+
+    def count() -> list[tuple[str, int]]:
+        rows = OrderItem.objects.order_by().values_list("product_uuid").annotate(n=Count("pk")).order_by("-n")
+        return list(rows[:MOST_PRODUCTS])
+
+    return remembered("products", count)
+
+
+class OrderFilter(NumberFilter):
+    title = "order number"
+    parameter_name = "order"
+
+
+class ProductFilter(DropdownFilter):  # type: ignore[misc]
+    title = "product"
+    parameter_name = "product"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(uuid, f"{uuid} ({n:,})") for uuid, n in products()] or [("", "none")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(product_uuid=self.value()) if self.value() else queryset
+
+
+class DayFilter(DropdownFilter):  # type: ignore[misc]
+    """By the day on which the sync stored the order; what another program stored has none."""
+
+    title = "stored on"
+    parameter_name = "day"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(day.isoformat(), f"{day:%a} {day.day} {day:%b}") for day in reversed(last_days())]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        day = next((day for day in last_days() if day.isoformat() == self.value()), None)
+        if day is None:
+            return queryset
+        at = "order__stored__stored_at"
+        return queryset.filter(**{f"{at}__gte": begin(day), f"{at}__lt": begin(day + timedelta(days=1))})
+
+
+@admin.register(OrderItem)
+class OrderItemAdmin(ReadOnlyAdmin):
+    """One row a pass."""
+
+    tokens = ("oauth_token",)
+    list_display = ("pass_uuid", "product", "order_link", "user", "stored_at", "stored_by")
+    list_filter = (ProductFilter, DayFilter, OrderFilter)
+    list_before_template = "bytemark_sync/items_before.html"
+    search_fields = ("pass_uuid__exact",)
+    search_help_text = "pass uuid, whole"
+    ordering = ("-pk",)
+    fieldsets = ((None, {"fields": ("pass_uuid", "product", "order_link", "user", "stored_at", "stored_by")}),)
+    readonly_fields = ("product", "order_link", "user", "stored_at", "stored_by")
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path("export/", self.admin_site.admin_view(self.export_view), name="bytemark_sync_orderitem_export")
+        urls: list[URLPattern] = [own, *super().get_urls()]
+        return urls
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return queryset.filter(pass_uuid__in=uuids_of(term))
+
+    def prepare(self, rows: list[Any]) -> None:
+        orders = Order.objects.filter(pk__in={row.order_id for row in rows}).values_list("pk", "user_id")
+        users = dict(orders)
+        stored = StoredOrder.objects.in_bulk([row.order_id for row in rows])
+        for row in rows:
+            row.order_user = users.get(row.order_id)
+            row.stored_order = stored.get(row.order_id)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> OrderItem | None:
+        item: OrderItem | None = super().get_object(request, object_id, from_field)
+        if item is not None:
+            self.prepare([item])
+        return item
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = dict(extra_context or {})
+        product = request.GET.get("product", "")
+        context["charts"] = (by_day_chart(product), by_product_chart())
+        query = request.GET.urlencode()
+        context["export_url"] = reverse("admin:bytemark_sync_orderitem_export") + (f"?{query}" if query else "")
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        """What the list shows under the same query string, as CSV."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        self.request = request
+        return export(self.get_changelist_instance(request).get_queryset(request))
+
+    @admin.display(description="Product")
+    def product(self, item: OrderItem) -> SafeString:
+        query = urlencode({"product": item.product_uuid})
+        return link(f"{reverse('admin:bytemark_sync_orderitem_changelist')}?{query}", item.product_uuid)
+
+    @admin.display(description="Order")
+    def order_link(self, item: OrderItem) -> SafeString:
+        return page_of("order", item.order_id, item.order_uuid or item.order_id)
+
+    @admin.display(description="User")
+    def user(self, item: Any) -> SafeString | str:
+        if item.order_user is None:
+            return "-"
+        return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={item.order_user}", item.order_user)
+
+    @admin.display(description="Stored")
+    def stored_at(self, item: Any) -> SafeString | str:
+        return moment(item.stored_order.stored_at if item.stored_order else None, "before the sync")
+
+    @admin.display(description="By")
+    def stored_by(self, item: Any) -> SafeString | str:
+        return run_link(item.stored_order.run_id if item.stored_order else None)
+
+
+def by_day_chart(product: str) -> Chart:
+    """Items stored a day, of one product or all."""
+    days = last_days()
+
+    def count() -> list[tuple[str, int]]:
+        orders = StoredOrder.objects.filter(stored_at__gte=begin(days[0])).annotate(minute=minute_of("stored_at"))
+        if product:
+            items = orders.filter(order__items__product_uuid=product)
+            return list(items.order_by().values_list("minute").annotate(n=Count("order__items")))
+        return list(orders.order_by().values_list("minute").annotate(n=Sum("items")))
+
+    counted = by_day(remembered(f"items by day {days[0]} {product}", count))
+    title = "Items stored a day" + (f", product {product}" if product else "")
+    return day_chart(title, days, [counted.get(day, 0) for day in days], "items")
+
+
+def by_product_chart() -> Chart:
+    counted = products()
+    shown = [(uuid if len(uuid) <= 16 else f"{uuid[:13]}…", n) for uuid, n in counted[:SHOWN_PRODUCTS]]
+    rest = sum(n for _, n in counted[SHOWN_PRODUCTS:])
+    return bar_chart("Items by product", [*shown, *([("others", rest)] if rest else [])], "items")

@@ -1,0 +1,87 @@
+"""All orders of the portal, linked with their items and their story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
+from bytemark_sync.admin.story import outcome_of, tell
+from bytemark_sync.admin.words import badge, link, reason_badge
+from bytemark_sync.models import Order, OrderItem
+
+
+class StoryAdmin(ReadOnlyAdmin):
+    """An order's page is its story; both lists of orders lead to it."""
+
+    tokens = ("oauth_token",)
+    search_fields = ("order_uuid__exact", "user_id__exact")
+    search_help_text = "order uuid or user id, whole"
+    change_form_outer_before_template = "bytemark_sync/story.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
+        rows: QuerySet[Order] = super().get_queryset(request).select_related("outcome")
+        return rows
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        user_id = user_id_of(term)
+        return queryset.filter(order_uuid__in=uuids_of(term)) if user_id is None else queryset.filter(user_id=user_id)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        order = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if order is not None and self.has_view_permission(request):
+            story = tell(order)
+            context |= {"story": story, "title": str(order), "subtitle": None}
+            if story.pending and self.has_resync_permission(request):
+                context["resync_url"] = f"{reverse('admin:bytemark_sync_resync')}?user={order.user_id}"
+        response: HttpResponse = super().change_view(request, object_id, form_url, context)
+        return response
+
+    @admin.display(description="Order")
+    def uuid(self, order: Order) -> SafeString:
+        return format_html('<span class="whitespace-nowrap">{}</span>', order)
+
+    @admin.display(description="User", ordering="user_id")
+    def user(self, order: Order) -> SafeString | str:
+        if order.user_id is None:
+            return "-"
+        return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={order.user_id}", order.user_id)
+
+
+@admin.register(Order)
+class OrderAdmin(StoryAdmin):
+    """Stored, pending, and those that are no business of the sync."""
+
+    list_display = ("uuid", "user", "amount", "state", "items")
+    ordering = ("-pk",)
+    sortable_by = ("user",)
+
+    def prepare(self, rows: list[Any]) -> None:
+        counted = OrderItem.objects.filter(order_id__in=[order.pk for order in rows]).values("order_id")
+        counts = {each["order_id"]: each["n"] for each in counted.annotate(n=Count("pk")).order_by()}
+        for order in rows:
+            order.item_count = counts.get(order.pk, 0)
+
+    @admin.display(description="State")
+    def state(self, order: Any) -> SafeString | str:
+        if order.item_count:
+            return badge("stored", "success")
+        outcome = outcome_of(order)
+        if outcome:
+            return reason_badge(outcome.reason)
+        return badge("never tried", "info") if order.amount == "0" else "-"
+
+    @admin.display(description="Items")
+    def items(self, order: Any) -> SafeString | str:
+        if not order.item_count:
+            return "-"
+        return link(f"{reverse('admin:bytemark_sync_orderitem_changelist')}?order={order.pk}", order.item_count)

@@ -1,0 +1,92 @@
+"""Pending orders: what is stuck, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import action
+
+from bytemark_sync.admin.filters import AgeFilter, ReasonFilter
+from bytemark_sync.admin.orders import StoryAdmin
+from bytemark_sync.admin.resync import Wanted, resync_url, resync_view
+from bytemark_sync.admin.story import outcome_of
+from bytemark_sync.admin.words import NEVER, moment, reason_badge, run_link
+from bytemark_sync.models import PendingOrder
+from bytemark_sync.pending import pending_orders
+
+
+@admin.register(PendingOrder)
+class PendingOrderAdmin(StoryAdmin):
+    """The list, the story of an order, and the doors to a resync."""
+
+    list_display = ("uuid", "user", "reason", "attempts", "since", "last_try", "next_try", "last_run")
+    list_filter = (ReasonFilter, AgeFilter)
+    list_before_template = "bytemark_sync/pending_before.html"
+    ordering = ("-pk",)
+    sortable_by = ("user",)
+    actions = ("resync_users",)
+    actions_row = ("resync_row",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return pending_orders(super().get_queryset(request))
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path("resync/", self.admin_site.admin_view(resync_view), name="bytemark_sync_resync")
+        urls: list[URLPattern] = [own, *super().get_urls()]
+        return urls
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = dict(extra_context or {})
+        if self.has_resync_permission(request):
+            context["resync_all_url"] = Wanted.of_list(request.GET).url()
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    @admin.action(description="Resync the users behind the selected orders", permissions=["resync"])
+    def resync_users(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        users = queryset.order_by().values_list("user_id", flat=True).distinct()
+        return redirect(resync_url(users[: self.list_per_page]))
+
+    # A permission named in full would make the library's system check ask the database, before there is any table.
+    @action(description="Resync the user", icon="sync", permissions=["resync"], url_path="resync")  # type: ignore[untyped-decorator]
+    def resync_row(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        order = self.get_object(request, object_id)
+        if order is None:
+            return redirect(reverse("admin:bytemark_sync_pendingorder_changelist"))
+        return redirect(resync_url([order.user_id]))
+
+    @admin.display(description="Reason")
+    def reason(self, order: PendingOrder) -> SafeString:
+        outcome = outcome_of(order)
+        return reason_badge(outcome.reason if outcome else NEVER)
+
+    @admin.display(description="Attempts")
+    def attempts(self, order: PendingOrder) -> int:
+        outcome = outcome_of(order)
+        return outcome.attempts if outcome else 0
+
+    @admin.display(description="First try")
+    def since(self, order: PendingOrder) -> SafeString | str:
+        outcome = outcome_of(order)
+        return moment(outcome.first_at if outcome else None)
+
+    @admin.display(description="Last try")
+    def last_try(self, order: PendingOrder) -> SafeString | str:
+        outcome = outcome_of(order)
+        return moment(outcome.last_at if outcome else None)
+
+    @admin.display(description="Next try")
+    def next_try(self, order: PendingOrder) -> SafeString | str:
+        outcome = outcome_of(order)
+        return moment(outcome.next_at if outcome else None, "next run")
+
+    @admin.display(description="Last run")
+    def last_run(self, order: PendingOrder) -> SafeString | str:
+        outcome = outcome_of(order)
+        return run_link(outcome.last_run_id if outcome else None)

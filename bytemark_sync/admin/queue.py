@@ -1,0 +1,58 @@
+"""django-q2's own pages in the same look.
+
+Whoever may write a schedule or a task may run any callable of this process, so that is for superusers; others, with the
+permission to view, look on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django_q import admin as q
+from django_q.models import Failure, OrmQ, Schedule, Success
+from unfold.admin import ModelAdmin
+
+
+class SuperuserWrites:
+    """View by permission; everything else for superusers."""
+
+    adds = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.adds and bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if request.user.is_superuser else {}  # type: ignore[misc]
+
+
+class ScheduleAdmin(SuperuserWrites, ModelAdmin, q.ScheduleAdmin):  # type: ignore[misc]
+    adds = True
+    list_filter = ()
+
+
+class SuccessAdmin(SuperuserWrites, ModelAdmin, q.TaskAdmin):  # type: ignore[misc]
+    list_filter = ()
+    show_full_result_count = False
+
+
+class FailureAdmin(SuperuserWrites, ModelAdmin, q.FailAdmin):  # type: ignore[misc]
+    list_filter = ()
+    show_full_result_count = False
+
+
+class QueueAdmin(SuperuserWrites, ModelAdmin, q.QueueAdmin):  # type: ignore[misc]
+    list_filter = ()
+
+
+for _model, _admin in ((Schedule, ScheduleAdmin), (Success, SuccessAdmin), (Failure, FailureAdmin), (OrmQ, QueueAdmin)):
+    if admin.site.is_registered(_model):  # the queue's own table only where the database is the broker
+        admin.site.unregister(_model)
+        admin.site.register(_model, _admin)

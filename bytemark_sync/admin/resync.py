@@ -1,0 +1,199 @@
+"""Resync: a page that says what would be asked for, and a POST that queues it. It never works inside the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.views.decorators.http import require_http_methods
+
+from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
+from bytemark_sync.admin.counting import remembered
+from bytemark_sync.admin.filters import AGES, REASONS, with_reason
+from bytemark_sync.admin.words import page_of, scope_words
+from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.pending import pending_orders
+from bytemark_sync.reasons import USER_FAILURES
+from bytemark_sync.tasks import RunRequest, request_run
+
+MOST_USERS = 10_000
+"""Users named in one run; more are asked for by the reason that they share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a resync is to take: named users, a run's failed users, or all that match the list's filters and search."""
+
+    users: tuple[int, ...] = ()
+    failed_of: int | None = None
+    reason: str = ""
+    age: str = ""
+    search: str = ""
+
+    @classmethod
+    def of_list(cls, query: QueryDict) -> Wanted:
+        """All that the pending orders' list shows under this query string."""
+        reason, age = query.get("reason", ""), query.get("age", "")
+        return cls(
+            reason=reason if reason in REASONS else "",
+            age=age if age in AGES else "",
+            search=query.get("q", "").strip(),
+        )
+
+    @classmethod
+    def of_page(cls, query: QueryDict) -> Wanted:
+        """What the confirmation page's own address names."""
+        users = {user_id for text in query.getlist("user") if (user_id := user_id_of(text)) is not None}
+        if users:
+            return cls(users=tuple(sorted(users)))
+        run_id = user_id_of(query.get("failed_of", ""))
+        return cls(failed_of=run_id) if run_id is not None else cls.of_list(query)
+
+    def url(self) -> str:
+        named = [("user", user) for user in self.users]
+        if self.failed_of is not None:
+            named.append(("failed_of", self.failed_of))
+        filters = [("reason", self.reason), ("age", self.age), ("q", self.search)]
+        query = urlencode([*named, *(pair for pair in filters if pair[1])])
+        return reverse("admin:bytemark_sync_resync") + (f"?{query}" if query else "")
+
+    def words(self) -> str:
+        """The same in a few words, for the page's title line."""
+        if self.users:
+            return "the selected users" if len(self.users) > 1 else f"user {self.users[0]}"
+        if self.failed_of is not None:
+            return f"the users that failed in run {self.failed_of}"
+        parts = [REASONS.get(self.reason, ""), AGES[self.age].label if self.age else "", self.search]
+        return ", ".join(part for part in parts if part) or "all pending orders"
+
+    def rows(self) -> QuerySet[Order]:
+        """The pending orders that this names."""
+        rows = pending_orders()
+        if self.users:
+            return rows.filter(user_id__in=self.users)
+        if self.failed_of is not None:
+            return rows.filter(_failed_in(self.failed_of))
+        if self.reason:
+            rows = with_reason(rows, self.reason)
+        if self.age:
+            rows = AGES[self.age].narrow(rows, timezone.now())
+        if self.search:
+            user_id = user_id_of(self.search)
+            rows = rows.filter(Q(order_uuid__in=uuids_of(self.search)) if user_id is None else Q(user_id=user_id))
+        return rows
+
+    def ask(self, requested_by: str) -> RunRequest:
+        """Queue it."""
+        if self.users:
+            return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=self.users)
+        if self.failed_of is not None:
+            failed = OrderOutcome.objects.filter(last_run_id=self.failed_of, reason__in=USER_FAILURES)
+            users = list(failed.order_by().values_list("user_id", flat=True).distinct()[: MOST_USERS + 1])
+            if not users:
+                return RunRequest(None)
+            if len(users) <= MOST_USERS:
+                return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=users)
+            reasons = sorted(reason.value for reason in USER_FAILURES)
+            return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, filters={"reason": reasons})
+        orders, filters = self._filters()
+        return request_run(
+            trigger=Trigger.ADMIN,
+            requested_by=requested_by,
+            orders=orders,
+            filters=filters or None,
+            include_deferred=not (orders or filters),
+        )
+
+    def _filters(self) -> tuple[list[str], dict[str, Any]]:
+        """The order that the search names, and `request_run`'s filters."""
+        filters: dict[str, Any] = {"reason": self.reason} if self.reason else {}
+        if self.age:
+            filters |= {name: at.isoformat() for name, at in AGES[self.age].bounds(timezone.now()).items()}
+        if not self.search:
+            return [], filters
+        user_id = user_id_of(self.search)
+        return ([self.search], filters) if user_id is None else ([], filters | {"user": user_id})
+
+
+def resync_url(users: Iterable[int | None]) -> str:
+    """The confirmation page for these users."""
+    return Wanted(users=tuple(sorted({user for user in users if user is not None}))).url()
+
+
+def _failed_in(run_id: int) -> Q:
+    return Q(outcome__last_run_id=run_id, outcome__reason__in=[reason.value for reason in USER_FAILURES])
+
+
+def live_runs() -> list[SyncRun]:
+    """The runs that have not ended, newest first."""
+    return list(SyncRun.objects.filter(status__in=ALIVE).order_by("-pk"))
+
+
+def under_way(runs: Iterable[SyncRun], users: Iterable[int]) -> dict[int, SyncRun]:
+    """Which of `users` a live resync already has, and which."""
+    wanted = set(users)
+    return {user: run for run in runs for user in wanted.intersection((run.scope or {}).get("users", ()))}
+
+
+@require_http_methods(["GET", "POST"])
+def resync_view(request: HttpRequest) -> HttpResponse:
+    """GET says how many users and orders; POST queues them and leads to the run."""
+    if not request.user.has_perm(RESYNC):
+        raise PermissionDenied
+    wanted = Wanted.of_page(request.GET)
+    if request.method == "POST":
+        return _ask(request, wanted)
+    counts = _counted(wanted)
+    alive = live_runs()
+    context = {
+        **admin.site.each_context(request),
+        "title": "Resync",
+        "wanted": wanted.words(),
+        "orders": counts["orders"],
+        "users": counts["users"],
+        "under_way": under_way(alive, wanted.users),
+        "live_runs": [(page_of("syncrun", run.pk, run), scope_words(run)) for run in alive],
+        "back_url": reverse("admin:bytemark_sync_pendingorder_changelist"),
+    }
+    return TemplateResponse(request, "bytemark_sync/resync.html", context)
+
+
+def _counted(wanted: Wanted) -> Mapping[str, int]:
+    def count() -> Mapping[str, int]:
+        return wanted.rows().aggregate(orders=Count("pk"), users=Count("user_id", distinct=True))
+
+    return remembered(f"resync {wanted}", count)
+
+
+def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
+    if not wanted.rows().exists():
+        messages.warning(request, "Nothing is pending there any more: no run was queued.")
+        return redirect("admin:bytemark_sync_pendingorder_changelist")
+    asked = wanted.ask(request.user.get_username())
+    if asked.users_under_way:
+        messages.warning(request, _left_out(asked.users_under_way))
+    if asked.run is None:
+        return redirect("admin:bytemark_sync_syncrun_changelist")
+    messages.success(
+        request, format_html("{} is queued.", page_of("syncrun", asked.run.pk, str(asked.run).capitalize()))
+    )
+    return redirect("admin:bytemark_sync_syncrun_change", asked.run.pk)
+
+
+def _left_out(users: tuple[int, ...]) -> str:
+    runs = {run.pk for run in under_way(live_runs(), users).values()}
+    links = format_html_join(", ", "{}", ((page_of("syncrun", pk, f"run {pk}"),) for pk in sorted(runs)))
+    who = f"User {users[0]} is" if len(users) == 1 else f"{len(users):,} users are"
+    return format_html("{} under way already ({}) and not asked for twice.", who, links)

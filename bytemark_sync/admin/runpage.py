@@ -1,0 +1,151 @@
+"""What the page of one run shows, gathered anew each time that it asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from bytemark_sync.admin.counting import remembered
+from bytemark_sync.admin.words import (
+    ADVICE,
+    away,
+    duration,
+    link,
+    moment,
+    reason_badge,
+    run_percent,
+    run_seconds,
+    status_badge,
+)
+from bytemark_sync.bytemark.stats import Histogram
+from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
+from bytemark_sync.models.runs import ALIVE
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    run: SyncRun
+    state: SafeString
+    headline: str
+    percent: int | None
+    times: list[tuple[str, object]]
+    counts: list[tuple[str, str]]
+    reasons: dict[str, Any]
+    answers: dict[str, Any]
+    latency: list[tuple[str, str]]
+    live_url: str
+    stop_url: str
+    retry_url: str
+
+
+def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
+    """Four queries; the dear ones are remembered for a little while."""
+    answers, latency = _api(run)
+    return RunPage(
+        run=run,
+        state=status_badge(run),
+        headline=_headline(run),
+        percent=run_percent(run),
+        times=_times(run),
+        counts=_counts(run),
+        reasons=_reasons(run),
+        answers=_answers(answers),
+        latency=_latency(latency),
+        live_url=live_url,
+        stop_url=stop_url,
+        retry_url=retry_url,
+    )
+
+
+def _headline(run: SyncRun) -> str:
+    """The run in one sentence."""
+    if run.status == RunStatus.QUEUED:
+        return "Waiting for a cluster to take it. If this lasts, no cluster is running: start manage.py qcluster."
+    if run.status == RunStatus.RUNNING and run.stop_requested:
+        return "Stopping: what is fetched is being stored."
+    if run.status == RunStatus.RUNNING and not run.users_planned:
+        return "Looking for the users whose turn it is."
+    users = f"{run.users:,} of {run.users_planned:,} users" if run.users_planned else f"{run.users:,} users"
+    return f"{users}, {run.orders_synced:,} of {run.orders:,} orders stored, {run.users_failed:,} users failed."
+
+
+def _times(run: SyncRun) -> list[tuple[str, object]]:
+    times: list[tuple[str, object]] = [("Started", moment(run.started_at, "not yet"))]
+    if run.status in ALIVE:
+        times += [("For", duration(run_seconds(run))), ("Last sign of life", away(run.heartbeat_at))]
+    else:
+        times += [("Ended", moment(run.finished_at)), ("Took", duration(run_seconds(run)))]
+    return times
+
+
+def _counts(run: SyncRun) -> list[tuple[str, str]]:
+    counts = [
+        ("Items stored", run.items_created),
+        ("Orders stored", run.orders_synced),
+        ("Orders not listed", run.orders_not_found),
+        ("Orders without passes", run.orders_without_passes),
+        ("Orders malformed", run.orders_invalid),
+        ("Orders deferred", run.orders_deferred),
+        ("Users failed", run.users_failed),
+        ("Requests", run.api_requests),
+        ("Retries", run.retries),
+    ]
+    return [(label, f"{count:,}") for label, count in counts]
+
+
+def _reasons(run: SyncRun) -> dict[str, Any]:
+    """Orders that this run left pending, by reason, each leading to its orders."""
+
+    def count() -> list[tuple[str, int]]:
+        rows = OrderAttempt.objects.filter(run_id=run.pk).order_by().values_list("reason").annotate(n=Count("pk"))
+        return sorted(rows, key=lambda row: -row[1])
+
+    orders = reverse("admin:bytemark_sync_orderattempt_changelist")
+    return {
+        "headers": ["Reason", "Orders", "What to do"],
+        "rows": [
+            [
+                reason_badge(reason),
+                link(f"{orders}?run={run.pk}&reason={reason}", f"{n:,} orders" if n > 1 else "1 order"),
+                SafeString(f'<span class="whitespace-normal">{ADVICE[reason].todo}</span>'),
+            ]
+            for reason, n in remembered(f"reasons of run {run.pk}", count)
+        ],
+    }
+
+
+def _api(run: SyncRun) -> tuple[dict[str, int], Histogram]:
+    """Requests by kind of answer, and their latency; of a run at work, what its batches have so far."""
+    if run.answers or run.status not in ALIVE:
+        return run.answers, Histogram.from_json(run.latency)
+
+    def add_up() -> tuple[dict[str, int], Histogram]:
+        answers: Counter[str] = Counter()
+        latency = Histogram()
+        for batch_answers, batch_latency in run.batches.values_list("answers", "latency").iterator(chunk_size=500):
+            answers.update(batch_answers)
+            latency.merge(Histogram.from_json(batch_latency))
+        return dict(answers), latency
+
+    return remembered(f"api of run {run.pk}", add_up)
+
+
+def _answers(answers: dict[str, int]) -> dict[str, Any]:
+    total = sum(answers.values())
+    rows = sorted(answers.items(), key=lambda row: -row[1])
+    return {
+        "headers": ["Answer", "Requests", "Share"],
+        "rows": [[kind.replace("_", " "), f"{n:,}", f"{n / total:.1%}"] for kind, n in rows],
+    }
+
+
+def _latency(latency: Histogram) -> list[tuple[str, str]]:
+    if not latency.count:
+        return []
+    values = [("Median", latency.quantile(0.5)), ("95 % within", latency.quantile(0.95)), ("Slowest", latency.maximum)]
+    return [(label, f"{seconds * 1000:,.0f} ms" if seconds < 1 else f"{seconds:.2f} s") for label, seconds in values]

@@ -1,0 +1,147 @@
+"""Runs: the list, a page that follows a running run by itself, stop, and "retry the failed users"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+
+from bytemark_sync.admin.base import RESYNC, ReadOnlyAdmin, user_id_of
+from bytemark_sync.admin.daily import daily_view
+from bytemark_sync.admin.resync import Wanted
+from bytemark_sync.admin.runpage import RunPage, run_page
+from bytemark_sync.admin.words import duration, link, moment, progress, run_seconds, scope_words, status_badge
+from bytemark_sync.models import OrderOutcome, SyncRun
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.reasons import USER_FAILURES
+from bytemark_sync.tasks import request_stop
+
+
+@admin.register(SyncRun)
+class SyncRunAdmin(ReadOnlyAdmin):
+    """Newest first."""
+
+    list_display = (
+        "name",
+        "trigger",
+        "who",
+        "state",
+        "progress_bar",
+        "created",
+        "took",
+        "stored",
+        "left",
+        "api_requests",
+    )
+    list_filter = (("status", ChoicesDropdownFilter), ("trigger", ChoicesDropdownFilter))
+    search_fields = ("pk__exact",)
+    search_help_text = "number of the run"
+    ordering = ("-pk",)
+    fieldsets = (("Asked for", {"fields": ("trigger", "requested_by", "scope_words", "created", "host", "slack")}),)
+    readonly_fields = ("scope_words", "created")
+    change_form_outer_before_template = "bytemark_sync/run.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        own = [
+            path("daily/", view(daily_view), name="bytemark_sync_syncrun_daily"),
+            path("<int:run_id>/live/", view(self.live_view), name="bytemark_sync_syncrun_live"),
+            path("<int:run_id>/stop/", view(self.stop_view), name="bytemark_sync_syncrun_stop"),
+        ]
+        urls: list[URLPattern] = [*own, *super().get_urls()]
+        return urls
+
+    def search(self, queryset: Any, term: str) -> Any:
+        run_id = user_id_of(term.lower().removeprefix("run").strip())
+        return queryset.none() if run_id is None else queryset.filter(pk=run_id)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        run = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if run is not None and self.has_view_permission(request):
+            context |= {"page": self._page(request, run), "title": str(run).capitalize(), "subtitle": None}
+        response: HttpResponse = super().change_view(request, object_id, form_url, context)
+        return response
+
+    def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """The part of the page that changes, to swap in; without polling once the run has ended."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        run = get_object_or_404(SyncRun, pk=run_id)
+        return TemplateResponse(request, "bytemark_sync/run_live.html", {"page": self._page(request, run)})
+
+    def stop_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """POST only."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not request.user.has_perm(RESYNC):
+            raise PermissionDenied
+        run = get_object_or_404(SyncRun, pk=run_id)
+        if request_stop(run.pk, requested_by=request.user.get_username()):
+            messages.success(request, "The run stops within seconds; what is fetched is stored.")
+        else:
+            messages.info(request, "The run has ended, or was asked to stop before.")
+        return redirect("admin:bytemark_sync_syncrun_change", run.pk)
+
+    def _page(self, request: HttpRequest, run: SyncRun) -> RunPage:
+        may = request.user.has_perm(RESYNC)
+        alive = run.status in ALIVE
+        return run_page(
+            run,
+            live_url=reverse("admin:bytemark_sync_syncrun_live", args=[run.pk]) if alive else "",
+            stop_url=reverse("admin:bytemark_sync_syncrun_stop", args=[run.pk]) if alive and may else "",
+            retry_url=Wanted(failed_of=run.pk).url() if may and not alive and _has_failed(run) else "",
+        )
+
+    @admin.display(description="Run", ordering="pk")
+    def name(self, run: SyncRun) -> str:
+        return str(run)
+
+    @admin.display(description="Who")
+    def who(self, run: SyncRun) -> str:
+        return run.requested_by or "-"
+
+    @admin.display(description="Status")
+    def state(self, run: SyncRun) -> SafeString:
+        return status_badge(run)
+
+    @admin.display(description="Progress")
+    def progress_bar(self, run: SyncRun) -> SafeString | str:
+        return progress(run)
+
+    @admin.display(description="Asked for")
+    def created(self, run: SyncRun) -> SafeString | str:
+        return moment(run.created_at)
+
+    @admin.display(description="Scope")
+    def scope_words(self, run: SyncRun) -> str:
+        return scope_words(run)
+
+    @admin.display(description="Took")
+    def took(self, run: SyncRun) -> str:
+        return duration(run_seconds(run))
+
+    @admin.display(description="Stored")
+    def stored(self, run: SyncRun) -> str:
+        return f"{run.orders_synced:,} orders, {run.items_created:,} items"
+
+    @admin.display(description="Left")
+    def left(self, run: SyncRun) -> SafeString | str:
+        left = run.orders - run.orders_synced
+        if left <= 0:
+            return "0"
+        return link(f"{reverse('admin:bytemark_sync_orderattempt_changelist')}?run={run.pk}", f"{left:,}")
+
+
+def _has_failed(run: SyncRun) -> bool:
+    reasons = [reason.value for reason in USER_FAILURES]
+    return OrderOutcome.objects.filter(last_run_id=run.pk, reason__in=reasons).exists()

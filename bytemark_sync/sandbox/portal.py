@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from django.db import connection, transaction
@@ -18,11 +18,20 @@ ITEMS = (
 )
 
 
+Rows = Iterable[tuple[int | str, ...]]
+
+
 def fill(world: World) -> None:
     """Insert `world`'s orders with their keys, token rows, and items of the orders that are stored already."""
-    _insert(ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders))
-    _insert(TOKENS, ((row.user_id, row.token, "active") for row in world.tokens))
-    _insert(
+    for statement, rows in inserts(world):
+        _insert(statement, rows)
+
+
+def inserts(world: World) -> Iterator[tuple[str, Rows]]:
+    """What fills the tables: a statement with `%s` for each value, and its rows."""
+    yield ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders)
+    yield TOKENS, ((row.user_id, row.token, "active") for row in world.tokens)
+    yield (
         ITEMS,
         (
             (order.id, order.order_uuid, order.oauth_token, item.product, pass_uuid)
@@ -41,17 +50,24 @@ def fill_many(*, pending: int, stored: int = 0, orders_per_user: int = 3, first_
     with connection.cursor() as cursor:
         cursor.execute("SELECT COALESCE(MAX(id), 0) FROM bytemark_orders")
         base = int(cursor.fetchone()[0]) + 1
+    for statement, rows in inserts_many(base, pending, stored, orders_per_user, first_user):
+        _insert(statement, rows)
+
+
+def inserts_many(
+    base: int, pending: int, stored: int, orders_per_user: int, first_user: int
+) -> Iterator[tuple[str, Rows]]:
+    """As `inserts`, for `fill_many`; order keys from `base`. The stored orders come first: the old ones have items."""
     total = pending + stored
-    users = -(-total // orders_per_user) if total else 0
+    users = -(-total // orders_per_user)
 
     def order(number: int) -> tuple[int, str, int, str, str]:
         user = first_user + number % users
         return base + number, f"00000000-0000-4000-a000-{base + number:012x}", user, f"bulk-{user}", "0"
 
-    # Stored orders come first, as in life: the old ones have their items.
-    _insert(ORDERS, (order(number) for number in range(total)))
-    _insert(TOKENS, ((first_user + number, f"bulk-{first_user + number}", "active") for number in range(users)))
-    _insert(
+    yield ORDERS, (order(number) for number in range(total))
+    yield TOKENS, ((first_user + number, f"bulk-{first_user + number}", "active") for number in range(users))
+    yield (
         ITEMS,
         (
             (key, uuid, token, f"product-{key % 8}", f"pass-{key}")
@@ -60,9 +76,9 @@ def fill_many(*, pending: int, stored: int = 0, orders_per_user: int = 3, first_
     )
 
 
-def _insert(statement: str, rows: Iterable[Sequence[object]]) -> None:
+def _insert(statement: str, rows: Rows) -> None:
     """A transaction a chunk: one big one would grow the undo log, one a row would wait for the disk each time."""
-    rows = iter(rows)
-    while chunk := list(islice(rows, CHUNK)):
+    left = iter(rows)
+    while chunk := list(islice(left, CHUNK)):
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.executemany(statement, chunk)

@@ -1,0 +1,41 @@
+# make demo    a look at it, with sample data (needs Python 3.11+, make, and on Debian nothing else)
+# make serve   the admin, the queue and a local Bytemark on the demo's data; Ctrl-C ends all
+# make test    every check and every test
+.POSIX:
+PYTHON = .venv/bin/python
+PYTEST_ARGS = -n 2 --dist loadscope
+LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
+
+.PHONY: help setup setup-test demo serve lint check test clean
+
+help:
+	@echo "make demo | serve | test | lint | setup | setup-test | clean"
+
+setup:
+	@scripts/setup.sh demo
+
+setup-test:
+	@scripts/setup.sh test
+
+demo: setup
+	@$(PYTHON) scripts/demo.py
+
+serve: setup
+	@$(PYTHON) scripts/serve.py
+
+lint: setup-test
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	@mkdir -p .test-tmp
+	$(LAPTOP) $(PYTHON) -m mypy
+
+check: setup-test
+	@mkdir -p .test-tmp
+	$(LAPTOP) $(PYTHON) manage.py check
+	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
+
+test: lint check
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis

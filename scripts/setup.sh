@@ -1,0 +1,120 @@
+#!/bin/sh
+# Make .venv with the pinned requirements, and install what they need from the system.
+#   scripts/setup.sh demo   for `make demo` and `make serve`
+#   scripts/setup.sh test   besides: the checkers, MariaDB, Redis and Chromium
+# Quick when nothing changed. PIP_* variables of the environment hold.
+set -eu
+cd "$(dirname "$0")/.."
+kind=${1:-demo}
+case $kind in
+    demo) requirements="requirements-demo.txt" ;;
+    test) requirements="requirements-dev.txt" ;;
+    *) echo "usage: scripts/setup.sh demo|test" >&2; exit 2 ;;
+esac
+
+say() { echo "setup: $*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# --- System packages ---------------------------------------------------------------------------------------------------
+apt_updated=
+# install NAME...: by apt, when we may; otherwise tell what is missing.
+install() {
+    as_root=
+    if [ "$(id -u)" -ne 0 ]; then as_root="sudo -n"; fi
+    if ! has apt-get || { [ -n "$as_root" ] && ! sudo -n true 2>/dev/null; }; then
+        say "missing, and it cannot be installed from here. Please install: $*"
+        say "(names of Debian and Ubuntu; as root: apt-get install $*)"
+        exit 1
+    fi
+    say "installing $*"
+    log=$(mktemp)
+    for try in 1 2 3; do
+        if { [ -n "$apt_updated" ] || $as_root apt-get update -q; } >"$log" 2>&1 </dev/null; then
+            apt_updated=1
+            if $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" \
+                >"$log" 2>&1 </dev/null; then
+                rm -f "$log"
+                return 0
+            fi
+        fi
+        say "apt-get failed (try $try of 3)"
+        sleep "$try"
+    done
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    say "could not install: $*"
+    exit 1
+}
+
+# --- Python ------------------------------------------------------------------------------------------------------------
+# Tried by running it: a name on the PATH may be a stand-in for a version that is not there.
+usable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1; }
+can_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
+has_headers() {
+    "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+        >/dev/null 2>&1
+}
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+find_python() {
+    fallback=
+    for name in python3.14 python3.13 python3.12 python3.11 python3; do
+        if usable "$name"; then
+            if can_venv "$name" && has_headers "$name"; then echo "$name"; return; fi
+            if [ -z "$fallback" ]; then fallback=$name; fi
+        fi
+    done
+    echo "$fallback"
+}
+
+good_venv() { usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
+
+stamp=.venv/stamp-$kind
+wanted=$(cat requirements.txt requirements-demo.txt requirements-dev.txt scripts/setup.sh | cksum)
+
+if [ "$kind" = test ]; then
+    missing=
+    if ! has mariadb-install-db || ! { has mariadbd || [ -x /usr/sbin/mariadbd ]; }; then
+        missing="mariadb-server-core mariadb-client-core" # the programs alone: no service is started
+    fi
+    if ! has redis-server; then missing="$missing redis-server"; fi
+    if ! has chromium && ! has chromium-browser && ! has google-chrome; then missing="$missing chromium"; fi
+    # shellcheck disable=SC2086
+    if [ -n "$missing" ]; then install $missing; fi
+fi
+
+if good_venv && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
+
+if ! good_venv; then
+    python=$(find_python)
+    if [ -z "$python" ]; then
+        say "no Python 3.11 to 3.14 was found. Install one (Debian 12 and later: apt-get install python3 python3-venv)."
+        exit 1
+    fi
+    if ! can_venv "$python"; then install "python$(version_of "$python")-venv"; fi
+    say "making .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+
+# mysqlclient is built here: it has no wheel for Linux.
+missing=
+if ! has cc && ! has gcc; then missing="gcc libc6-dev"; fi
+if ! has pkg-config; then missing="$missing pkg-config"; fi
+if ! has mysql_config && ! has mariadb_config && ! pkg-config --exists mysqlclient libmariadb 2>/dev/null; then
+    missing="$missing default-libmysqlclient-dev"
+fi
+if ! has_headers .venv/bin/python; then missing="$missing python$(version_of .venv/bin/python)-dev"; fi
+# shellcheck disable=SC2086
+if [ -n "$missing" ] && ! .venv/bin/python -c 'import MySQLdb' >/dev/null 2>&1; then install $missing; fi
+
+say "installing $requirements into .venv"
+for try in 1 2 3; do
+    if .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" </dev/null; then
+        echo "$wanted" >"$stamp"
+        exit 0
+    fi
+    say "pip failed (try $try of 3)"
+    sleep "$try"
+done
+say "the requirements could not be installed; the messages above tell why"
+exit 1

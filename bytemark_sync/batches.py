@@ -12,12 +12,13 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
@@ -72,7 +73,7 @@ def work_batch(batch_id: int) -> str:
     claim = retrying(lambda: _claim(batch_id))
     if claim is None:
         return "not waiting any more"
-    run = SyncRun.objects.get(batches=batch_id)
+    run = retrying(lambda: SyncRun.objects.get(batches=batch_id))
     try:
         totals = _work(run, claim)
         ended = _end_batch(claim, totals)
@@ -81,12 +82,18 @@ def work_batch(batch_id: int) -> str:
     except BaseException as error:
         # The task's time limit arrives as a SystemExit some 3 s before the process is killed.
         logger.error("run %s: batch %s broke off (%s)", run.pk, batch_id, type(error).__name__)
-        _try_again(claim)
+        with suppress(DatabaseError, InterfaceError):  # a database that is away leaves it to the watchdog
+            _try_again(claim)
+            go_on(run.pk)
         raise
-    finally:
-        hand_out(run.pk)
-        close_if_done(run.pk)
+    retrying(lambda: go_on(run.pk))
     return ended
+
+
+def go_on(run_id: int) -> None:
+    """After whatever happened to a run: hand out what there is room for, close it where nothing is left."""
+    hand_out(run_id)
+    close_if_done(run_id)
 
 
 def _claim(batch_id: int) -> BatchClaim | None:

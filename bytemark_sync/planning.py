@@ -32,7 +32,7 @@ FILTERS = frozenset({"reason", "first_before", "first_after", "user"})
 
 def plan(run_id: int) -> None:
     """Plan the run to its end, or until this task's time is up, and hand its first batches out."""
-    runs.start(run_id)
+    retrying(lambda: runs.start(run_id))
     run = retrying(lambda: SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, pid=None).first())
     if run is None or run.planned_at is not None:
         return
@@ -52,13 +52,12 @@ def plan(run_id: int) -> None:
             logger.info("run %s: planning ends here, it was stopped or goes on elsewhere", run_id)
             break
         cursor = user_ids[-1]
-        batches.hand_out(run_id)
+        retrying(lambda: batches.hand_out(run_id))
         if time.monotonic() > deadline:
             enqueue(PLAN, run_id)
             return
     _planned(run_id, cursor, deferred)
-    batches.hand_out(run_id)
-    batches.close_if_done(run_id)
+    retrying(lambda: batches.go_on(run_id))
 
 
 def _save(run_id: int, cursor: int | None, number: int, user_ids: list[int], deferred: Deferred) -> bool:

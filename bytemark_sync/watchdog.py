@@ -28,8 +28,7 @@ def watch() -> None:
         if run.planned_at is None:
             _watch_planning(run, limit)
         _watch_batches(run, limit)
-        batches.hand_out(run.pk)
-        batches.close_if_done(run.pk)
+        batches.go_on(run.pk)
     slack.report_forgotten()
 
 

@@ -1,0 +1,278 @@
+"""Batches: claimed once, worked in any order, handed back, tried again; the run closed once and truthfully."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connections
+from django_q.models import OrmQ
+
+from bytemark_sync import batches, tasks
+from bytemark_sync.database import retrying
+from bytemark_sync.models import (
+    BatchStatus,
+    ClusterBeat,
+    OrderOutcome,
+    OrderToken,
+    RunStatus,
+    SyncBatch,
+    SyncRun,
+    Trigger,
+)
+from bytemark_sync.sandbox import Sandbox, World
+from tests.queue.conftest import Queue, items
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Serve = Callable[..., Sandbox]
+
+
+def ask(**wanted: Any) -> SyncRun:
+    run = tasks.request_run(trigger=Trigger.COMMAND, **wanted).run
+    assert run is not None
+    return run
+
+
+def planned(**wanted: Any) -> SyncRun:
+    run = ask(**wanted)
+    tasks.plan_run(run.pk)
+    OrmQ.objects.filter(pk=OrmQ.objects.order_by("pk").values("pk")[:1].get()["pk"]).delete()  # its planning
+    run.refresh_from_db()
+    return run
+
+
+@pytest.mark.parametrize("trouble", [0.0, 0.4])
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_run_stores_everything_once_in_whatever_order_its_batches_come(
+    serve: Serve, queue: Queue, trouble: float, twice: bool
+) -> None:
+    world = World.sample(users=20, seed=2, trouble=trouble)
+    serve(world)
+    before = len(items())
+    run = ask()
+    queue.work(shuffle=True, twice=twice)
+    run.refresh_from_db()
+    assert items() == world.expected_items()
+    assert dict(OrderOutcome.objects.values_list("order_id", "reason")) == world.expected_reasons()
+    failed = len(world.expected_failed_users())
+    assert run.status == (RunStatus.PARTIAL if failed else RunStatus.SUCCEEDED)
+    assert (run.users, run.users_planned, run.users_failed) == (20, 20, failed)
+    assert run.orders == len(world.pending())
+    assert run.orders_synced == len(world.pending()) - len(world.expected_reasons())
+    assert run.items_created == len(world.expected_items()) - before
+    assert run.finished_at is not None
+    assert set(SyncBatch.objects.values_list("status", flat=True)) == {BatchStatus.DONE}
+
+
+def test_the_apis_behaviour_is_added_up_over_the_batches(serve: Serve, queue: Queue) -> None:
+    box = serve(World.sample(users=9, seed=3))
+    run = ask()
+    queue.work()
+    run.refresh_from_db()
+    asked = box.stats().requests
+    assert run.api_requests == asked == sum(run.answers.values()) == sum(run.latency["buckets"].values())
+    assert run.latency["max"] > 0
+
+
+def test_task_arguments_are_ids_alone(serve: Serve, queue: Queue) -> None:
+    serve(World.sample(users=9, seed=3))
+    planned(users=[1001, 1002, 1003])
+    for row in OrmQ.objects.all():
+        assert all(isinstance(argument, int) for argument in row.args())
+        assert row.kwargs() == {}
+
+
+def test_a_few_batches_are_handed_out_at_a_time(serve: Serve, queue: Queue, settings: Any) -> None:
+    settings.SYNC_BATCH_USERS = 1
+    serve(World.sample(users=30, seed=3))
+    run = planned()
+    assert len(queue.tasks()) == batches.FEWEST_HANDED_OUT
+    later = tasks.request_run(trigger=Trigger.ADMIN, users=[1001])  # a person waits for a few of them, not for all
+    assert later.run is not None
+    assert queue.tasks()[batches.FEWEST_HANDED_OUT] == ("plan_run", (later.run.pk,))
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users) == (RunStatus.SUCCEEDED, 30)
+
+
+def test_more_are_handed_out_where_more_workers_live(serve: Serve, queue: Queue, settings: Any) -> None:
+    settings.SYNC_BATCH_USERS = 1
+    serve(World.sample(users=30, seed=3))
+    ClusterBeat.objects.create(name="one:1", workers=4)
+    ClusterBeat.objects.create(name="two:1", workers=6)
+    planned()
+    assert len(queue.tasks()) == 20
+
+
+def test_a_batch_hands_back_what_it_did_not_reach_in_its_time(serve: Serve, queue: Queue, settings: Any) -> None:
+    settings.SYNC_BATCH_USERS = 40
+    settings.BYTEMARK_WORKERS = 1
+    settings.Q_CLUSTER = django_settings.Q_CLUSTER | {"timeout": 1}
+    world = World.sample(users=40, listed=(3, 5), seed=3)
+    serve(world, latency=0.04)
+    run = ask()
+    began = time.monotonic()
+    queue.work(most=2)
+    assert time.monotonic() - began < 1.5
+    (batch,) = SyncBatch.objects.all()
+    assert (batch.status, batch.tries) == (BatchStatus.QUEUED, 0)
+    assert 0 < len(batch.user_ids) < 40
+    assert queue.tasks() == [("sync_batch", (batch.pk,))]
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users) == (RunStatus.SUCCEEDED, 40)
+    assert items() == world.expected_items()
+
+
+def test_a_batch_that_never_gets_anywhere_is_given_up(serve: Serve, queue: Queue, settings: Any) -> None:
+    settings.Q_CLUSTER = django_settings.Q_CLUSTER | {"timeout": 1}
+    settings.BYTEMARK_READ_TIMEOUT = 1.0
+    settings.BYTEMARK_REQUEST_DEADLINE = 1.0
+    serve(World.sample(users=2, seed=3), faults="hang")
+    run = ask()
+    queue.work()
+    (batch,) = SyncBatch.objects.all()
+    assert (batch.status, batch.tries, len(batch.user_ids)) == (BatchStatus.GIVEN_UP, 2, 2)
+    run.refresh_from_db()
+    assert (run.status, run.users) == (RunStatus.FAILED, 0)
+    assert run.error == "1 of 1 batches were given up; 2 users were not reached and stay pending."
+
+
+def test_a_batch_that_breaks_off_is_tried_twice_more_and_the_task_counts_as_failed(
+    serve: Serve, queue: Queue, settings: Any
+) -> None:
+    """A worker without the API's address, say."""
+    world = World.sample(users=6, seed=3)
+    box = serve(world)
+    run = planned()
+    first, _second = SyncBatch.objects.order_by("number")
+    settings.BYTEMARK_CUSTOMER_API_URL = ""
+    for tries in (1, 2):
+        with pytest.raises(Exception, match="BYTEMARK_CUSTOMER_API_URL"):
+            tasks.sync_batch(first.pk)
+        first.refresh_from_db()
+        assert (first.status, first.tries) == (BatchStatus.QUEUED, tries)
+    with pytest.raises(Exception, match="BYTEMARK_CUSTOMER_API_URL"):
+        tasks.sync_batch(first.pk)
+    first.refresh_from_db()
+    assert first.status == BatchStatus.GIVEN_UP
+    settings.BYTEMARK_CUSTOMER_API_URL = box.url
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users) == (RunStatus.PARTIAL, 3)
+    assert "1 of 2 batches were given up; 3 users" in run.error
+
+
+def test_a_worker_whose_batch_was_queued_again_meanwhile_writes_nothing_more(serve: Serve, queue: Queue) -> None:
+    world = World.sample(users=3, listed=(3, 5), seed=3)
+    serve(world, latency=0.5)
+    run = planned()
+    (batch,) = SyncBatch.objects.all()
+
+    def take_away() -> None:
+        try:
+            time.sleep(0.3)
+            SyncBatch.objects.filter(pk=batch.pk).update(status=BatchStatus.RUNNING, worker="another")
+        finally:
+            connections.close_all()
+
+    thief = threading.Thread(target=take_away)
+    thief.start()
+    assert tasks.sync_batch(batch.pk) == "lost to another worker after a silence"
+    thief.join()
+    run.refresh_from_db()
+    batch.refresh_from_db()
+    assert (run.status, run.users, run.items_created, items()) == (RunStatus.RUNNING, 0, 0, [])
+    assert (batch.worker, batch.status) == ("another", BatchStatus.RUNNING)
+
+
+@pytest.mark.parametrize("status", [BatchStatus.RUNNING, BatchStatus.DONE, BatchStatus.GIVEN_UP])
+def test_a_batch_that_does_not_wait_is_left_alone(serve: Serve, status: str) -> None:
+    box = serve(World.sample(users=3, seed=3))
+    planned()
+    SyncBatch.objects.update(status=status)
+    assert tasks.sync_batch(SyncBatch.objects.get().pk) == "not waiting any more"
+    assert box.stats().requests == 0
+
+
+def test_a_run_where_nothing_worked_has_failed(serve: Serve, queue: Queue) -> None:
+    serve(World.sample(users=6, seed=3), faults="status")
+    run = ask()
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users, run.users_failed) == (RunStatus.FAILED, 6, 6)
+
+
+def test_a_run_with_one_failed_user_is_partial(serve: Serve, queue: Queue) -> None:
+    world = World.sample(users=6, seed=3)
+    user_id = world.pending()[0].user_id
+    serve(world, faults=f"status:users={user_id}")
+    run = ask()
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users, run.users_failed) == (RunStatus.PARTIAL, 6, 1)
+
+
+def test_a_run_is_closed_by_one_of_many_that_try(serve: Serve) -> None:
+    serve(World.sample(users=6, seed=3))
+    run = planned()
+    SyncBatch.objects.update(status=BatchStatus.DONE)
+    barrier = threading.Barrier(4)
+    closed: list[bool] = []
+
+    def close() -> None:
+        try:
+            barrier.wait()
+            closed.append(retrying(lambda: tasks.close_run_if_done(run.pk)))
+        finally:
+            connections.close_all()
+
+    closers = [threading.Thread(target=close) for _ in range(4)]
+    for closer in closers:
+        closer.start()
+    for closer in closers:
+        closer.join()
+    assert sorted(closed) == [False, False, False, True]
+
+
+@pytest.mark.parametrize("open_status", [BatchStatus.QUEUED, BatchStatus.RUNNING])
+def test_a_run_with_an_open_batch_or_unplanned_stays_open(serve: Serve, open_status: str) -> None:
+    serve(World.sample(users=6, seed=3))
+    run = planned()
+    first, second = SyncBatch.objects.order_by("number")
+    SyncBatch.objects.filter(pk=first.pk).update(status=BatchStatus.DONE)
+    SyncBatch.objects.filter(pk=second.pk).update(status=open_status)
+    assert tasks.close_run_if_done(run.pk) is False
+    SyncBatch.objects.update(status=BatchStatus.DONE)
+    SyncRun.objects.update(planned_at=None)
+    assert tasks.close_run_if_done(run.pk) is False
+
+
+def test_users_who_were_done_meanwhile_cost_nothing(serve: Serve, queue: Queue) -> None:
+    world = World.sample(users=6, seed=3)
+    box = serve(world)
+    planned()
+    OrderToken.objects.all().delete()  # nobody is pending any more
+    queue.work()
+    assert (box.stats().requests, SyncRun.objects.get().status) == (0, RunStatus.SUCCEEDED)
+
+
+def test_a_task_that_runs_out_of_time_hands_its_batch_back(serve: Serve) -> None:
+    """As django-q2 does it: an alarm raises a SystemExit in the main thread, and the process dies 3 s later."""
+    from django_q.exceptions import TimeoutException
+    from django_q.timeout import TimeoutHandler
+
+    world = World.sample(users=3, seed=3)
+    serve(world, faults="hang")
+    planned()
+    (batch,) = SyncBatch.objects.all()
+    began = time.monotonic()
+    with pytest.raises(TimeoutException), TimeoutHandler(1):
+        tasks.sync_batch(batch.pk)
+    assert time.monotonic() - began < 3
+    batch.refresh_from_db()
+    assert (batch.status, batch.tries) == (BatchStatus.QUEUED, 1)

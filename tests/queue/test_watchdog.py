@@ -1,0 +1,202 @@
+"""What died in silence is found: queued again at most twice, handed out again, or closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+from bytemark_sync import latches, pulse, tasks
+from bytemark_sync.models import BatchStatus, ClusterBeat, Latch, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.sandbox import Sandbox, World
+from tests.queue.conftest import Queue, items
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Serve = Callable[..., Sandbox]
+
+
+def ago(limits: float) -> Any:
+    return timezone.now() - timedelta(seconds=django_settings.SYNC_HEARTBEAT_LIMIT * limits)
+
+
+@pytest.fixture
+def run(serve: Serve, queue: Queue) -> SyncRun:
+    """Three planned batches of three users, all handed to a broker that then forgot them."""
+    serve(World.sample(users=9, seed=3))
+    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    assert asked is not None
+    tasks.plan_run(asked.pk)
+    queue.lose()
+    asked.refresh_from_db()
+    return asked
+
+
+def batch(number: int) -> SyncBatch:
+    return SyncBatch.objects.get(number=number)
+
+
+def change(number: int, **fields: Any) -> None:
+    SyncBatch.objects.filter(number=number).update(**fields)
+
+
+def test_a_live_run_is_left_alone(run: SyncRun, queue: Queue) -> None:
+    change(1, status=BatchStatus.RUNNING, worker="w", heartbeat_at=ago(0.9))
+    tasks.watch()
+    assert (batch(1).worker, batch(1).tries, queue.tasks()) == ("w", 0, [])
+
+
+def test_a_silent_batch_is_queued_again_twice_and_then_given_up(run: SyncRun, queue: Queue) -> None:
+    for tries in (1, 2):
+        change(1, status=BatchStatus.RUNNING, worker="dead", heartbeat_at=ago(1.1))
+        queue.lose()
+        tasks.watch()
+        assert (batch(1).status, batch(1).tries, batch(1).worker) == (BatchStatus.QUEUED, tries, "")
+        assert queue.tasks() == [("sync_batch", (batch(1).pk,))]
+    change(1, status=BatchStatus.RUNNING, worker="dead", heartbeat_at=ago(1.1))
+    tasks.watch()
+    assert (batch(1).status, batch(1).tries) == (BatchStatus.GIVEN_UP, 2)
+    change(2, status=BatchStatus.DONE, user_ids=[])
+    change(3, status=BatchStatus.DONE, user_ids=[])
+    SyncRun.objects.update(users=6, orders_synced=18)
+    tasks.watch()
+    run.refresh_from_db()
+    assert run.status == RunStatus.PARTIAL
+    assert "1 of 3 batches were given up; 3 users" in run.error
+
+
+def test_what_a_dead_worker_had_stored_is_not_done_again(serve: Serve, queue: Queue, settings: Any) -> None:
+    world = World.sample(users=9, seed=3)
+    box = serve(world)
+    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    assert asked is not None
+    queue.work(most=2)
+    requests = box.stats().requests
+    change(2, status=BatchStatus.RUNNING, worker="dead", heartbeat_at=ago(1.1))
+    tasks.watch()
+    queue.work()
+    asked.refresh_from_db()
+    assert (asked.status, asked.users) == (RunStatus.SUCCEEDED, 9)
+    assert items() == world.expected_items()
+    assert box.stats().requests == asked.api_requests > requests
+
+
+def test_batches_that_merely_wait_are_no_dead_batches(run: SyncRun, queue: Queue) -> None:
+    """The queue may be long, as long as the run as a whole gets on."""
+    SyncBatch.objects.update(queued_at=ago(5))
+    SyncRun.objects.update(heartbeat_at=ago(0.5))
+    tasks.watch()
+    assert queue.tasks() == []
+
+
+def test_waiting_batches_of_a_run_that_is_silent_as_a_whole_are_handed_out_again(run: SyncRun, queue: Queue) -> None:
+    """A broker that lost its memory. It costs no try, however often."""
+    for _ in range(4):
+        queue.lose()
+        SyncBatch.objects.update(queued_at=ago(1.1))
+        SyncRun.objects.update(heartbeat_at=ago(1.1))
+        tasks.watch()
+        assert len(queue.tasks()) == 3
+        tasks.watch()
+        assert len(queue.tasks()) == 3
+    assert set(SyncBatch.objects.values_list("tries", "status")) == {(0, BatchStatus.QUEUED)}
+
+
+def test_a_waiting_batch_that_later_ones_overtook_is_handed_out_again(run: SyncRun, queue: Queue) -> None:
+    """What a killed cluster had taken from Redis into its memory, while other clusters work the rest."""
+    change(1, queued_at=ago(1.2))
+    change(2, queued_at=ago(1.1), status=BatchStatus.RUNNING, worker="alive", heartbeat_at=timezone.now())
+    tasks.watch()
+    assert queue.tasks() == [("sync_batch", (batch(1).pk,))]
+
+
+def test_planning_that_died_is_queued_again_and_closed_when_it_never_gets_on(run: SyncRun, queue: Queue) -> None:
+    for tries in (1, 2):
+        SyncRun.objects.update(planned_at=None, heartbeat_at=ago(1.1))
+        queue.lose()
+        tasks.watch()
+        run.refresh_from_db()
+        assert run.planning_tries == tries
+        assert ("plan_run", (run.pk,)) in queue.tasks()
+    SyncRun.objects.update(heartbeat_at=ago(1.1))
+    tasks.watch()
+    run.refresh_from_db()
+    assert run.status == RunStatus.FAILED
+    assert "Planning died" in run.error
+
+
+def test_a_run_that_still_waits_for_its_planner_is_asked_for_again_without_end(queue: Queue) -> None:
+    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    assert asked is not None
+    for _ in range(5):
+        queue.lose()
+        SyncRun.objects.update(heartbeat_at=ago(1.1))
+        tasks.watch()
+        assert queue.tasks() == [("plan_run", (asked.pk,))]
+    asked.refresh_from_db()
+    assert (asked.status, asked.planning_tries) == (RunStatus.QUEUED, 0)
+
+
+def test_the_watchdog_closes_a_run_whose_last_worker_died_before_it_could(run: SyncRun) -> None:
+    SyncBatch.objects.update(status=BatchStatus.DONE, user_ids=[])
+    SyncRun.objects.update(users=9, orders_synced=27)
+    tasks.watch()
+    run.refresh_from_db()
+    assert run.status == RunStatus.SUCCEEDED
+
+
+def test_a_stopped_run_whose_workers_died_is_closed_as_interrupted(run: SyncRun) -> None:
+    change(1, status=BatchStatus.RUNNING, worker="dead", heartbeat_at=ago(1.1))
+    SyncRun.objects.update(stop_requested=True)
+    tasks.watch()
+    run.refresh_from_db()
+    assert run.status == RunStatus.INTERRUPTED
+
+
+def test_a_command_that_died_in_silence_is_closed_and_told(settings: Any) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    common = {"trigger": Trigger.COMMAND, "status": RunStatus.RUNNING, "planned_at": timezone.now()}
+    here = SyncRun.objects.create(host=socket.gethostname(), pid=gone.pid, **common)
+    elsewhere = SyncRun.objects.create(host="elsewhere", pid=1, heartbeat_at=ago(1.1), **common)
+    alive = SyncRun.objects.create(host=socket.gethostname(), pid=os.getpid(), **common)
+    alive_elsewhere = SyncRun.objects.create(host="elsewhere", pid=2, **common)
+    tasks.watch()
+    ended = SyncRun.objects.exclude(status=RunStatus.RUNNING)
+    assert set(ended) == {here, elsewhere}
+    assert all(run.error and run.slack for run in ended)
+    assert set(SyncRun.objects.filter(status=RunStatus.RUNNING)) == {alive, alive_elsewhere}
+
+
+# --- The pulse ------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_renews_its_row_and_clears_away_those_long_gone() -> None:
+    ClusterBeat.objects.create(name="gone:1", heartbeat_at=timezone.now() - timedelta(days=2))
+    pulse.beat("here:1")
+    first = ClusterBeat.objects.get()
+    assert (first.name, first.workers) == ("here:1", django_settings.Q_CLUSTER["workers"])
+    pulse.beat("here:1")
+    assert ClusterBeat.objects.get().heartbeat_at == first.heartbeat_at
+    ClusterBeat.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=pulse.BEAT + 1))
+    pulse.beat("here:1")
+    assert ClusterBeat.objects.get().heartbeat_at > first.heartbeat_at
+
+
+@pytest.mark.parametrize(("limit", "every"), [(900.0, 30.0), (80.0, 10.0), (8.0, 1.0), (1.0, 0.5)])
+def test_the_watchdog_looks_often_enough_for_the_limit(settings: Any, limit: float, every: float) -> None:
+    settings.SYNC_HEARTBEAT_LIMIT = limit
+    assert pulse.watch_every() == every
+
+
+def test_turns_are_taken_by_one() -> None:
+    assert [latches.take_turn("t", 60) for _ in range(3)] == [True, False, False]
+    Latch.objects.filter(name="t").update(at=timezone.now() - timedelta(seconds=61))
+    assert [latches.take_turn("t", 60) for _ in range(3)] == [True, False, False]

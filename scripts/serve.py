@@ -6,8 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
-from demo_folder import DATABASE, ROOT, SERVING, WORLD, environment, free_port, is_serving, manage, port_is_free, secret
+from demo_folder import (
+    DATABASE,
+    FAULTS,
+    ROOT,
+    SERVING,
+    WORLD,
+    environment,
+    free_port,
+    is_serving,
+    manage,
+    port_is_free,
+    secret,
+)
 
 ADMIN = """
 from django.contrib.auth import get_user_model
@@ -52,23 +66,65 @@ def main() -> int:
 
 def serve(env: dict[str, str]) -> int:
     """Run the three processes; Ctrl-C, SIGTERM or SIGHUP stops them all, and so does the end of one."""
-    command = [sys.executable, "-m", "honcho", "-d", str(ROOT), "-f", "scripts/Procfile", "-e", os.devnull, "start"]
-    # A session of its own: Ctrl-C comes to us alone, and honcho is asked once, in good order.
-    runner = subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True)
     SERVING.write_text(str(os.getpid()))
-    asked: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        asked.append(number)
-        runner.send_signal(signal.SIGTERM)
-
+    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+        signal.signal(number, lambda *_: stop.set())
+    running = {name: start(name, command, env) for name, command in commands(env).items()}
     try:
-        status = runner.wait()
+        while not stop.wait(0.2):
+            ended = [name for name, process in running.items() if process.poll() is not None]
+            if ended:
+                print(f"{ended[0]} ended with exit status {running[ended[0]].returncode}", file=sys.stderr)
+                return 1
+        return 0
     finally:
+        end(list(running.values()))
         SERVING.unlink(missing_ok=True)
-    return 0 if asked else status
+
+
+def commands(env: dict[str, str]) -> dict[str, list[str]]:
+    manage_py = [sys.executable, "manage.py"]
+    web = ["--bind", f"127.0.0.1:{env['WEB_PORT']}", "--workers", "1", "--threads", "8", "--log-level", "warning"]
+    sandbox = ["--port", env["SANDBOX_PORT"], "--world", str(WORLD), "--faults", f"@{FAULTS}", "--latency", "20"]
+    return {
+        "bytemark": [*manage_py, "bytemark_sandbox", *sandbox],
+        "queue": [*manage_py, "qcluster"],
+        "web": [sys.executable, "-m", "gunicorn", "project.wsgi", *web],
+    }
+
+
+def start(name: str, command: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+    """In a session of its own: Ctrl-C comes to us alone, and each is asked once to stop."""
+    process = subprocess.Popen(
+        command,
+        env=env,
+        cwd=ROOT,
+        start_new_session=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+    def show() -> None:
+        for line in process.stdout or ():
+            print(f"{name:8} | {line}", end="", flush=True)
+
+    threading.Thread(target=show, daemon=True).start()
+    return process
+
+
+def end(processes: list[subprocess.Popen[str]]) -> None:
+    """SIGTERM to the leaders alone: the queue stops its own workers, and hangs when they are gone before it."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + 15
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-demo}
 case $kind in
-    demo) requirements="requirements-demo.txt" ;;
+    demo) requirements="requirements.txt" ;;
     test) requirements="requirements-dev.txt" ;;
     *) echo "usage: scripts/setup.sh demo|test" >&2; exit 2 ;;
 esac
@@ -69,7 +69,7 @@ find_python() {
 good_venv() { usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
 stamp=.venv/stamp-$kind
-wanted=$(cat requirements.txt requirements-demo.txt requirements-dev.txt scripts/setup.sh | cksum)
+wanted=$(cat requirements.txt requirements-dev.txt scripts/setup.sh | cksum)
 
 if [ "$kind" = test ]; then
     missing=

@@ -98,17 +98,18 @@ def _vital_signs() -> dict[str, Any] | None:
     """One query: when the schedule was made and is next due, and a cluster's last sign of life."""
     beat = ClusterBeat.objects.order_by("-heartbeat_at").values("heartbeat_at")[:1]
     sync = Schedule.objects.filter(func=schedules.SYNC).exclude(repeats=0).order_by("next_run")
-    signs = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(
+    signs: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(
         beat=Subquery(beat), cron=Subquery(sync.values("cron")[:1]), next_run=Subquery(sync.values("next_run")[:1])
     )
-    return signs.values("created_at", "beat", "cron", "next_run").first()
+    found: dict[str, Any] | None = signs.values("created_at", "beat", "cron", "next_run").first()
+    return found
 
 
 def _look_at_runs(health: Health, now: datetime, installed: datetime, longest: timedelta) -> None:
     """The last run over everything that worked, whoever asked for it."""
     runs = SyncRun.objects.filter(status__in=WORKED, finished_at__isnull=False).order_by("-pk")
     for run_id, status, finished_at, scope in runs.values_list("pk", "status", "finished_at", "scope")[:100]:
-        if Scope.from_json(scope).is_everything:
+        if finished_at and Scope.from_json(scope).is_everything:
             health.last_run, health.last_run_status, health.last_run_at = run_id, status, finished_at
             health.last_run_age_seconds = int((now - finished_at).total_seconds())
             break

@@ -24,6 +24,7 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.database import retrying
 from bytemark_sync.matching import PendingUser, WantedOrder
 from bytemark_sync.models import Order, OrderItem, OrderToken
+from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import Scope
 
@@ -63,9 +64,9 @@ class Deferred:
 def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
     """Every pending order once (among `orders`), however many token rows its user has."""
     return (Order.objects.all() if orders is None else orders).filter(
+        FREE,
         ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))),
         Exists(OrderToken.objects.filter(user_id=OuterRef("user_id"))),
-        amount="0",
     )
 
 
@@ -153,7 +154,9 @@ class _AnyText(Func):
 
 def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
     """The user ids that may come, sorted; None: all."""
-    sets = [set(ids) for ids in (scope.users, user_ids) if ids or ids == []]
+    sets = [set(scope.users)] if scope.users else []
+    if user_ids is not None:  # an empty batch is nobody, not everybody
+        sets.append(set(user_ids))
     if scope.orders:
         sets.append(set(users_named_by(scope.orders).values()))
     if not sets:
@@ -177,7 +180,7 @@ def _keys(after: int | None) -> Iterator[_Key]:
 
     In few large windows of bare numbers, because MySQL reads all items anew for each such query (0.5 s with a million).
     """
-    free = Order.objects.filter(~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))), amount="0")
+    free = Order.objects.filter(FREE, ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
     where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
     while True:
         window = free.filter(where).order_by("user_id", "id").values_list("user_id", "id")[:KEYS_A_WINDOW]
@@ -192,7 +195,7 @@ def _keys(after: int | None) -> Iterator[_Key]:
 def _keys_of(user_ids: list[int], after: int | None) -> Iterator[_Key]:
     """The same for some users, those with items included: `_rows` sorts them out by key."""
     for chunk in _chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_A_QUERY):
-        query = Order.objects.filter(user_id__in=chunk, amount="0").order_by("user_id", "id")
+        query = Order.objects.filter(FREE, user_id__in=chunk).order_by("user_id", "id")
         yield from ((user_id or 0, order_id) for user_id, order_id in _fetched(query.values_list("user_id", "id")))
 
 
@@ -216,7 +219,7 @@ def _rows(ids: list[int]) -> list[_Row]:
     rows: list[_Row] = []
     for chunk in _chunks(ids, IDS_A_QUERY):
         stored = set(_fetched(OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", flat=True)))
-        query = Order.objects.filter(pk__in=[each for each in chunk if each not in stored], amount="0")
+        query = Order.objects.filter(FREE, pk__in=[each for each in chunk if each not in stored])
         rows += [_Row(*row) for row in _fetched(query.order_by("user_id", "id").values_list(*fields))]
     return rows
 

@@ -70,7 +70,7 @@ def longest_silence_of(cron: str | None) -> timedelta:
 def _longest_wait(cron: str) -> timedelta:
     try:
         times = croniter(cron, timezone.now())
-        due = [times.get_next(datetime) for _ in range(10)]
+        due: list[datetime] = [times.get_next(datetime) for _ in range(10)]
     except (ValueError, KeyError, AttributeError):
         return timedelta(0)
     return max(later - earlier for earlier, later in pairwise(due))

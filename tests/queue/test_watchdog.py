@@ -88,6 +88,21 @@ def test_what_a_dead_worker_had_stored_is_not_done_again(serve: Serve, queue: Qu
     assert box.stats().requests == asked.api_requests > requests
 
 
+def test_a_batch_that_died_behind_its_last_user_asks_nobody(serve: Serve, queue: Queue) -> None:
+    """Killed between storing the last user and calling the batch done."""
+    box = serve(World.sample(users=9, seed=3), faults="status:status=404")
+    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    assert asked is not None
+    queue.work()
+    requests = box.stats().requests
+    SyncRun.objects.update(status=RunStatus.RUNNING, finished_at=None)
+    change(2, status=BatchStatus.RUNNING, worker="dead", heartbeat_at=ago(1.1))
+    tasks.watch()
+    queue.work()
+    asked.refresh_from_db()
+    assert (box.stats().requests, asked.users, asked.status) == (requests, 9, RunStatus.FAILED)
+
+
 def test_batches_that_merely_wait_are_no_dead_batches(run: SyncRun, queue: Queue) -> None:
     """The queue may be long, as long as the run as a whole gets on."""
     SyncBatch.objects.update(queued_at=ago(5))

@@ -30,7 +30,7 @@ ANSWERS = {
     "wrong_shape": "HTTP 200 with JSON that is no page, by `form`",
     "oversize": "HTTP 200 with a body of `size` bytes (9 MiB), of JSON that would be a page",
     "gzip_bomb": "the same, compressed",
-    "raw": "HTTP `status` (200) with `body` as it stands",
+    "raw": "HTTP `status` (200) with `body` as it stands, or `data` (bytes; base64 in JSON)",
 }
 CHANGES = {
     "latency": "`seconds` more, with `jitter` seconds at random on top",
@@ -71,6 +71,7 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     jitter: float = 0.0
     size: int | None = None
     body: str = ""
+    data: bytes = b""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

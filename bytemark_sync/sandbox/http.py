@@ -17,13 +17,14 @@ END = b"\r\n\r\n"
 
 @dataclass(slots=True)
 class Request:
-    """Header names are in lower case."""
+    """Header names are in lower case; `first` of its connection."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes = b""
+    first: bool = False
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._finish: Callable[[], None] | None = None
         self._keep = True
+        self._first = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for mypy; asyncio gives no other for TCP
@@ -117,6 +119,7 @@ class Connection(asyncio.Protocol):
             return
         request.body = bytes(self._buffer[end + 4 : end + 4 + length])
         del self._buffer[: end + 4 + length]
+        request.first, self._first = self._first, False
         self._keep = request.headers.get("connection", "").lower() != "close"
         answer, self._finish = self._handle(request)
         if answer.delay > 0:

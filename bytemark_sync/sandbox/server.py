@@ -118,7 +118,6 @@ class Sandbox(SandboxControl):
             connection.abort()
 
     def _connected(self) -> Connection:
-        self._recorder.stats.connections += 1
         return Connection(self._handle, self._connections)
 
     # --- What a request gets ----------------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ class Sandbox(SandboxControl):
             return self._control(request), _nothing
         if request.path != self._orders_path:
             return self._elsewhere(request), _nothing
-        self._recorder.begin()
+        self._recorder.begin(request.first)
         return self._orders(request), self._recorder.end
 
     def _orders(self, request: Request) -> Answer:
@@ -250,7 +249,7 @@ READY: dict[str, Callable[[FaultRule], Answer]] = {
     "wrong_shape": lambda rule: Answer(200, encode(WRONG_SHAPES[rule.form or "no_orders"]), dict(JSON)),
     "oversize": _oversize,
     "gzip_bomb": _gzip_bomb,
-    "raw": lambda rule: Answer(rule.status or 200, rule.body.encode("utf-8", "surrogatepass"), dict(JSON)),
+    "raw": lambda rule: Answer(rule.status or 200, rule.data or rule.body.encode(), dict(JSON)),
     "hang": lambda rule: Answer(0, delivery="hang", seconds=rule.seconds or HANG_SECONDS),
     "close": lambda rule: Answer(0, delivery="close"),
 }

@@ -28,7 +28,8 @@ class Seen(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """Counts since the start or the last reset; `max_concurrent` is of requests under way at one moment."""
+    """Counts since the start or the last reset; `max_concurrent` is of requests for orders under way at once,
+    `connections` of those that began with one."""
 
     requests: int = 0
     connections: int = 0
@@ -58,7 +59,8 @@ class Recorder:
         self.stats = Stats(concurrent=self.stats.concurrent)
         self.seen.clear()
 
-    def begin(self) -> None:
+    def begin(self, new_connection: bool) -> None:
+        self.stats.connections += new_connection
         self.stats.concurrent += 1
         self.stats.max_concurrent = max(self.stats.max_concurrent, self.stats.concurrent)
 

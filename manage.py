@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line. Unusable settings end it with one clear line and exit status 2."""
+"""Django's command line. Unusable settings end it with status 2, a database that fails with 1, each in one line."""
 
 import os
 import sys
@@ -9,13 +9,35 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import DatabaseError, InterfaceError
 
     try:
         execute_from_command_line(sys.argv)
+        sys.stdout.flush()
     except ImproperlyConfigured as error:
         sys.stderr.write(f"Settings error: {error}\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (DatabaseError, InterfaceError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        from bytemark_sync.database import explain
+
+        sys.stderr.write(f"Database error: {explain(error)}\n")
+        sys.exit(1)
+    except OSError as error:
+        if "--traceback" in sys.argv:
+            raise
+        # Nobody reads standard output any more, or its disk is full; what is still buffered must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"Error: {error.strerror or error}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -13,7 +13,15 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +33,12 @@ PATIENCE = 60.0
 _LOCKED = {1205, 1213, 3572}  # lock wait timeout, deadlock, NOWAIT
 _LOST = {1040, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031}
 
-
+_NAMES = {1045, 1049, 1050, 1054, 1142, 1146, 1364}  # what they quote are names of users, tables and columns
+_HINTS = (
+    ({1050}, ("already exists",), "on a portal that has its tables, run manage.py migrate --fake-initial"),
+    ({1146}, ("no such table",), "run manage.py migrate (on a portal that has its tables: migrate --fake-initial)"),
+    ({1054}, ("no such column",), "manage.py check --database default names what is missing"),
+)
 _VALUE = {1267, 1366, 3988}  # MySQL: a text that the column's character set cannot hold or compare
 
 
@@ -57,6 +70,10 @@ def retrying(work: Callable[[], T], *, patience: float = PATIENCE) -> T:
             if lost:
                 connection.close()
             words = _words(error)
+        except DatabaseError as error:  # a table that is missing, a file that is no database: nothing that passes
+            if connection.in_atomic_block:
+                raise
+            raise DatabaseGone(_words(error)) from None
         tries += 1
         if tries == 5:
             logger.warning("%s; waiting for it, up to %.0f s", words, patience)
@@ -85,15 +102,25 @@ def _kind(error: Exception) -> tuple[bool, bool]:
     return locked or lost, lost
 
 
+def explain(error: DatabaseError | InterfaceError) -> str:
+    """Any failure of the database for a person; no text in it is a row's value."""
+    if isinstance(error, DataError | IntegrityError):
+        return _refusal(error)
+    return _words(error)
+
+
 def _words(error: Exception) -> str:
     """The server's own words; quoted parts, which may be a row's values, only of errors known to quote none."""
     code, *rest = error.args or ("",)
-    if not isinstance(code, int):
-        return f"the database failed: {code}"
-    words = str(rest[0]) if rest else "connection lost"
-    if code not in _LOST | _LOCKED:
-        words = re.sub(r"(?<!column )'[^']*'", "'...'", words)
-    return f"the database failed ({code}): {words}"
+    if isinstance(code, int):
+        words = str(rest[0]) if rest else "connection lost"
+        if code not in _LOST | _LOCKED | _NAMES:
+            words = re.sub(r"'[^']*'", "'...'", words)
+        words = f"the database failed ({code}): {words}"
+    else:
+        words = f"the database failed: {code}"
+    hints = (hint for codes, texts, hint in _HINTS if code in codes or any(text in str(code) for text in texts))
+    return words + next((f"; {hint}" for hint in hints), "")
 
 
 def _refusal(error: Exception) -> str:

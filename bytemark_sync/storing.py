@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from bytemark_sync.matching import FoundOrder, LeftOrder
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
+from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import DEFERRED
 
 ROWS_AN_INSERT = 1000
@@ -48,7 +49,7 @@ def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> W
     written = Written()
     if not wanted:
         return written
-    locked = Order.objects.select_for_update().filter(pk__in=wanted, amount="0").order_by("pk")
+    locked = Order.objects.select_for_update().filter(FREE, pk__in=wanted).order_by("pk")
     uuids = dict(locked.values_list("pk", "order_uuid"))
     have = set(OrderItem.objects.filter(order_id__in=list(uuids)).values_list("order_id", flat=True).distinct())
     if have:

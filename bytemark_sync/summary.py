@@ -28,7 +28,7 @@ def json_line(report: RunReport) -> str:
 
 def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
     counts = report.totals.counts
-    title = "Dry run, nothing was written" if dry_run else f"Run {report.run_id}"
+    title = "Dry run, nothing was written" if dry_run else f"Run {report.run_id}" if report.run_id else "No run"
     yield f"{title}: {report.status.label.lower()} in {report.seconds:.1f} s"
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),

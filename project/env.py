@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import environ
 from croniter import croniter
 from django.core.exceptions import ImproperlyConfigured
 
-_env = environ.Env()
 _TRUE = {"1", "true", "yes", "on", "y", "t", "ok"}
 _FALSE = {"0", "false", "no", "off", "n", "f", ""}
 
 
 def text(name: str, default: str) -> str:
     """The variable with surrounding blanks removed; an empty one counts as unset."""
-    return str(_env.str(name, default=default)).strip() or default
+    return os.environ.get(name, "").strip() or default
 
 
 def text_list(name: str, default: Sequence[str]) -> list[str]:

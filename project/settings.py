@@ -252,11 +252,14 @@ LOGGING = {
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     },
+    # Statements hold riders' tokens: whoever turns on the log of the database gets them without values.
+    "filters": {"without_values": {"()": "bytemark_sync.logs.WithoutValues"}},
     "handlers": {"stderr": {"class": "bytemark_sync.logs.StderrHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "bytemark_sync": {"level": "INFO"},
         "django": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+        "django.db.backends": {"filters": ["without_values"]},
         "django-q": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
     },
 }

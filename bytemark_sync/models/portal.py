@@ -6,7 +6,25 @@ may hold one. Relations carry no constraint: the product never adds a key to the
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+from django.db.models.lookups import Exact
+
+
+class _Bytes(models.Func):
+    """The length of a text in bytes."""
+
+    function = "LENGTH"
+    output_field = models.IntegerField()
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, function="OCTET_LENGTH", **extra)
+
+
+FREE = models.Q(amount="0") & models.Q(Exact(_Bytes(models.F("amount")), 1))
+"""`amount` is '0' and nothing else (CONTRACT: Which orders are pending): MySQL takes '0 ' and, in some
+collations, a wide zero for its equal."""
 
 
 class Order(models.Model):

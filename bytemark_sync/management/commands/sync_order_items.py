@@ -16,11 +16,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+from django.db import DatabaseError, InterfaceError
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.config import bytemark_settings
+from bytemark_sync.database import DatabaseGone, ValueRefused, explain
 from bytemark_sync.direct import RunReport, sync_here
 from bytemark_sync.models import RunStatus
 from bytemark_sync.scope import Scope
@@ -43,7 +44,17 @@ class Command(BaseCommand):
         add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
         add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
+    def check(self, *args: Any, **options: Any) -> None:
+        """Settings that cannot be used end the command with status 2, before any request."""
+        _client_settings()
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = 2
+            raise
+
     def handle(self, *args: Any, **options: Any) -> None:
+        _validate(options)
         logging.getLogger("bytemark_sync").setLevel(LOG_LEVELS[options["verbosity"]])
         if options["enqueue"] and options["dry_run"]:
             raise CommandError("--enqueue and --dry-run exclude each other.", returncode=2)
@@ -53,17 +64,16 @@ class Command(BaseCommand):
             limit=options["limit"],
             include_deferred=options["include_deferred"],
         )
-        try:
-            client_settings = bytemark_settings()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error), returncode=2) from None
+        client_settings = _client_settings()
         try:
             if options["enqueue"]:
                 self._enqueue(scope, options)
             else:
                 self._sync(scope, client_settings, options)
-        except DatabaseError as error:
-            raise CommandError(_database_trouble(error), returncode=1) from None
+        except (DatabaseError, InterfaceError) as error:
+            raise CommandError(explain(error), returncode=1) from None
+        except (DatabaseGone, ValueRefused) as error:
+            raise CommandError(str(error), returncode=1) from None
 
     def _enqueue(self, scope: Scope, options: dict[str, Any]) -> None:
         from bytemark_sync.models import Trigger
@@ -141,7 +151,38 @@ def _between(text: str, lowest: int, highest: int) -> int:
 def _uuid(text: str) -> str:
     if not text.strip():
         raise ArgumentTypeError("an order's uuid must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentTypeError("an order's uuid must be readable text (UTF-8)") from None
     return text.strip()
+
+
+def _validate(options: dict[str, Any]) -> None:
+    """Through `call_command` values come past the parser: one alone instead of a list, or out of range."""
+    readers: dict[str, Callable[[str], Any]] = {
+        "user": int,
+        "order": _uuid,
+        "limit": _at_least_one,
+        "workers": _workers,
+    }
+    for name, read in readers.items():
+        value = options[name]
+        try:
+            if name in ("user", "order"):
+                several = value if isinstance(value, list | tuple | set) else [] if value is None else [value]
+                options[name] = [read(str(each)) for each in several]
+            elif value is not None:
+                options[name] = read(str(value))
+        except (ArgumentTypeError, ValueError) as error:
+            raise CommandError(f"--{name}: {error}", returncode=2) from None
+
+
+def _client_settings() -> BytemarkSettings:
+    try:
+        return bytemark_settings()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error), returncode=2) from None
 
 
 def _who() -> str:
@@ -149,16 +190,6 @@ def _who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
-
-
-def _database_trouble(error: DatabaseError) -> str:
-    code = error.args[0] if error.args else ""
-    hint = "run manage.py migrate (on a portal that has its tables: migrate --fake-initial)"
-    if code == 1146 or "no such table" in str(error):
-        return f"the database lacks a table; {hint}, then manage.py check --database default"
-    if code == 1054 or "no such column" in str(error):
-        return "the database lacks a column; manage.py check --database default names it"
-    return f"the database failed ({code})" if isinstance(code, int) else f"the database failed: {type(error).__name__}"
 
 
 @contextmanager

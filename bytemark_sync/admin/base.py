@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from bytemark_sync.admin.counting import CountedPaginator
+from bytemark_sync.admin.counting import MOST_COUNTED, CountedPaginator
 
 BIGINT_MAX = 2**63 - 1
 RESYNC = "bytemark_sync.resync"
@@ -22,7 +22,8 @@ class PlainChangeList(ChangeList):  # type: ignore[misc]
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        if not self.query and not self.has_active_filters:
+        unfiltered = not self.query and not self.has_active_filters
+        if unfiltered or self.result_count > MOST_COUNTED:
             self.full_result_count = self.result_count  # else the title says "show all" where all is shown
         rows: list[Any] = list(self.result_list)  # type: ignore[has-type]
         self.model_admin.prepare(rows)

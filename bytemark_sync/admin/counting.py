@@ -51,13 +51,21 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
 
     @cached_property
     def count(self) -> int:
+        key = self.key()
+        return remembered(key, self.count_rows) if key else 0
+
+    def key(self) -> str:
+        """The query as text; empty where it cannot have a row."""
         rows: Any = self.object_list
         try:
-            sql, params = rows.query.sql_with_params()
+            return "count {!r} {!r}".format(*rows.query.sql_with_params())
         except EmptyResultSet:
-            return 0
-        most = MOST_COUNTED + 1
-        return remembered(f"count {sql} {params!r}", lambda: int(rows.order_by().values("pk")[:most].count()))
+            return ""
+
+    def count_rows(self) -> int:
+        """The rows, but not many more than `MOST_COUNTED`."""
+        rows: Any = self.object_list
+        return int(rows.order_by().values("pk")[: MOST_COUNTED + 1].count())
 
     @property
     def has_more(self) -> bool:

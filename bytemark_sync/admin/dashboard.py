@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from bytemark_sync.admin.background import Watched
 from bytemark_sync.admin.charts import bar_chart, day_chart, level_chart
-from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.days import begin, last_days
+from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.words import (
     NEVER,
     away,
@@ -26,9 +27,8 @@ from bytemark_sync.admin.words import (
     status_badge,
 )
 from bytemark_sync.health import CLUSTER_SILENCE
-from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import ClusterBeat, Order, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.pending import pending_orders
 from bytemark_sync.reasons import Reason
 from bytemark_sync.schedules import daily_schedule
 
@@ -59,32 +59,41 @@ class Stuck:
 
 
 def count_stuck() -> Stuck:
-    """One pass over the pending orders, a group for each reason; one more for the users, who may be in several."""
+    """One pass over the pending orders: grouped by user, then added up."""
     now = timezone.now()
-    groups = list(
-        pending_orders()
-        .order_by()
-        .values_list("outcome__reason")
+    figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
+    per_user = (
+        probed(Order.objects.order_by())
+        .values("user_id")
         .annotate(
-            orders=Count("pk"),
-            users=Count("user_id", distinct=True),
+            n=Count("pk"),
             deferred=Count("pk", filter=Q(outcome__next_at__gt=now)),
             oldest=Min("outcome__first_at"),
+            **figures,
         )
     )
-    if len(groups) > 1:
-        users = pending_orders().aggregate(users=Count("user_id", distinct=True))["users"]
-    else:
-        users = sum(group[2] for group in groups)
+    found = per_user.aggregate(
+        orders=Sum("n", default=0),
+        users=Count("user_id"),
+        put_off=Sum("deferred", default=0),
+        rejected_users=Count("user_id", filter=Q(token_rejected__gt=0)),
+        first=Min("oldest"),
+        **{f"all_{reason}": Sum(reason, default=0) for reason in Reason},
+    )
+    reasons = {str(reason): found[f"all_{reason}"] for reason in Reason}
+    reasons[NEVER] = found["orders"] - sum(reasons.values())
     return Stuck(
-        orders=sum(group[1] for group in groups),
-        users=users,
-        deferred=sum(group[3] for group in groups),
-        rejected_users=sum(group[2] for group in groups if group[0] == Reason.TOKEN_REJECTED),
-        oldest=min((group[4] for group in groups if group[4]), default=None),
-        reasons=tuple(sorted(((group[0] or NEVER, group[1]) for group in groups), key=lambda pair: -pair[1])),
+        orders=found["orders"],
+        users=found["users"],
+        deferred=found["put_off"],
+        rejected_users=found["rejected_users"],
+        oldest=found["first"],
+        reasons=tuple(sorted(((name, n) for name, n in reasons.items() if n), key=lambda pair: -pair[1])),
         counted_at=now,
     )
+
+
+STUCK = Watched(count_stuck)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["title"] = "Dashboard"
     if not request.user.has_perm("bytemark_sync.view_syncrun"):
         return context
-    stuck: Stuck = remembered("stuck", count_stuck)
+    stuck = STUCK.latest()
     runs = list(SyncRun.objects.order_by("-pk")[:LAST_RUNS])
     last = next((run for run in runs if run.status in ENDED), None)
     if last is None:
@@ -102,15 +111,18 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "cards": cards,
         "charts": _charts(stuck),
         "runs": _runs_table(runs),
-        "counted_at": moment(stuck.counted_at),
+        "counted_at": moment(stuck.counted_at) if stuck else None,
         "is_new": not runs,
         "may_resync": request.user.has_perm("bytemark_sync.resync"),
         "stuck": stuck,
     }
 
 
-def _stuck_cards(stuck: Stuck) -> list[Card]:
+def _stuck_cards(stuck: Stuck | None) -> list[Card]:
     pending = reverse("admin:bytemark_sync_pendingorder_changelist")
+    if stuck is None:
+        names = ("Pending orders", "Users waiting", "Users with a rejected token", "Deferred orders")
+        return [Card(name, "…", "being counted", pending) for name in names]
     oldest = f"oldest first tried {away(stuck.oldest)}" if stuck.oldest else ""
     return [
         Card("Pending orders", f"{stuck.orders:,}", oldest or ("none tried yet" if stuck.orders else ""), pending),
@@ -160,7 +172,7 @@ def _cluster() -> Card:
     )
 
 
-def _charts(stuck: Stuck) -> list[Any]:
+def _charts(stuck: Stuck | None) -> list[Any]:
     """From the runs' own counts: 30 days of them are few rows, whatever the number of orders."""
     days = last_days()
     since = begin(days[0])
@@ -174,7 +186,7 @@ def _charts(stuck: Stuck) -> list[Any]:
         stored[day] += items
         if trigger == Trigger.SCHEDULE or not scope:  # it looked at everything
             left[day] = orders - synced + deferred
-    reasons = [(reason_label(reason), n) for reason, n in stuck.reasons if reason != NEVER]
+    reasons = [(reason_label(reason), n) for reason, n in (stuck.reasons if stuck else ()) if reason != NEVER]
     return [
         day_chart("Items stored a day", days, list(stored.values()), "items"),
         level_chart("Orders left pending a day", days, list(left.values()), "orders"),

@@ -58,6 +58,11 @@ AGES: dict[str, Age] = {
 }
 
 
+def this_minute() -> datetime:
+    """Now, in minutes: the same question for a while, so that its count can be kept."""
+    return timezone.now().replace(second=0, microsecond=0)
+
+
 class AgeFilter(DropdownFilter):  # type: ignore[misc]
     """The order table has no time that may be read: age is the time since the first try."""
 
@@ -69,4 +74,4 @@ class AgeFilter(DropdownFilter):  # type: ignore[misc]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = AGES.get(self.value() or "")
-        return chosen.narrow(queryset, timezone.now()) if chosen else queryset
+        return chosen.narrow(queryset, this_minute()) if chosen else queryset

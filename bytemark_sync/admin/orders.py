@@ -46,11 +46,11 @@ class StoryAdmin(ReadOnlyAdmin):
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
 
-    @admin.display(description="Order")
+    @admin.display(description="Order", ordering="pk")
     def uuid(self, order: Order) -> SafeString:
         return format_html('<span class="whitespace-nowrap">{}</span>', order)
 
-    @admin.display(description="User", ordering="user_id")
+    @admin.display(description="User")
     def user(self, order: Order) -> SafeString | str:
         if order.user_id is None:
             return "-"
@@ -63,7 +63,7 @@ class OrderAdmin(StoryAdmin):
 
     list_display = ("uuid", "user", "amount", "state", "items")
     ordering = ("-pk",)
-    sortable_by = ("user",)
+    sortable_by = ("uuid",)
 
     def prepare(self, rows: list[Any]) -> None:
         counted = OrderItem.objects.filter(order_id__in=[order.pk for order in rows]).values("order_id")

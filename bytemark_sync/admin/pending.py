@@ -12,13 +12,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
+from bytemark_sync.admin.background import WatchedPaginator
 from bytemark_sync.admin.filters import AgeFilter, ReasonFilter
 from bytemark_sync.admin.orders import StoryAdmin
+from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.resync import Wanted, resync_url, resync_view
 from bytemark_sync.admin.story import outcome_of
 from bytemark_sync.admin.words import NEVER, moment, reason_badge, run_link
 from bytemark_sync.models import PendingOrder
-from bytemark_sync.pending import pending_orders
 
 
 @admin.register(PendingOrder)
@@ -29,12 +30,13 @@ class PendingOrderAdmin(StoryAdmin):
     list_filter = (ReasonFilter, AgeFilter)
     list_before_template = "bytemark_sync/pending_before.html"
     ordering = ("-pk",)
-    sortable_by = ("user",)
+    sortable_by = ("uuid",)
+    paginator = WatchedPaginator
     actions = ("resync_users",)
     actions_row = ("resync_row",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return pending_orders(super().get_queryset(request))
+        return probed(super().get_queryset(request))
 
     def get_urls(self) -> list[URLPattern]:
         own = path("resync/", self.admin_site.admin_view(resync_view), name="bytemark_sync_resync")

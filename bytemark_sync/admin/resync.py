@@ -14,17 +14,16 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
 from bytemark_sync.admin.counting import remembered
-from bytemark_sync.admin.filters import AGES, REASONS, with_reason
+from bytemark_sync.admin.filters import AGES, REASONS, this_minute, with_reason
+from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.words import page_of, scope_words
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.pending import pending_orders
 from bytemark_sync.reasons import USER_FAILURES
 from bytemark_sync.tasks import RunRequest, request_run
 
@@ -80,7 +79,7 @@ class Wanted:
 
     def rows(self) -> QuerySet[Order]:
         """The pending orders that this names."""
-        rows = pending_orders()
+        rows = probed(Order.objects.all())
         if self.users:
             return rows.filter(user_id__in=self.users)
         if self.failed_of is not None:
@@ -88,7 +87,7 @@ class Wanted:
         if self.reason:
             rows = with_reason(rows, self.reason)
         if self.age:
-            rows = AGES[self.age].narrow(rows, timezone.now())
+            rows = AGES[self.age].narrow(rows, this_minute())
         if self.search:
             user_id = user_id_of(self.search)
             rows = rows.filter(Q(order_uuid__in=uuids_of(self.search)) if user_id is None else Q(user_id=user_id))
@@ -120,7 +119,7 @@ class Wanted:
         """The order that the search names, and `request_run`'s filters."""
         filters: dict[str, Any] = {"reason": self.reason} if self.reason else {}
         if self.age:
-            filters |= {name: at.isoformat() for name, at in AGES[self.age].bounds(timezone.now()).items()}
+            filters |= {name: at.isoformat() for name, at in AGES[self.age].bounds(this_minute()).items()}
         if not self.search:
             return [], filters
         user_id = user_id_of(self.search)

@@ -1,0 +1,39 @@
+"""`make bench`: measure, print one table, write docs/benchmarks.md. Exit status 1 where a target is missed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from tests.benchmark import engine, report
+from tests.benchmark.ground import Ground
+from tests.benchmark.report import Section
+
+Part = Callable[[Ground, bool], Section]
+PARTS: dict[str, Part] = {"targets": engine.targets}
+
+
+def main() -> int:
+    """Arguments: names of parts; all without."""
+    quick = os.environ.get("QUICK", "") not in ("", "0")
+    names = sys.argv[1:] or list(PARTS)
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        print(f"Unknown: {', '.join(unknown)}. Known: {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    sections = []
+    with Ground() as ground:
+        for name in names:
+            print(f"{time.monotonic() - started:4.0f} s  {name} ...", file=sys.stderr, flush=True)
+            sections.append(PARTS[name](ground, quick))
+    print(report.terminal(sections))
+    if not quick and not sys.argv[1:]:
+        print(f"\nWritten to {report.write(sections, time.monotonic() - started)}")
+    return int(any(row.holds is False for section in sections for row in section.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

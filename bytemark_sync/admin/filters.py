@@ -30,7 +30,7 @@ class ReasonFilter(DropdownFilter):  # type: ignore[misc]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
-        return with_reason(queryset, value) if value else queryset
+        return with_reason(queryset, value) if value else queryset  # an unknown reason: no row
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +73,7 @@ class AgeFilter(DropdownFilter):  # type: ignore[misc]
         return [(value, age.label) for value, age in AGES.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = AGES.get(self.value() or "")
-        return chosen.narrow(queryset, this_minute()) if chosen else queryset
+        if not self.value():
+            return queryset
+        chosen = AGES.get(str(self.value()))
+        return chosen.narrow(queryset, this_minute()) if chosen else queryset.none()

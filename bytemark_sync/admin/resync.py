@@ -40,25 +40,26 @@ class Wanted:
     reason: str = ""
     age: str = ""
     search: str = ""
+    nobody: bool = False
+    """Something was named that cannot be; never to be taken for "all"."""
 
     @classmethod
     def of_list(cls, query: QueryDict) -> Wanted:
         """All that the pending orders' list shows under this query string."""
         reason, age = query.get("reason", ""), query.get("age", "")
-        return cls(
-            reason=reason if reason in REASONS else "",
-            age=age if age in AGES else "",
-            search=query.get("q", "").strip(),
-        )
+        unknown = bool((reason and reason not in REASONS) or (age and age not in AGES))
+        return cls(reason=reason, age=age, search=query.get("q", "").strip(), nobody=unknown)
 
     @classmethod
     def of_page(cls, query: QueryDict) -> Wanted:
         """What the confirmation page's own address names."""
-        users = {user_id for text in query.getlist("user") if (user_id := user_id_of(text)) is not None}
-        if users:
-            return cls(users=tuple(sorted(users)))
-        run_id = user_id_of(query.get("failed_of", ""))
-        return cls(failed_of=run_id) if run_id is not None else cls.of_list(query)
+        if "user" in query:
+            users = {user_id for text in query.getlist("user") if (user_id := user_id_of(text)) is not None}
+            return cls(users=tuple(sorted(users)), nobody=not users)
+        if "failed_of" in query:
+            run_id = user_id_of(query.get("failed_of", ""))
+            return cls(failed_of=run_id, nobody=run_id is None)
+        return cls.of_list(query)
 
     def url(self) -> str:
         named = [("user", user) for user in self.users]
@@ -70,6 +71,8 @@ class Wanted:
 
     def words(self) -> str:
         """The same in a few words, for the page's title line."""
+        if self.nobody:
+            return "nobody known"
         if self.users:
             return "the selected users" if len(self.users) > 1 else f"user {self.users[0]}"
         if self.failed_of is not None:
@@ -79,6 +82,8 @@ class Wanted:
 
     def rows(self) -> QuerySet[Order]:
         """The pending orders that this names."""
+        if self.nobody:
+            return Order.objects.none()
         rows = probed(Order.objects.all())
         if self.users:
             return rows.filter(user_id__in=self.users)

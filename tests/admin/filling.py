@@ -73,7 +73,7 @@ def _order(user_id: int, chance: random.Random) -> Order:
 
 
 def _run(day: int, chance: random.Random) -> SyncRun:
-    begin = timezone.now() - timedelta(days=day - 1, hours=1, minutes=3)
+    begin = timezone.now() - timedelta(days=day - 1, hours=1, minutes=10)
     failed = chance.choice((0, 0, 0, 2, 5))
     users = chance.randint(20, 60)
     return SyncRun.objects.create(

@@ -1,0 +1,164 @@
+"""Who may what; logins, headers, and the production settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.test import Client
+from django_q.models import Schedule
+
+from bytemark_sync.schedules import SYNC
+from tests.admin.filling import Filled
+from tests.running import manage
+
+PASSWORD = "a-long-made-up-password"
+DAILY = "/admin/bytemark_sync/syncrun/daily/"
+
+
+class TestGroups:
+    def test_migrate_makes_three_and_leaves_a_changed_one_alone(self, db: None) -> None:
+        def rights(name: str) -> set[str]:
+            return set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
+
+        viewer, operator, manager = rights("viewer"), rights("operator"), rights("manager")
+        assert all(codename.startswith("view_") for codename in viewer)
+        assert operator - viewer == {"resync"}
+        assert manager - operator == {"schedule", "view_schedule", "view_success", "view_failure", "view_ormq"}
+        Group.objects.get(name="operator").permissions.clear()
+        call_command("migrate", verbosity=0)
+        assert rights("operator") == set()
+        assert rights("manager") == manager
+
+    @pytest.mark.parametrize("group", ["viewer", "operator", "manager"])
+    def test_nobody_changes_records_here(self, logged_in: Callable[[str], Client], filled: Filled, group: str) -> None:
+        client = logged_in(group)
+        for name in ("pendingorder", "portaluser", "order", "orderitem", "orderattempt", "syncrun"):
+            assert client.get(f"/admin/bytemark_sync/{name}/add/").status_code == 403
+            assert client.get(f"/admin/bytemark_sync/{name}/1/delete/").status_code == 403
+            assert client.post(f"/admin/bytemark_sync/{name}/1/change/", {"amount": "9"}).status_code in (302, 403)
+
+
+class TestSchedules:
+    @pytest.mark.parametrize(("group", "sees"), [("viewer", 403), ("operator", 403), ("manager", 200)])
+    def test_only_superusers_write_schedules(self, logged_in: Callable[[str], Client], group: str, sees: int) -> None:
+        client = logged_in(group)
+        schedule = Schedule.objects.get(func=SYNC)
+        assert client.get("/admin/django_q/schedule/").status_code == sees
+        assert client.get("/admin/django_q/schedule/add/").status_code == 403
+        evil = {"func": "os.system", "args": "'true'", "schedule_type": "O", "repeats": "1"}
+        assert client.post("/admin/django_q/schedule/add/", evil).status_code == 403
+        assert client.post(f"/admin/django_q/schedule/{schedule.pk}/change/", evil).status_code == 403
+        assert client.post(f"/admin/django_q/schedule/{schedule.pk}/delete/").status_code == 403
+        assert not Schedule.objects.filter(func="os.system").exists()
+
+    def test_a_superuser_does(self, logged_in: Callable[[str], Client]) -> None:
+        client = logged_in("superuser")
+        assert client.get("/admin/django_q/schedule/add/").status_code == 200
+        assert client.get("/admin/django_q/failure/").status_code == 200
+
+    def test_a_manager_sets_when_the_daily_run_is_due_and_nothing_else(
+        self, logged_in: Callable[[str], Client]
+    ) -> None:
+        client = logged_in("manager")
+        assert "0 3 * * *" in client.get(DAILY).content.decode()
+        assert (
+            "The daily run is due next on" in client.post(DAILY, {"cron": "30 4 * * *"}, follow=True).content.decode()
+        )
+        schedule = Schedule.objects.get(func=SYNC)
+        assert schedule.cron == "30 4 * * *"
+        assert (schedule.next_run.hour, schedule.next_run.minute) == (4, 30)
+        for wrong in ("", "x", "0 3 * *", "99 3 * * *", "0 3 * * * *", "@daily"):
+            assert client.post(DAILY, {"cron": wrong}).status_code == 200
+        assert Schedule.objects.get(func=SYNC).cron == "30 4 * * *"
+
+    @pytest.mark.parametrize("group", ["viewer", "operator"])
+    def test_others_do_not(self, logged_in: Callable[[str], Client], group: str) -> None:
+        client = logged_in(group)
+        assert client.get(DAILY).status_code == 403
+        assert client.post(DAILY, {"cron": "* * * * *"}).status_code == 403
+
+
+class TestLogin:
+    def _try(self, client: Client, password: str, address: str = "10.0.0.1") -> Any:
+        data = {"username": "ada", "password": password, "next": "/admin/"}
+        return client.post("/admin/login/", data, REMOTE_ADDR=address)
+
+    def test_five_wrong_passwords_close_it_for_a_while(self, db: None) -> None:
+        User.objects.create_superuser("ada", "", PASSWORD)
+        client = Client()
+        for _ in range(4):
+            assert self._try(client, "wrong").status_code == 200
+        refused = self._try(client, "wrong")
+        assert refused.status_code == 429
+        assert "Too many attempts" in refused.content.decode()
+        assert self._try(client, PASSWORD).status_code == 429
+        assert self._try(Client(), PASSWORD, "10.0.0.2").status_code == 302
+        call_command("axes_reset", verbosity=0)
+        assert self._try(client, PASSWORD).status_code == 302
+
+    def test_a_right_password_forgets_the_wrong_ones(self, db: None) -> None:
+        User.objects.create_superuser("ada", "", PASSWORD)
+        for _ in range(3):
+            client = Client()
+            for _ in range(4):
+                self._try(client, "wrong")
+            assert self._try(client, PASSWORD).status_code == 302
+
+
+class TestHeaders:
+    def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("superuser")
+        for url in ("/admin/login/", "/admin/", "/admin/bytemark_sync/pendingorder/"):
+            response = client.get(url)
+            policy = dict(
+                part.strip().split(" ", 1) for part in response["Content-Security-Policy"].split(";") if part.strip()
+            )
+            assert policy["default-src"] == "'none'"
+            assert policy["script-src"] == "'self' 'unsafe-eval'"
+            assert policy["style-src"] == "'self'"
+            assert policy["frame-ancestors"] == "'none'"
+            assert "http" not in response["Content-Security-Policy"]
+            html = response.content.decode()
+            assert "<style" not in html
+            assert 'src="http' not in html
+            assert response["X-Frame-Options"] == "DENY"
+            assert response["Referrer-Policy"] == "same-origin"
+
+
+class TestProduction:
+    ENV = {
+        "DEBUG": "0",
+        "SECRET_KEY": "made-up-but-long-and-with-many-different-letters-0123456789",
+        "ALLOWED_HOSTS": "sync.example.com,127.0.0.1",
+        "SITE_URL": "https://sync.example.com",
+        "BYTEMARK_CUSTOMER_API_URL": "https://bytemark.example.com",
+    }
+
+    def test_check_deploy_is_clean(self, sqlite_database_url: str) -> None:
+        done = manage("check", "--deploy", "--fail-level", "INFO", database_url=sqlite_database_url, env=self.ENV)
+        assert done.status == 0, done.stderr
+        assert "no issues" in done.stdout
+
+    def test_plain_http_leads_to_https_except_for_monitors(self, sqlite_database_url: str) -> None:
+        code = (
+            "from django.test import Client\n"
+            "c = Client(headers={'host': '127.0.0.1'})\n"
+            "print(c.get('/admin/').status_code, c.get('/admin/')['Location'])\n"
+            "print(c.get('/healthz').status_code, c.get('/metrics').status_code)\n"
+            "r = c.get('/admin/login/', headers={'x-forwarded-proto': 'https'})\n"
+            "print(r.status_code, r['Strict-Transport-Security'])\n"
+            "print(r.cookies['csrftoken']['secure'], r.cookies['csrftoken']['httponly'])\n"
+        )
+        done = manage("shell", "-v", "0", "-c", code, database_url=sqlite_database_url, env=self.ENV)
+        assert done.status == 0, done.stderr
+        first, monitors, login, cookie = done.stdout.strip().splitlines()
+        assert first == "301 https://127.0.0.1/admin/"
+        assert "301" not in monitors
+        assert login == "200 max-age=31536000; includeSubDomains; preload"
+        assert cookie == "True True"

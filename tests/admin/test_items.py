@@ -1,0 +1,84 @@
+"""The pass inventory and its export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from bytemark_sync.admin.csvfile import HEADER, ROWS_A_PAGE
+from bytemark_sync.models import OrderItem, StoredOrder
+from tests.admin.filling import PRODUCTS, Filled
+
+ITEMS = "/admin/bytemark_sync/orderitem/"
+
+
+def exported(client: Client, query: str = "") -> list[dict[str, str]]:
+    response = client.get(f"{ITEMS}export/{query}")
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/csv")
+    assert "attachment" in response["Content-Disposition"]
+    text = b"".join(response.streaming_content).decode()  # type: ignore[arg-type]
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_export_is_what_is_filtered(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("viewer")
+    rows = exported(client)
+    assert tuple(rows[0]) == HEADER
+    assert {int(row["item_id"]) for row in rows} == set(OrderItem.objects.values_list("pk", flat=True))
+    one = OrderItem.objects.select_related("order").get(pk=int(rows[0]["item_id"]))
+    stored = StoredOrder.objects.get(order=one.order_id)
+    assert rows[0]["pass_uuid"] == one.pass_uuid
+    assert rows[0]["user_id"] == str(one.order.user_id)
+    assert rows[0]["run_id"] == str(stored.run_id)
+
+    product = exported(client, f"?product={PRODUCTS[1]}")
+    assert {row["product_uuid"] for row in product} == {PRODUCTS[1]}
+    assert len(product) == OrderItem.objects.filter(product_uuid=PRODUCTS[1]).count()
+    assert exported(client, f"?q={one.pass_uuid}") == [rows[0]]
+    yesterday = timezone.localdate() - timedelta(days=1)
+    day = exported(client, f"?day={yesterday.isoformat()}")
+    assert {row["stored_at"][:10] for row in day} <= {yesterday.isoformat()}
+    assert exported(client, "?order=999999") == []
+    assert client.get(f"{ITEMS}export/?oauth_token__startswith=r").status_code == 400
+
+
+def test_it_is_read_in_pages_and_each_row_once(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    order = filled.stored[0]
+    item = {"order": order, "order_uuid": "x", "oauth_token": "made-up", "product_uuid": "many"}
+    count = 2 * ROWS_A_PAGE + 7
+    OrderItem.objects.bulk_create(OrderItem(pass_uuid=f"pass-{n}", **item) for n in range(count))
+    client = logged_in("viewer")
+    with CaptureQueriesContext(connection) as queries:
+        rows = exported(client, "?product=many")
+    assert len(rows) == count
+    assert len({row["item_id"] for row in rows}) == count
+    assert len([each for each in queries if f"LIMIT {ROWS_A_PAGE}" in each["sql"]]) == 3
+
+
+def test_no_cell_is_a_formula(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    order = filled.stored[0]
+    for text in ("=1+1", "+1", "-1", "@x", "\tx"):
+        OrderItem.objects.create(
+            order=order, order_uuid="u", oauth_token="made-up", product_uuid="evil", pass_uuid=text
+        )
+    cells = {row["pass_uuid"] for row in exported(logged_in("viewer"), "?product=evil")}
+    assert cells == {"'=1+1", "'+1", "'-1", "'@x", "'\tx"}
+
+
+def test_the_list_has_its_charts_and_links(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    html = logged_in("viewer").get(ITEMS).content.decode()
+    counts = {product: OrderItem.objects.filter(product_uuid=product).count() for product in PRODUCTS}
+    for product, count in counts.items():
+        assert f"{product} {count}" in html
+    order = OrderItem.objects.order_by("-pk")[0].order_id
+    assert f"/admin/bytemark_sync/order/{order}/change/" in html
+    filtered = logged_in("viewer").get(f"{ITEMS}?product={PRODUCTS[0]}").content.decode()
+    assert f"{ITEMS}export/?product={PRODUCTS[0]}" in filtered

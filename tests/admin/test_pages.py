@@ -1,0 +1,219 @@
+"""What each screen says, and what it costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from bytemark_sync.models import ClusterBeat, Order, OrderOutcome, OrderToken, RunStatus, StoredOrder, SyncRun
+from bytemark_sync.pending import pending_orders
+from bytemark_sync.reasons import REASON_LABELS, Reason
+from tests.admin.filling import Filled
+
+APP = "/admin/bytemark_sync/"
+
+
+def page(client: Client, url: str, status: int = 200) -> str:
+    response = client.get(url)
+    assert response.status_code == status, url
+    return response.content.decode()
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def listed(html: str) -> list[int]:
+    """The keys of a list's rows."""
+    return [int(key) for key in re.findall(r'name="_selected_action" value="(\d+)"', html)] or [
+        int(key) for key in re.findall(r'<th[^>]*><a href="[^"]*/(\d+)/change/', html)
+    ]
+
+
+class TestDashboard:
+    def test_it_counts_what_is_stuck(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        ClusterBeat.objects.create(name="host:1", workers=4)
+        text = words(page(logged_in("viewer"), "/admin/"))
+        assert "Pending orders 28 oldest first tried 3 days ago" in text
+        assert "Users waiting 14" in text
+        assert "Users with a rejected token 2" in text
+        deferred = OrderOutcome.objects.filter(next_at__gt=timezone.now()).count()
+        assert f"Deferred orders {deferred}" in text
+        last = filled.runs[-1]
+        assert f"Last run {last.get_status_display()} 1 hour ago" in text
+        assert f"{last.items_created} items stored" in text
+        assert "Next scheduled run" in text
+        assert "Cluster alive" in text
+
+    def test_a_cluster_that_fell_silent_is_said(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("viewer")
+        assert "Cluster not running start manage.py qcluster" in words(page(client, "/admin/"))
+        ClusterBeat.objects.create(name="host:1", heartbeat_at=timezone.now() - timedelta(hours=3))
+        assert "Cluster not running last sign of life 3 hours ago" in words(page(client, "/admin/"))
+
+    def test_a_new_installation_says_what_to_do_first(self, logged_in: Callable[[str], Client]) -> None:
+        text = words(page(logged_in("viewer"), "/admin/"))
+        assert "No run yet: what to do first" in text
+        assert "BYTEMARK_CUSTOMER_API_URL" in text
+
+    def test_at_most_fifteen_queries(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("manager")
+        page(client, "/admin/")
+        with CaptureQueriesContext(connection) as queries:
+            page(client, "/admin/")
+        assert len(queries) <= 15
+
+    def test_days_are_those_of_the_time_zone(
+        self, logged_in: Callable[[str], Client], filled: Filled, settings: object
+    ) -> None:
+        with timezone.override("Asia/Kathmandu"):
+            html = page(logged_in("viewer"), "/admin/")
+        assert "Items stored a day" in html
+
+    def test_who_may_see_nothing_is_shown_nothing(self, client: Client, filled: Filled) -> None:
+        from django.contrib.auth.models import User
+
+        client.force_login(
+            User.objects.create(username="nobody", is_staff=True),
+            backend="django.contrib.auth.backends.ModelBackend",
+        )
+        text = words(page(client, "/admin/"))
+        assert "Pending orders" not in text
+        assert "28" not in text
+        for name in ("pendingorder", "order", "orderitem", "portaluser", "syncrun", "orderattempt"):
+            assert client.get(f"{APP}{name}/").status_code == 403
+        assert client.get(f"{APP}orderitem/export/").status_code == 403
+        assert client.get(f"{APP}syncrun/{filled.runs[0].pk}/live/").status_code == 403
+
+
+class TestPendingOrders:
+    def test_it_lists_what_the_contract_calls_pending(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        Order.objects.create(order_uuid="no-user", user_id=777_777, amount="0")
+        OrderToken.objects.create(user_id=5001, token="a-second-row")
+        keys = listed(page(logged_in("operator"), f"{APP}pendingorder/"))
+        assert sorted(keys) == sorted(pending_orders().values_list("pk", flat=True))
+        assert len(keys) == 28
+
+    @pytest.mark.parametrize("reason", [*Reason])
+    def test_the_filter_by_reason(self, logged_in: Callable[[str], Client], filled: Filled, reason: Reason) -> None:
+        html = page(logged_in("operator"), f"{APP}pendingorder/?reason={reason}")
+        wanted = OrderOutcome.objects.filter(reason=reason).values_list("order_id", flat=True)
+        assert sorted(listed(html)) == sorted(wanted)
+        assert html.count(f"{REASON_LABELS[reason]}\n") >= len(wanted)
+
+    def test_never_tried_and_ages(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("operator")
+        tried = set(OrderOutcome.objects.values_list("order_id", flat=True))
+        untried = {order.pk for order in filled.pending} - tried
+        assert set(listed(page(client, f"{APP}pendingorder/?reason=never_tried"))) == untried
+        old = OrderOutcome.objects.filter(first_at__lt=timezone.now() - timedelta(days=1))
+        assert set(listed(page(client, f"{APP}pendingorder/?age=day"))) == {each.pk for each in old}
+        assert listed(page(client, f"{APP}pendingorder/?age=month")) == []
+
+    def test_search_is_exact(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("operator")
+        order = filled.pending[5]
+        assert order.order_uuid
+        for term in (order.order_uuid, order.order_uuid.upper(), f"  {order.order_uuid} "):
+            assert listed(page(client, f"{APP}pendingorder/?q={term}")) == [order.pk]
+        both = [each.pk for each in filled.pending if each.user_id == order.user_id]
+        assert sorted(listed(page(client, f"{APP}pendingorder/?q={order.user_id}"))) == both
+        for nothing in (order.order_uuid[:8], "9" * 30, "%C3%BC", "'"):
+            assert "No results found" in page(client, f"{APP}pendingorder/?q={nothing}")
+
+    def test_the_page_of_an_order_tells_its_story(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("operator")
+        outcome = OrderOutcome.objects.filter(reason=Reason.TOKEN_REJECTED, attempts__gt=1).first()
+        assert outcome
+        html = page(client, f"{APP}pendingorder/{outcome.order_id}/change/")
+        text = words(html)
+        assert "What to do: The rider has to log in to the app again" in text
+        assert text.count("HTTP 401, code 50020: invalid session.") == outcome.attempts + 1
+        assert f"resync/?user={outcome.user_id}" in html
+
+    def test_a_stored_order_leaves_the_list_but_keeps_its_page(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("operator")
+        order = filled.stored[0]
+        text = words(page(client, f"{APP}order/{order.pk}/change/"))
+        assert "Its passes are in the portal." in text
+        stored = StoredOrder.objects.get(order=order)
+        assert f"run {stored.run_id}" in text
+        assert client.get(f"{APP}pendingorder/{order.pk}/change/").status_code == 302
+
+
+class TestRuns:
+    def test_a_live_run_is_followed_and_an_ended_one_is_not(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("viewer")
+        run = SyncRun.objects.create(
+            trigger="admin", status=RunStatus.RUNNING, users_planned=200, users=50, started_at=timezone.now()
+        )
+        url = f"{APP}syncrun/{run.pk}/"
+        for html in (page(client, f"{url}change/"), page(client, f"{url}live/")):
+            assert f'hx-get="{url}live/"' in html
+            assert 'hx-trigger="every 2s"' in html
+            assert 'aria-valuenow="25"' in html
+        SyncRun.objects.filter(pk=run.pk).update(status=RunStatus.PARTIAL, finished_at=timezone.now(), users=200)
+        html = page(client, f"{url}live/")
+        assert "hx-get" not in html
+        assert "Partial" in html
+
+    def test_failures_by_reason_lead_to_their_orders(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("viewer")
+        run = filled.runs[-1]
+        html = page(client, f"{APP}syncrun/{run.pk}/change/")
+        link = f"{APP}orderattempt/?run={run.pk}&amp;reason=api_error"
+        assert link in html
+        orders = page(client, link.replace("&amp;", "&"))
+        expected = OrderOutcome.objects.filter(last_run=run, reason="api_error").values_list("order_id", flat=True)
+        assert {int(pk) for pk in re.findall(r"/order/(\d+)/change/", orders)} == set(expected)
+        text = words(html)
+        assert "ok" in text
+        assert "Median 102 ms 95 % within 246 ms" in text
+
+    def test_stop_is_a_post_of_an_operator(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("operator")
+        run = SyncRun.objects.create(trigger="schedule", status=RunStatus.RUNNING, started_at=timezone.now())
+        url = f"{APP}syncrun/{run.pk}/stop/"
+        assert client.get(url).status_code == 405
+        assert "The run stops within seconds" in client.post(url, follow=True).content.decode()
+        run.refresh_from_db()
+        assert run.stop_requested
+        text = page(client, f"{APP}syncrun/{run.pk}/change/")
+        assert "stopping" in text
+        assert "was asked to stop before" in client.post(url, follow=True).content.decode()
+
+    def test_an_error_of_the_run_is_said_without_being_markup(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        run = SyncRun.objects.create(trigger="command", status=RunStatus.FAILED, error="<script>x</script>")
+        html = page(logged_in("viewer"), f"{APP}syncrun/{run.pk}/change/")
+        assert "&lt;script&gt;x&lt;/script&gt;" in html
+        assert "<script>x" not in html
+
+
+class TestUsers:
+    def test_a_row_says_what_is_known_of_the_user(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("viewer")
+        text = words(page(client, f"{APP}portaluser/?q=5005"))
+        assert "user 5005 missing" in text
+        assert "no token" in text
+        stored = filled.stored[0].user_id
+        assert "stored" in words(page(client, f"{APP}portaluser/?q={stored}"))
+
+    def test_a_page_costs_the_same_however_many_users(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client = logged_in("viewer")
+        page(client, f"{APP}portaluser/")
+        with CaptureQueriesContext(connection) as queries:
+            page(client, f"{APP}portaluser/")
+        assert len(queries) <= 12

@@ -1,0 +1,146 @@
+"""The button that mends it: asked for on a page, queued by POST, for those who may, once a user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import Client
+
+from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun
+from bytemark_sync.reasons import USER_FAILURES, Reason
+from tests.admin.filling import Filled
+
+APP = "/admin/bytemark_sync/"
+RESYNC = f"{APP}pendingorder/resync/"
+
+
+def newest() -> SyncRun:
+    run = SyncRun.objects.order_by("-pk").first()
+    assert run
+    return run
+
+
+def test_it_says_how_many_and_queues_only_by_post(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    before = SyncRun.objects.count()
+    page = client.get(f"{RESYNC}?user=5001&user=5002").content.decode()
+    assert "2 users, 4 pending orders" in page
+    assert SyncRun.objects.count() == before
+
+    response = client.post(f"{RESYNC}?user=5001&user=5002", follow=True)
+    run = newest()
+    assert (run.status, run.trigger, run.requested_by) == (RunStatus.QUEUED, "admin", "some-operator")
+    assert run.scope == {"users": [5001, 5002]}
+    assert response.redirect_chain[-1][0] == f"{APP}syncrun/{run.pk}/change/"
+    assert f'href="{APP}syncrun/{run.pk}/change/"' in response.content.decode()  # the message's link
+
+
+def test_one_run_a_user_at_a_time(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    first, second = logged_in("operator"), logged_in("manager")
+    first.post(f"{RESYNC}?user=5001")
+    run = newest()
+    page = second.get(f"{RESYNC}?user=5001&user=5002").content.decode()
+    assert "1 of these users is under way already" in page
+    assert f"run {run.pk}" in page
+
+    again = second.post(f"{RESYNC}?user=5001", follow=True).content.decode()
+    assert newest() == run
+    assert "User 5001 is under way already" in again
+    second.post(f"{RESYNC}?user=5001&user=5002")
+    assert newest().scope == {"users": [5002]}
+    users = second.get(f"{APP}portaluser/?q=5001").content.decode()
+    assert f">run {run.pk}</a>" in users
+
+
+def test_without_the_permission_nothing_of_it_works(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("viewer")
+    run = SyncRun.objects.create(trigger="schedule", status=RunStatus.RUNNING)
+    order = filled.pending[0]
+    before = SyncRun.objects.count()
+    for page in ("pendingorder/", f"pendingorder/{order.pk}/change/", "portaluser/", f"syncrun/{run.pk}/change/"):
+        text = client.get(APP + page).content.decode()
+        assert "/resync/" not in text, page
+        assert "resync_users" not in text, page
+        assert "/stop/" not in text
+        assert "failed_of" not in text
+    assert client.get(RESYNC).status_code == 403
+    assert client.post(f"{RESYNC}?user=5001").status_code == 403
+    assert client.get(f"{APP}pendingorder/{order.pk}/resync/").status_code == 403
+    assert client.post(f"{APP}syncrun/{run.pk}/stop/").status_code == 403
+    client.post(f"{APP}pendingorder/", {"action": "resync_users", "_selected_action": [order.pk]})
+    client.post(f"{APP}portaluser/", {"action": "resync_users", "_selected_action": [1]})
+    assert SyncRun.objects.count() == before
+    run.refresh_from_db()
+    assert not run.stop_requested
+
+
+def test_the_action_asks_for_the_users_behind_the_orders(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    chosen = [order.pk for order in filled.pending[2:5]]
+    response = client.post(f"{APP}pendingorder/", {"action": "resync_users", "_selected_action": chosen})
+    assert response.status_code == 302
+    assert response["Location"] == f"{RESYNC}?user=5001&user=5002"
+
+
+@pytest.mark.parametrize(
+    ("query", "scope"),
+    [
+        ("reason=not_found", {"filters": {"reason": "not_found"}}),
+        ("reason=never_tried", {"filters": {"reason": "never_tried"}}),
+        ("q=5003", {"filters": {"user": 5003}}),
+        ("q=5003&reason=malformed", {"filters": {"user": 5003, "reason": "malformed"}}),
+        ("", {"include_deferred": True}),
+    ],
+)
+def test_all_that_match_the_filter(
+    logged_in: Callable[[str], Client], filled: Filled, query: str, scope: dict[str, object]
+) -> None:
+    client = logged_in("operator")
+    text = client.get(f"{APP}pendingorder/?{query}").content.decode()
+    url = next(iter(re.findall(r'href="([^"]*/resync/[^"]*)"', text))).replace("&amp;", "&")
+    assert urlsplit(url).path == RESYNC
+    client.post(url)
+    assert newest().scope == scope
+
+
+def test_the_search_for_an_order_and_an_age_reach_the_run(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    order = filled.pending[3]
+    client.post(f"{RESYNC}?q={order.order_uuid}")
+    assert newest().scope == {"orders": [order.order_uuid]}
+    client.post(f"{RESYNC}?age=day")
+    assert set(newest().scope["filters"]) == {"first_before"}
+
+
+def test_the_failed_users_of_a_run(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    run = filled.runs[-1]
+    page = client.get(f"{APP}syncrun/{run.pk}/change/").content.decode()
+    assert f"{RESYNC}?failed_of={run.pk}" in page
+    client.post(f"{RESYNC}?failed_of={run.pk}")
+    reasons = [reason.value for reason in USER_FAILURES]
+    failed = OrderOutcome.objects.filter(last_run=run, reason__in=reasons).values_list("user_id", flat=True)
+    assert newest().scope == {"users": sorted(set(failed))}
+    assert Reason.NOT_FOUND not in USER_FAILURES
+
+
+def test_nothing_pending_queues_nothing(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    before = SyncRun.objects.count()
+    nowhere = ("user=1000", "user=99999999999999999999", "user=x", "user=", "failed_of=1", "failed_of=x", "failed_of=")
+    for query in (*nowhere, "q=nonsense", "q=%00", "q=%C3%A9", "reason=x", "age=x"):
+        assert "Nothing is pending there" in client.get(f"{RESYNC}?{query}").content.decode(), query
+        response = client.post(f"{RESYNC}?{query}", follow=True)
+        assert "Nothing is pending there any more" in response.content.decode(), query
+    assert SyncRun.objects.count() == before
+
+
+def test_a_request_from_another_site_is_refused(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = client.cookies
+    assert strict.post(f"{RESYNC}?user=5001").status_code == 403
+    assert strict.post(f"{APP}syncrun/{filled.runs[0].pk}/stop/").status_code == 403

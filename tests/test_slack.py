@@ -113,7 +113,7 @@ def test_a_partial_run_is_told_with_counts_reasons_users_and_a_link(fake_slack: 
     settings.PROJECT_NAME, settings.PROJECT_STAGE = "connect<smart>", "uat"  # type: ignore[attr-defined]
     run = ended(RunStatus.PARTIAL, users=1200, users_failed=7, orders=3000, orders_synced=2900, items_created=5100)
     for number in range(7):
-        OrderOutcome.objects.create(order_id=number, user_id=100 + number, reason=Reason.API_ERROR, last_run=run)
+        OrderOutcome.objects.create(order_id=number + 1, user_id=100 + number, reason=Reason.API_ERROR, last_run=run)
     OrderOutcome.objects.create(order_id=50, user_id=900, reason=Reason.NOT_FOUND, last_run=run)
     OrderOutcome.objects.create(order_id=51, user_id=901, reason=Reason.NO_PASSES)  # of another run
 

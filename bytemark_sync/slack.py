@@ -8,26 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
-from urllib.error import URLError
 
 from django.conf import settings
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.http_retry import (
-    BackoffRetryIntervalCalculator,
-    ConnectionErrorRetryHandler,
-    FixedValueRetryIntervalCalculator,
-    RateLimitErrorRetryHandler,
-    RetryHandler,
-)
-from slack_sdk.http_retry.builtin_handlers import ServerErrorRetryHandler
 
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun
 from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES, Reason
@@ -38,10 +25,7 @@ ORIGIN = "bytemark_sync/sync_order_items"
 
 BUDGET = 28.0
 """Seconds for one message with all its retries; a run waits no longer (30 s with the database's part)."""
-ATTEMPT = 8
-"""Seconds for one request to Slack."""
 USERS_A_REASON = 5
-LONGEST_TEXT = 3500
 
 NOT_NEEDED, SENT, NOT_SET, SENDING = "not needed", "sent", "no token or channel set", "being sent"
 _BAD = (RunStatus.FAILED, RunStatus.PARTIAL)
@@ -91,71 +75,19 @@ def send(text: str) -> str:
             _said_not_set.set()
             logger.warning("No messages go to Slack: SLACK_BOT_TOKEN or SLACK_CHANNEL_ID is not set.")
         return NOT_SET
+    from bytemark_sync.slack_client import post  # its library costs 20 ms that most runs do not need
+
     results: list[str] = []
     # In a thread, for no timeout of the client bounds a whole answer that drips in.
-    sender = threading.Thread(target=lambda: results.append(_post(text)), name="slack", daemon=True)
+    sender = threading.Thread(
+        target=lambda: results.append(post(text, seconds=BUDGET) or SENT), name="slack", daemon=True
+    )
     sender.start()
     sender.join(BUDGET)
     result = results[0] if results else f"failed: no answer within {BUDGET:.0f} s"
     if result != SENT:
         logger.warning("The message to Slack was not sent: %s", result)
     return result
-
-
-def _post(text: str) -> str:
-    quiet = logging.getLogger("bytemark_sync.slack.client")
-    quiet.setLevel(logging.CRITICAL)  # its debug log repeats requests and answers whole
-    client = WebClient(
-        token=settings.SLACK_BOT_TOKEN,
-        base_url=settings.SLACK_API_URL,
-        timeout=ATTEMPT,
-        logger=quiet,
-        retry_handlers=_retries(time.monotonic() + BUDGET),
-    )
-    try:
-        client.chat_postMessage(channel=settings.SLACK_CHANNEL_ID, text=text[:LONGEST_TEXT], unfurl_links=False)
-    except SlackApiError as error:
-        return f"failed: Slack answered {_answer(error)}"[:255]
-    except URLError as error:
-        return f"failed: {error.reason}"[:255]
-    except (SlackClientError, OSError, ValueError) as error:
-        return f"failed: {type(error).__name__}"
-    except Exception as error:  # noqa: BLE001 - http.client has classes of its own
-        return f"failed: {type(error).__name__}"
-    return SENT
-
-
-def _answer(error: SlackApiError) -> str:
-    status = getattr(error.response, "status_code", None)
-    told = error.response.get("error") if hasattr(error.response, "get") else None
-    return f"HTTP {status}" if told is None or status != 200 else str(told)[:100]
-
-
-def _retries(deadline: float) -> list[RetryHandler]:
-    soon = BackoffRetryIntervalCalculator(backoff_factor=0.5)
-    return [
-        ConnectionErrorRetryHandler(max_retry_count=2, interval_calculator=soon),
-        ServerErrorRetryHandler(max_retry_count=2, interval_calculator=FixedValueRetryIntervalCalculator(1.0)),
-        _RateLimit(deadline),
-    ]
-
-
-class _RateLimit(RateLimitErrorRetryHandler):
-    """Waits as long as Slack asks, unless that is longer than the message may take."""
-
-    def __init__(self, deadline: float) -> None:
-        super().__init__(max_retry_count=5)
-        self._deadline = deadline
-
-    def _can_retry(self, *, state: Any, request: Any, response: Any = None, error: Any = None) -> bool:
-        if not super()._can_retry(state=state, request=request, response=response, error=error):
-            return False
-        asked = next((value for name, value in response.headers.items() if name.lower() == "retry-after"), ["1"])
-        try:
-            seconds = int(asked[0])
-        except ValueError:
-            return False
-        return seconds >= 0 and time.monotonic() + seconds + 2 < self._deadline
 
 
 # --- The text ---------------------------------------------------------------------------------------------------------

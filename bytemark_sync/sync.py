@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 USERS_A_FLUSH = 64
 SECONDS_A_FLUSH = 0.5
+SECONDS_A_LAST_FLUSH = 0.1
+"""Once every user is handed out: the last write of all, for which the run waits, is then a small one."""
 TICK = 0.1
 LONGEST_BEAT = 2.0
 STOP_GRACE = 3.0
@@ -139,7 +141,8 @@ class _Work:
 
     def _flush_when_due(self) -> None:
         waited = time.monotonic() - self._buffered_at
-        if self._buffer and (len(self._buffer) >= USERS_A_FLUSH or waited >= SECONDS_A_FLUSH):
+        longest = SECONDS_A_LAST_FLUSH if self._exhausted else SECONDS_A_FLUSH
+        if self._buffer and (len(self._buffer) >= USERS_A_FLUSH or waited >= longest):
             self._flush()
 
     def _flush(self) -> None:

@@ -25,6 +25,7 @@ class WithoutValues(logging.Filter):
         statement = getattr(record, "sql", None)
         if statement is not None:
             before, quote, _ = str(statement).partition("'")
-            record.sql, record.params = before + ("..." if quote else ""), None
-            record.args = (getattr(record, "duration", 0.0), record.sql, None, getattr(record, "alias", ""))
+            shown = before + ("..." if quote else "")
+            record.__dict__ |= {"sql": shown, "params": None}
+            record.args = (getattr(record, "duration", 0.0), shown, None, getattr(record, "alias", ""))
         return True

@@ -49,11 +49,12 @@ def sync_here(
     totals = Totals()
     run: SyncRun | None = None
     nothing_pending: list[str] = []
+    dead: list[int] = []
     error = ""
     try:
         nothing_pending = _nothing_pending(scope)
         if not dry_run:
-            retrying(runs.close_dead_runs)
+            dead = retrying(runs.close_dead_runs)
             run = retrying(lambda: runs.open_run(Trigger.COMMAND, scope, requested_by=requested_by))
         recorder: Records = Recorder(run) if run else DryRecorder()
         deferred = Deferred()
@@ -73,6 +74,7 @@ def sync_here(
     status = _status(totals, error)
     if run:
         _close(run, status, error, totals)
+        _tell_of_the_dead(dead)
     seconds = time.monotonic() - began
     _log(run, status, totals, seconds, error)
     return RunReport(run.pk if run else None, status, totals, seconds, error, nothing_pending)
@@ -101,6 +103,18 @@ def _close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
         from bytemark_sync.slack import report_run  # slack_sdk costs a dry run 0.1 s that it does not need
 
         report_run(SyncRun.objects.get(pk=run.pk))
+
+
+def _tell_of_the_dead(run_ids: list[int]) -> None:
+    """Runs that this one found dead, and those that died before they told: without a cluster nobody else would."""
+    from bytemark_sync.slack import report_forgotten, report_run
+
+    try:
+        for run in retrying(lambda: list(SyncRun.objects.filter(pk__in=run_ids)), patience=5.0):
+            report_run(run)
+        retrying(report_forgotten, patience=5.0)
+    except DatabaseGone:
+        logger.error("dead runs could not be reported; the next run reports them")
 
 
 def _nothing_pending(scope: Scope) -> list[str]:

@@ -1,0 +1,323 @@
+"""Plays a scenario: the storm, then a clean run, then the whole end state, then a second run that changes nothing."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from django.core.management import call_command
+from django.db import DatabaseError, connection, connections
+from django_q.models import OrmQ, Schedule, Task
+
+from bytemark_sync.models import (
+    ClusterBeat,
+    Latch,
+    Order,
+    OrderAttempt,
+    OrderItem,
+    OrderOutcome,
+    OrderToken,
+    StoredOrder,
+    SyncBatch,
+    SyncRun,
+)
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.reasons import Reason
+from bytemark_sync.sandbox import SandboxControl, World
+from tests.faults import chaos, checks, processes
+from tests.faults.machines import Machines, start_sandbox, start_slack
+from tests.faults.plan import Actor, Scenario
+from tests.faults.processes import Child, HangsError, fork, manage
+from tests.servers import spawn
+
+TABLES = (
+    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, SyncRun, ClusterBeat, Latch),
+    *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
+)
+ENDS_WITHIN = 30.0
+"""Seconds that a command may take; a restart of the database may add what the product waits for it."""
+HEALS_WITHIN = 60.0
+"""Seconds after which a cluster must have ended every run, with a heartbeat limit of two."""
+
+
+class Stage:
+    """The lane's database, and its stand-in for Slack, over all scenarios."""
+
+    def __init__(self, made: Machines) -> None:
+        self.machines = made
+        self.template = made.folder / "template.sqlite3"
+        call_command("migrate", verbosity=0)
+        connections.close_all()
+        if connection.vendor == "sqlite":
+            shutil.move(made.sqlite, self.template)
+        self._warm()
+        start_slack(made.slack_port, made.slack_log, made.folder / "slack.log")
+
+    def _warm(self) -> None:
+        """What every fork would have to import."""
+        for name in ("django_q.cluster", "slack_sdk", "bytemark_sync.management.commands.sync_order_items"):
+            import_module(name)
+        for name in ("bytemark_sync.slack", "bytemark_sync.tasks"):
+            import_module(name)
+
+    def play(self, scenario: Scenario) -> tuple[list[str], dict[str, str]]:
+        """What is wrong at the end, and the outputs that may tell why."""
+        self._reset()
+        scene = _Scene(scenario, self.machines)
+        problems: list[str] = []
+        try:
+            for problem in scene.acts():
+                problems.append(problem)
+        except HangsError as hangs:
+            problems.append(str(hangs))
+        except Exception:
+            problems.append(f"the campaign itself failed: {traceback.format_exc()[-1500:]}")
+        finally:
+            scene.clear()
+        return problems, {name: text[-3000:] for name, text in scene.texts().items()}
+
+    def _reset(self) -> None:
+        connections.close_all()
+        for log in self.machines.folder.glob("*.log"):
+            log.unlink()
+        self.machines.slack_log.unlink(missing_ok=True)
+        if connection.vendor == "sqlite":
+            for end in ("-wal", "-shm"):
+                Path(f"{self.machines.sqlite}{end}").unlink(missing_ok=True)
+            shutil.copy(self.template, self.machines.sqlite)
+        with connection.cursor() as cursor:
+            for model in TABLES:
+                cursor.execute(f"DELETE FROM {model._meta.db_table}")
+        if self.machines.redis is not None:
+            import redis
+
+            redis.Redis.from_url(self.machines.redis.url).flushall()
+
+
+class _Scene:
+    def __init__(self, scenario: Scenario, made: Machines) -> None:
+        self.scenario = scenario
+        self.machines = made
+        self.world: World = scenario.world()
+        self.rng = random.Random(f"scene {scenario.seed}")
+        self.actors: list[tuple[Actor, Child]] = []
+        self.clusters: list[Child] = []
+        self.children: list[Child] = []
+        self.control = SandboxControl()
+        self.before = 0
+
+    # --- The acts -------------------------------------------------------------------------------------------------
+
+    def acts(self) -> Iterator[str]:
+        self.world.fill_portal()
+        self.before = OrderItem.objects.count()
+        sandbox, self.control = start_sandbox(
+            self.scenario, self.machines.sandbox_port, self.machines.folder / "sandbox.log"
+        )
+        self.children.append(sandbox)
+        self._storm()
+        if self.scenario.clusters:
+            self._heal()
+        self._calm()
+        yield from checks.whole_orders(self.world.expected_items())
+        yield from self._commands()
+        if self.scenario.kind == "exact":
+            yield from self._exact()
+        self.control.set_faults()
+        yield from self._clean_runs()
+        yield from checks.leaks(self.world, self.texts())
+
+    def _storm(self) -> None:
+        """Everything that the plan has, at its time."""
+        for _ in range(self.scenario.clusters):
+            self._start_cluster()
+        events: list[tuple[float, Callable[[], None]]] = []
+        for number, actor in enumerate(self.scenario.actors):
+            events.append((actor.at, lambda number=number, actor=actor: self._start(number, actor)))
+            if actor.signal:
+                sending = getattr(signal, f"SIG{actor.signal}")
+                events.append(
+                    (actor.at + actor.signal_after, lambda actor=actor, sending=sending: self._send(actor, sending))
+                )
+        for one in self.scenario.chaos:
+            if one.kind not in ("full", "file_limit"):
+                events.append((one.at, lambda one=one: self._befall(one)))
+        began = time.monotonic()
+        for at, event in sorted(events, key=lambda each: each[0]):
+            time.sleep(max(0.0, began + at - time.monotonic()))
+            event()
+        patience = ENDS_WITHIN + (70 if any(one.kind == "restart" for one in self.scenario.chaos) else 0)
+        for actor, child in self.actors:
+            child.wait(patience, f"{actor.door} {' '.join(actor.args)}")
+
+    def _start(self, number: int, actor: Actor) -> None:
+        output = self.machines.folder / f"actor-{number}.log"
+        args = ["sync_order_items", "--json", *(["--enqueue"] if actor.door == "enqueue" else []), *actor.args]
+        if actor.door == "process":
+            child = self._process(args, output)
+        else:
+            work = manage(*args)
+            limits = [one for one in self.scenario.chaos if one.kind in ("full", "file_limit")]
+
+            def limited() -> None:
+                for one in limits:
+                    chaos.limit_disk(one, self.machines)
+                work()
+
+            child = fork(limited if limits else work, output, self.scenario.settings)
+        self.actors.append((actor, child))
+        self.children.append(child)
+
+    def _process(self, args: list[str], output: Path) -> Child:
+        """A new interpreter, configured by its environment alone."""
+        import os
+        import sys
+
+        environment = os.environ | {name: str(value) for name, value in self.scenario.settings.items()}
+        with output.open("ab") as file:
+            process = spawn([sys.executable, "manage.py", *args], stdout=file, stderr=file, env=environment)
+        return Child(process.pid, output)
+
+    def _send(self, actor: Actor, number: int) -> None:
+        for each, child in self.actors:
+            if each is actor:
+                child.signal(number)
+
+    def _befall(self, one: Any) -> None:
+        if one.kind in chaos.BACKGROUND:
+            self.children.append(chaos.in_background(one, self.machines, self.scenario.seed))
+        elif one.kind in ("kill_cluster", "stop_cluster"):
+            alive = [cluster for cluster in self.clusters if cluster.poll() is None]
+            for cluster in alive[:1]:
+                if one.kind == "kill_cluster":
+                    cluster.kill_group()
+                    time.sleep(one.value)
+                else:
+                    cluster.signal(signal.SIGTERM)
+                self._start_cluster()
+        else:
+            chaos.act(one, self.machines, self.clusters, self.rng)
+
+    def _start_cluster(self) -> None:
+        output = self.machines.folder / f"cluster-{len(self.clusters)}.log"
+        self.clusters.append(fork(processes.cluster, output, self.scenario.settings))
+
+    def _heal(self) -> None:
+        """The clusters, and nobody else, must bring every queued run to its end."""
+        end = time.monotonic() + HEALS_WITHIN
+        if all(cluster.poll() is not None for cluster in self.clusters):
+            self._start_cluster()
+        while True:
+            with suppress(DatabaseError):
+                alive = list(SyncRun.objects.filter(status__in=ALIVE, pid=None).values_list("pk", "status"))
+                if not alive:
+                    return
+                if time.monotonic() > end:
+                    codes = [cluster.poll() for cluster in self.clusters]
+                    raise HangsError(f"runs {alive} did not end within {HEALS_WITHIN:g} s; the clusters: {codes}")
+            connections.close_all()
+            time.sleep(0.1)
+
+    def _calm(self) -> None:
+        """Only the sandbox goes on, and the clock stays where it is."""
+        for child in self.clusters:
+            child.kill_group()
+        for child in self.children[1:]:
+            child.wait(ENDS_WITHIN, "what befell the machines")
+        if self.machines.cutter is not None:
+            self.machines.cutter.arm(0)
+        connections.close_all()
+
+    def clear(self) -> None:
+        connections.close_all()
+        for child in [*self.clusters, *self.children]:
+            child.kill_group()
+        if self.machines.lane == "clock":
+            self.machines.jump(0.0)
+        for server in (self.machines.mariadb, self.machines.redis):
+            if server is not None and server.process is None:
+                server.start()
+
+    # --- The checks -----------------------------------------------------------------------------------------------
+
+    def _commands(self) -> Iterator[str]:
+        kinds = {one.kind for one in self.scenario.chaos}
+        lonely = len(self.actors) == 1 and not kinds & {"jump", "full", "file_limit"} and not self.clusters
+        for actor, child in self.actors:
+            number = getattr(signal, f"SIG{actor.signal}") if actor.signal else 0
+            assert child.code is not None
+            name = f"{actor.door} {' '.join(actor.args)}".strip()
+            yield from checks.command(name, child.code, child.text(), number, lonely=lonely)
+
+    def _exact(self) -> Iterator[str]:
+        """The very first run is complete: faults below the limit of attempts make no difference."""
+        expected, reasons = self._with_broken_users()
+        failed = self.world.expected_failed_users()
+        failed |= {order.user_id for order in self.world.orders if reasons.get(order.id) is Reason.API_ERROR}
+        yield from checks.end_state(expected, reasons, self.before)
+        yield from checks.reported(self.machines.slack_log)
+        child = self.actors[0][1]
+        said = checks.summary(child.text()) or {}
+        wanted = {
+            "users_failed": len(failed),
+            "orders": len(self.world.pending()),
+            "items_created": len(expected) - self.before,
+        }
+        if any(said.get(name) != value for name, value in wanted.items()) or child.code != (1 if failed else 0):
+            yield f"the run was to end with {wanted}, and said {said}, exit {child.code}"
+        attempts = self.scenario.settings["BYTEMARK_MAX_ATTEMPTS"]
+        asked = self.control.stats().users
+        for user_id in {order.user_id for order in self.world.orders if reasons.get(order.id) is Reason.API_ERROR}:
+            if asked.get(str(user_id)) != attempts:
+                yield f"user {user_id} cost {asked.get(str(user_id))} requests instead of {attempts}"
+
+    def _with_broken_users(self) -> tuple[list[Any], dict[int, Reason]]:
+        reasons = self.world.expected_reasons()
+        lost = set()
+        for order in self.world.pending():
+            alone = reasons.get(order.id) in (Reason.NO_TOKEN, Reason.TOKEN_REJECTED)
+            if order.user_id in self.scenario.broken_users and not alone:
+                reasons[order.id] = Reason.API_ERROR
+                lost.add(order.id)
+        return [item for item in self.world.expected_items() if item.order_id not in lost], reasons
+
+    def _clean_runs(self) -> Iterator[str]:
+        expected, reasons = self.world.expected_items(), self.world.expected_reasons()
+        failed = self.world.expected_failed_users()
+        first = self._clean_run("clean")
+        yield from checks.end_state(expected, reasons, self.before)
+        if first.get("users_failed") != len(failed):
+            yield f"the clean run failed {first.get('users_failed')} users instead of {len(failed)}: {first}"
+        rows = list(OrderItem.objects.order_by("pk").values_list())
+        checks.age_runs()
+        second = self._clean_run("second")
+        if list(OrderItem.objects.order_by("pk").values_list()) != rows or second.get("items_created") != 0:
+            yield f"the second run changed the rows: {second}"
+        yield from checks.end_state(expected, reasons, self.before)
+        yield from checks.reported(self.machines.slack_log)
+
+    def _clean_run(self, name: str) -> dict[str, Any]:
+        plain = {
+            key: value
+            for key, value in self.scenario.settings.items()
+            if key in ("BYTEMARK_PAGE_SIZE", "BYTEMARK_WORKERS")
+        }
+        work = manage("sync_order_items", "--include-deferred", "--json")
+        child = fork(work, self.machines.folder / f"{name}.log", plain)
+        self.children.append(child)
+        code = child.wait(ENDS_WITHIN, f"the {name} run")
+        said = checks.summary(child.text())
+        if said is None or code not in (0, 1):
+            raise AssertionError(f"the {name} run ended with {code}: {child.text()[-1500:]}")
+        return said
+
+    def texts(self) -> dict[str, str]:
+        return {log.stem: log.read_text(errors="replace") for log in sorted(self.machines.folder.glob("*.log"))}

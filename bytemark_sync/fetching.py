@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from bytemark_sync.bytemark.answers import Page
 from bytemark_sync.bytemark.attempts import Attempts
 from bytemark_sync.bytemark.client import BytemarkClient
@@ -14,8 +16,23 @@ MAX_PAGES = 2000
 """The hard bound of one list: a server that invents orders for ever must not hold a worker."""
 
 
+Steps = Generator[int, None, UserResult]
+"""A fetch that pauses after each page, saying how many pages the list may still have; any thread may go on with it."""
+
+
 def fetch_user(client: BytemarkClient, user: PendingUser, *, max_pages: int = MAX_PAGES) -> UserResult:
-    """Look for the user's pending orders; never raises for what the API does.
+    """Look for the user's pending orders, in one go; see `fetch_steps`."""
+    steps = fetch_steps(client, user, max_pages=max_pages)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: UserResult = end.value
+            return result
+
+
+def fetch_steps(client: BytemarkClient, user: PendingUser, *, max_pages: int = MAX_PAGES) -> Steps:
+    """Look for the user's pending orders, a page a step; never raises for what the API does.
 
     What was found stays found, whatever fails later. An order that was listed keeps the reason that its listing gives
     (no passes, malformed); one that no page listed has the user's failure as its reason, or `not_found`.
@@ -28,7 +45,7 @@ def fetch_user(client: BytemarkClient, user: PendingUser, *, max_pages: int = MA
     try:
         for token in user.tokens:
             try:
-                _read_list(client, token, matcher, attempts, max_pages)
+                yield from _read_list(client, token, matcher, attempts, max_pages)
             except TokenRejected as error:
                 rejected = error.detail
             else:
@@ -48,18 +65,21 @@ def _failed(user: PendingUser, matcher: Matcher, reason: Reason, detail: str) ->
     return UserResult(user.user_id, found, left, failure=reason, detail=detail[:500])
 
 
-def _read_list(client: BytemarkClient, token: Token, matcher: Matcher, attempts: Attempts, max_pages: int) -> None:
+def _read_list(
+    client: BytemarkClient, token: Token, matcher: Matcher, attempts: Attempts, max_pages: int
+) -> Generator[int, None, None]:
     """Read pages until every wanted order is settled or the list ends; raises what ends the token or the user."""
     seen: set[str] = set()
+    if matcher.settled:
+        return
     for number in range(1, max_pages + 1):
-        if matcher.settled:
-            return
         page = _get_page(client, token, number, attempts)
         matcher.take(page.orders, token)
-        if _is_last(page, seen, client.settings.page_size):
+        if _is_last(page, seen, client.settings.page_size) or matcher.settled:
             return
-    if not matcher.settled:
-        raise GiveUp(Kind.WRONG_SHAPE, f"the list of orders did not end within {max_pages} pages")
+        left = 1 if page.total_count is None else page.total_count - len(seen)
+        yield -(-left // client.settings.page_size)
+    raise GiveUp(Kind.WRONG_SHAPE, f"the list of orders did not end within {max_pages} pages")
 
 
 def _is_last(page: Page, seen: set[str], page_size: int) -> bool:

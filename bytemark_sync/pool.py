@@ -1,24 +1,40 @@
 """A bounded pool of threads that fetch users over HTTP and do nothing else: no thread here touches the database.
 
+The threads take turns at the users, a page a turn: new users first, for their lists' lengths are not known, then those
+with the most pages left. So the last users end together, and no thread idles while another reads one long list.
 The threads are daemons, so that a server which holds a request cannot hold the process at its end.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import queue
 import threading
 import traceback
+from typing import NamedTuple
 
 from bytemark_sync.bytemark.client import BytemarkClient
-from bytemark_sync.fetching import fetch_user
+from bytemark_sync.fetching import Steps, fetch_steps
 from bytemark_sync.matching import LeftOrder, PendingUser, UserResult
 from bytemark_sync.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 2
-"""Users handed over for each thread, so that none waits for the database."""
+AHEAD = 4
+"""Users under way for each thread: enough to choose from, and none waits for the database."""
+
+FIRST, STOP = -(2.0**62), -math.inf
+
+
+class _Turn(NamedTuple):
+    """Turns are sorted by `priority`, the lowest first, and then by age; `steps` is None to end a thread."""
+
+    priority: float
+    number: int
+    user: PendingUser | None
+    steps: Steps | None
 
 
 class FetchPool:
@@ -27,8 +43,9 @@ class FetchPool:
     def __init__(self, client: BytemarkClient, workers: int) -> None:
         self._client = client
         self._workers = workers
-        self._users: queue.SimpleQueue[PendingUser | None] = queue.SimpleQueue()
+        self._turns: queue.PriorityQueue[_Turn] = queue.PriorityQueue()
         self._results: queue.SimpleQueue[UserResult] = queue.SimpleQueue()
+        self._numbers = itertools.count()
         self._threads = 0
         self.in_flight = 0
 
@@ -38,7 +55,7 @@ class FetchPool:
 
     def submit(self, user: PendingUser) -> None:
         self.in_flight += 1
-        self._users.put(user)
+        self._put(FIRST, user, fetch_steps(self._client, user))
         if self._threads < min(self._workers, self.in_flight):
             self._threads += 1
             threading.Thread(target=self._work, name=f"fetch-{self._threads}", daemon=True).start()
@@ -55,15 +72,22 @@ class FetchPool:
     def close(self) -> None:
         """Let idle threads go; a thread in a request goes after it."""
         for _ in range(self._threads):
-            self._users.put(None)
+            self._put(STOP, None, None)
+
+    def _put(self, priority: float, user: PendingUser | None, steps: Steps | None) -> None:
+        self._turns.put(_Turn(priority, next(self._numbers), user, steps))
 
     def _work(self) -> None:
-        while (user := self._users.get()) is not None:
+        while True:
+            _, _, user, steps = self._turns.get()
+            if user is None or steps is None:
+                return
             try:
-                result = fetch_user(self._client, user)
+                self._put(-next(steps), user, steps)
+            except StopIteration as end:
+                self._results.put(end.value)
             except Exception as error:  # noqa: BLE001 - a bug in one user's answer must not cost the others
-                result = _unexpected(user, error)
-            self._results.put(result)
+                self._results.put(_unexpected(user, error))
 
 
 def _unexpected(user: PendingUser, error: Exception) -> UserResult:

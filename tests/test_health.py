@@ -27,6 +27,7 @@ from bytemark_sync.models import (
     Trigger,
 )
 from bytemark_sync.reasons import Reason
+from tests.running import manage
 from tests.test_slack import FakeSlack, fake_slack
 
 __all__ = ["fake_slack"]
@@ -34,8 +35,10 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _count_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _count_afresh(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
     monkeypatch.setattr(health, "PENDING_FOR", -1.0)
+    monkeypatch.setattr(health, "PENDING_SHARE", -1.0)
+    health.count_pending(fresh=True)
 
 
 def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) -> SyncRun:
@@ -141,6 +144,13 @@ def test_what_is_wrong_is_said_with_503(client: Client, make: Any, problem: str)
 def test_a_fresh_installation_is_well_before_its_first_run(client: Client) -> None:
     cluster_seen(timedelta(0))
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_database_that_is_away_is_an_answer_too() -> None:
+    done = manage("sync_status", "--json", database_url="mysql://nobody:hidden-word@127.0.0.1:1/portal")
+    assert done.status == 1
+    assert (done.json["healthy"], done.json["database"]) == (False, "unreachable")
+    assert "hidden-word" not in done.stdout + done.stderr
 
 
 def test_a_partial_run_has_worked(client: Client) -> None:

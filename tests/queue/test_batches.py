@@ -26,6 +26,9 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.sandbox import Sandbox, World
 from tests.queue.conftest import Queue, items
+from tests.test_slack import FakeSlack, fake_slack
+
+__all__ = ["fake_slack"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]
@@ -276,3 +279,16 @@ def test_a_task_that_runs_out_of_time_hands_its_batch_back(serve: Serve) -> None
     assert time.monotonic() - began < 3
     batch.refresh_from_db()
     assert (batch.status, batch.tries) == (BatchStatus.QUEUED, 1)
+
+
+def test_a_partial_run_of_the_queue_is_told_once_to_slack(serve: Serve, queue: Queue, fake_slack: FakeSlack) -> None:
+    world = World.sample(users=6, seed=3)
+    user_id = world.pending()[0].user_id
+    serve(world, faults=f"status:users={user_id}")
+    run = ask()
+    queue.work(twice=True)
+    run.refresh_from_db()
+    (post,) = fake_slack.posts
+    assert f"API error: 1 user, 3 orders (user {user_id})" in post["text"]
+    assert not any(order.oauth_token in post["text"] for order in world.orders if order.oauth_token)
+    assert run.slack == "sent"

@@ -1,0 +1,67 @@
+"""A Chromium of Debian's, with the flags that it needs in a container, and the site it visits."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.site import PASSWORD, Site, site
+
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    assert path, "Chromium is not installed: run `make setup-test`, or install chromium."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def log_in(page: Page, url: str, name: str) -> None:
+    page.goto(f"{url}/admin/")
+    page.fill("#id_username", name)
+    page.fill("#id_password", PASSWORD)
+    page.click("button[type=submit]")
+    page.wait_for_url(f"{url}/admin/")
+
+
+@pytest.fixture
+def visit(chromium: Browser, served: Site) -> Iterator[Callable[..., Page]]:
+    """`visit("operator", scheme="dark", width=390)`: a page of someone logged in. No error may reach its console."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_page(name: str, *, scheme: str = "light", width: int = 1360, refused: bool = False) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            accept_downloads=True,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
+        if not refused:
+            page.on("console", lambda said: errors.append(f"{page.url}: {said.text}") if said.type == "error" else None)
+        log_in(page, served.url, name)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -101,6 +101,12 @@ class Migration(migrations.Migration):
                 ("items_created", models.PositiveBigIntegerField(default=0)),
                 ("api_requests", models.PositiveBigIntegerField(default=0)),
                 ("retries", models.PositiveBigIntegerField(default=0)),
+                (
+                    "writes",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Transactions that its own process has written."
+                    ),
+                ),
                 ("answers", models.JSONField(default=dict, help_text="Requests by kind of answer.")),
                 (
                     "latency",
@@ -150,6 +156,7 @@ class Migration(migrations.Migration):
                 (
                     "run",
                     models.ForeignKey(
+                        db_constraint=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="attempts",
@@ -181,6 +188,7 @@ class Migration(migrations.Migration):
                 (
                     "run",
                     models.ForeignKey(
+                        db_constraint=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="stored_orders",
@@ -219,6 +227,10 @@ class Migration(migrations.Migration):
                 ),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "writes",
+                    models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written."),
+                ),
                 ("answers", models.JSONField(default=dict)),
                 ("latency", models.JSONField(default=dict)),
                 (
@@ -291,6 +303,7 @@ class Migration(migrations.Migration):
                 (
                     "last_run",
                     models.ForeignKey(
+                        db_constraint=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="outcomes",

@@ -15,6 +15,7 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
+from project.database import database
 from project.env import boolean, choice, cron, decimal, integer, redis_url, text, text_list
 from project.look import unfold
 
@@ -152,47 +153,7 @@ UNFOLD = unfold(PROJECT_NAME, PROJECT_STAGE)
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
-
-def database(url: str) -> dict[str, Any]:
-    """Django's `DATABASES` entry for `url`, with the options that keep storing exact (FACTS: MySQL, SQLite)."""
-    try:
-        config: dict[str, Any] = dict(environ.Env.db_url_config(url))
-    except Exception:  # noqa: BLE001 - the parser raises many classes; its text would repeat the password
-        raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read. Use mysql://user:password@host:3306/portal or sqlite:////path/to/file."
-        ) from None
-    options = dict(config.get("OPTIONS") or {})
-    if config["ENGINE"] == "django.db.backends.mysql":
-        if not config.get("NAME"):
-            raise ImproperlyConfigured("DATABASE_URL names no database: mysql://user:password@host:3306/portal")
-        config["OPTIONS"] = {
-            "charset": "utf8mb4",
-            "isolation_level": "read committed",
-            "connect_timeout": 10,
-            # Refuse a value that does not fit instead of storing a part of it; wait for a row lock for 10 s, not 50 s.
-            "init_command": "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'),"
-            " SESSION innodb_lock_wait_timeout = 10",
-        } | options
-        config["CONN_MAX_AGE"] = 60
-        config["CONN_HEALTH_CHECKS"] = True
-    elif config["ENGINE"] == "django.db.backends.sqlite3":
-        name = str(config.get("NAME") or "")
-        if not name:
-            raise ImproperlyConfigured("DATABASE_URL names no file: sqlite:////path/to/file")
-        if name != ":memory:":
-            config["NAME"] = str(BASE_DIR / name)
-        # IMMEDIATE: a transaction that will write takes the write lock at its start (FACTS: SQLite).
-        config["OPTIONS"] = {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 30,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        } | options
-    else:
-        raise ImproperlyConfigured("DATABASE_URL: only mysql:// and sqlite:// are supported.")
-    return config
-
-
-DATABASES = {"default": database(text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"))}
+DATABASES = {"default": database(text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"), BASE_DIR)}
 
 # --- Bytemark -------------------------------------------------------------------------------------------------------
 # The base URL may be missing here: `migrate` and the admin work without it. The command, the worker and the system

@@ -13,11 +13,12 @@ from bytemark_sync import runs
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.database import DatabaseGone, ValueRefused, retrying
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
-from bytemark_sync.pending import Deferred, normalise, stream, users_named_by, users_with_pending
+from bytemark_sync.pending import Deferred, stream, users_named_by, users_with_pending
 from bytemark_sync.recorder import DryRecorder, Recorder
 from bytemark_sync.scope import Scope
 from bytemark_sync.sync import Progress, Records, work
 from bytemark_sync.totals import Totals
+from bytemark_sync.windows import normalise
 
 logger = logging.getLogger(__name__)
 

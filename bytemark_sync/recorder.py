@@ -28,6 +28,10 @@ class ClaimLost(Exception):
     """The batch was queued again and belongs to another worker now; nothing more may be written for it."""
 
 
+class _WrittenBefore(Exception):
+    """The transaction is in the database already: the connection was lost after its commit, before the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Worked:
     """A user with what the pages gave."""
@@ -54,6 +58,7 @@ class Recorder:
         kept: SyncRun | SyncBatch = SyncBatch.objects.get(pk=claim.batch_id) if claim else run
         self._answers: dict[str, int] = dict(kept.answers)
         self._latency = Histogram.from_json(kept.latency)
+        self._writes = kept.writes
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
         """Write the users' orders and count them; what came of it. Raises `DatabaseGone`, `ClaimLost`."""
@@ -71,24 +76,32 @@ class Recorder:
 
     def beat(self) -> bool:
         """A sign of life; True where a person asked the run to stop. Raises `DatabaseGone`, `ClaimLost`."""
-        retrying(lambda: self._progress(Counts(), []))
+        retrying(lambda: self._progress(Counts(), [], self._writes))
         asked = SyncRun.objects.filter(pk=self._run.pk, stop_requested=True)
         return retrying(asked.exists)
 
     def _write(self, part: list[Finding], extra: Counts, done: list[int]) -> Counts:
-        def transaction() -> Counts:
+        """Each transaction has a number, so that one repeated after a commit without an answer takes no effect."""
+        counted = Counts()
+
+        def transaction() -> None:
+            nonlocal counted
             written = write(part, run_id=self._run.pk, reference=self._run.created_at)
             counts = _counts(part, written)
             counts.add(extra)
-            self._progress(counts, done)
-            return counts
+            self._progress(counts, done, self._writes + 1)
+            counted = counts
 
         try:
-            return in_transaction(transaction)
+            in_transaction(transaction)
+        except _WrittenBefore:
+            pass
         except ValueRefused as refused:
             if not part:
                 raise
             return self._write_apart(part, extra, done, str(refused))
+        self._writes += 1
+        return counted
 
     def _write_apart(self, part: list[Finding], extra: Counts, done: list[int], refusal: str) -> Counts:
         """The portal refused a value: find the order by halves; it alone is left, as malformed."""
@@ -104,22 +117,28 @@ class Recorder:
         total.add(self._write(second, extra, done))
         return total
 
-    def _progress(self, counts: Counts, done: list[int]) -> None:
-        """Batch first, run last: the run's row is shared, so its lock is held for the shortest time."""
+    def _progress(self, counts: Counts, done: list[int], number: int) -> None:
+        """Batch first, run last: the run's row is shared, so its lock is held for the shortest time.
+
+        `number` is the transaction's; that of the last one for a mere sign of life.
+        """
         now = timezone.now()
-        api = {"answers": self._answers, "latency": self._latency.to_json()}
+        api = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
         if self._claim:
             gone = set(done)
             left = [user_id for user_id in self._claim.user_ids if user_id not in gone]
             mine = SyncBatch.objects.filter(
                 pk=self._claim.batch_id, worker=self._claim.worker, status=BatchStatus.RUNNING
             )
-            if not mine.update(user_ids=left, heartbeat_at=now, **api):
-                raise ClaimLost
+            if not mine.filter(writes=self._writes).update(user_ids=left, heartbeat_at=now, **api):
+                raise _WrittenBefore if mine.filter(writes=number).exists() else ClaimLost
             self._claim.user_ids = left
             api = {}
         growth = {name: F(name) + count for name, count in counts.as_dict().items() if count}
-        SyncRun.objects.filter(pk=self._run.pk).update(heartbeat_at=now, **growth, **api)
+        run = SyncRun.objects.filter(pk=self._run.pk)
+        written = run if self._claim else run.filter(writes=self._writes)
+        if not written.update(heartbeat_at=now, **growth, **api) and run.filter(writes=number).exists():
+            raise _WrittenBefore
 
 
 class DryRecorder:

@@ -53,11 +53,6 @@ def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> W
     uuids = dict(locked.values_list("pk", "order_uuid"))
     have = set(OrderItem.objects.filter(order_id__in=list(uuids)).values_list("order_id", flat=True).distinct())
     if have:
-        # A repeat of a transaction whose commit went through as the connection was lost: they are this run's own.
-        mine = StoredOrder.objects.filter(run_id=run_id, order_id__in=have)
-        for order_id, items in mine.values_list("order_id", "items"):
-            written.stored.add(order_id)
-            written.items += items
         OrderOutcome.objects.filter(order_id__in=have).delete()
     free = {order_id: uuid for order_id, uuid in uuids.items() if order_id not in have}
     _store(findings, free, written, run_id)

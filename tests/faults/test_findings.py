@@ -1,0 +1,57 @@
+"""What the campaign has found, each as a small test of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bytemark_sync.sandbox import World
+from tests.engine.conftest import MakeGround
+from tests.engine.ground import simple_world
+from tests.faults.proxy import CommitCutter
+from tests.running import finish
+from tests.servers import MariaDB
+
+
+@pytest.fixture
+def cutter(mariadb: MariaDB) -> Iterator[CommitCutter]:
+    made = CommitCutter(mariadb.port)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("commits", [1, 2, 4])
+def test_a_commit_whose_answer_is_lost_is_counted_once(
+    mariadb_ground: MakeGround, mariadb: MariaDB, cutter: CommitCutter, commits: int
+) -> None:
+    world = World.sample(users=9, orders_per_user=2, listed=(2, 5), trouble=1.0, seed=5)
+    at = mariadb_ground(world)
+    before = len(at.portal.items())
+    cutter.arm(commits)
+    done = at.sync("--json", url=at.url.replace(f":{mariadb.port}/", f":{cutter.port}/"))
+    assert cutter.cut >= 1
+    at.assert_exact()
+    (run,) = at.portal.runs()
+    counts = {name: run[name] for name in done.json if name in run and name != "status"}
+    assert counts == {name: done.json[name] for name in counts}
+    assert run["items_created"] == len(at.portal.items()) - before
+    assert run["orders"] == len(world.pending())
+    assert set(at.portal.all("SELECT attempts FROM bytemark_sync_outcome")) == {(1,)}
+    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_attempt") == len(at.portal.reasons())
+
+
+def test_a_run_that_died_is_reported_by_the_next_command(sqlite_ground: MakeGround) -> None:
+    """Without a cluster nobody else would tell."""
+    at = sqlite_ground(simple_world(users=20), latency=0.1)
+    process = at.start("--workers", "1")
+    while not at.portal.runs():
+        time.sleep(0.02)
+    process.kill()
+    finish(process)
+    assert at.sync().status == 0
+    assert [(run["status"], run["slack"]) for run in at.portal.runs()] == [
+        ("failed", "no token or channel set"),
+        ("succeeded", "no token or channel set"),  # for it ends a bad series
+    ]

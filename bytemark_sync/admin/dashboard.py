@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Min, Q, Sum
@@ -12,27 +12,29 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bytemark_sync.admin.background import Watched
-from bytemark_sync.admin.charts import bar_chart, day_chart, level_chart
+from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.words import (
     NEVER,
+    REASON_WORDS,
     away,
     duration,
     moment,
     page_of,
     progress,
-    reason_label,
     run_seconds,
     status_badge,
 )
 from bytemark_sync.health import CLUSTER_SILENCE
-from bytemark_sync.models import ClusterBeat, Order, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import ClusterBeat, Order, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import Reason
 from bytemark_sync.schedules import daily_schedule
+from bytemark_sync.scope import Scope
 
 LAST_RUNS = 10
+ITEMS = "admin:bytemark_sync_orderitem_changelist"
 ENDED = [status for status in RunStatus if status not in ALIVE and status != RunStatus.SKIPPED]
 
 
@@ -106,10 +108,12 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     last = next((run for run in runs if run.status in ENDED), None)
     if last is None:
         last = SyncRun.objects.filter(status__in=ENDED).order_by("-pk").first()
-    cards = [*_stuck_cards(stuck), _last_run(last), _next_run(), _cluster()]
+    stored, left = _history()
+    today = Card("Items stored today", f"{list(stored.values())[-1]:,}", href=reverse(ITEMS))
+    cards = [*_stuck_cards(stuck), _last_run(last), today, _next_run(), _cluster()]
     return context | {
         "cards": cards,
-        "charts": _charts(stuck),
+        "charts": _charts(stuck, stored, left),
         "runs": _runs_table(runs),
         "counted_at": moment(stuck.counted_at) if stuck else None,
         "is_new": not runs,
@@ -172,21 +176,29 @@ def _cluster() -> Card:
     )
 
 
-def _charts(stuck: Stuck | None) -> list[Any]:
-    """From the runs' own counts: 30 days of them are few rows, whatever the number of orders."""
+def _history() -> tuple[dict[date, int], dict[date, int | None]]:
+    """Items stored, and orders left pending, by day.
+
+    From the runs' own counts: 30 days of them are few rows, whatever the number of orders.
+    """
     days = last_days()
-    since = begin(days[0])
-    runs = SyncRun.objects.filter(created_at__gte=since, status__in=ENDED).order_by("finished_at")
-    stored, left = dict.fromkeys(days, 0), dict.fromkeys(days, None)
-    fields = ("finished_at", "items_created", "orders", "orders_synced", "orders_deferred", "trigger", "scope")
-    for finished_at, items, orders, synced, deferred, trigger, scope in runs.values_list(*fields):
+    stored: dict[date, int] = dict.fromkeys(days, 0)
+    left: dict[date, int | None] = dict.fromkeys(days)
+    runs = SyncRun.objects.filter(created_at__gte=begin(days[0]), status__in=ENDED).order_by("finished_at")
+    fields = ("finished_at", "items_created", "orders", "orders_synced", "orders_deferred", "scope")
+    for finished_at, items, orders, synced, deferred, scope in runs.values_list(*fields):
         day = timezone.localdate(finished_at) if finished_at else None
         if day not in stored:
             continue
         stored[day] += items
-        if trigger == Trigger.SCHEDULE or not scope:  # it looked at everything
+        if Scope.from_json(scope).is_everything:
             left[day] = orders - synced + deferred
-    reasons = [(reason_label(reason), n) for reason, n in (stuck.reasons if stuck else ()) if reason != NEVER]
+    return stored, left
+
+
+def _charts(stuck: Stuck | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
+    days = list(stored)
+    reasons = [(REASON_WORDS[reason], n) for reason, n in (stuck.reasons if stuck else ()) if reason != NEVER]
     return [
         day_chart("Items stored a day", days, list(stored.values()), "items"),
         level_chart("Orders left pending a day", days, list(left.values()), "orders"),

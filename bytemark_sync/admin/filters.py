@@ -11,10 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter
 
-from bytemark_sync.admin.words import NEVER, NEVER_LABEL
-from bytemark_sync.reasons import REASON_CHOICES
-
-REASONS = dict([(NEVER, NEVER_LABEL), *REASON_CHOICES])
+from bytemark_sync.admin.words import NEVER, REASON_WORDS
 
 
 def with_reason(rows: QuerySet[Any], reason: str) -> QuerySet[Any]:
@@ -26,7 +23,7 @@ class ReasonFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(REASONS.items())
+        return list(REASON_WORDS.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 
@@ -20,7 +21,7 @@ from bytemark_sync.admin.charts import Chart, bar_chart, day_chart
 from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.csvfile import export
 from bytemark_sync.admin.days import begin, by_day, last_days, minute_of
-from bytemark_sync.admin.words import link, moment, page_of, run_link
+from bytemark_sync.admin.words import link, moment, page_of, run_link, short
 from bytemark_sync.models import Order, OrderItem, StoredOrder
 
 MOST_PRODUCTS = 200
@@ -75,12 +76,13 @@ class OrderItemAdmin(ReadOnlyAdmin):
     """One row a pass."""
 
     tokens = ("oauth_token",)
-    list_display = ("pass_uuid", "product", "order_link", "user", "stored_at", "stored_by")
+    list_display = ("name", "product", "order_link", "user", "stored_at", "stored_by")
     list_filter = (ProductFilter, DayFilter, OrderFilter)
     list_before_template = "bytemark_sync/items_before.html"
     search_fields = ("pass_uuid__exact",)
     search_help_text = "pass uuid, whole"
     ordering = ("-pk",)
+    sortable_by = ("name",)
     fieldsets = ((None, {"fields": ("pass_uuid", "product", "order_link", "user", "stored_at", "stored_by")}),)
     readonly_fields = ("product", "order_link", "user", "stored_at", "stored_by")
 
@@ -124,14 +126,18 @@ class OrderItemAdmin(ReadOnlyAdmin):
         self.request = request
         return export(self.get_changelist_instance(request).get_queryset(request))
 
+    @admin.display(description="Pass", ordering="pk")
+    def name(self, item: OrderItem) -> SafeString:
+        return format_html('<span class="whitespace-nowrap">{}</span>', item.pass_uuid)
+
     @admin.display(description="Product")
     def product(self, item: OrderItem) -> SafeString:
         query = urlencode({"product": item.product_uuid})
-        return link(f"{reverse('admin:bytemark_sync_orderitem_changelist')}?{query}", item.product_uuid)
+        return link(f"{reverse('admin:bytemark_sync_orderitem_changelist')}?{query}", short(item.product_uuid))
 
     @admin.display(description="Order")
     def order_link(self, item: OrderItem) -> SafeString:
-        return page_of("order", item.order_id, item.order_uuid or item.order_id)
+        return page_of("order", item.order_id, short(item.order_uuid) or item.order_id)
 
     @admin.display(description="User")
     def user(self, item: Any) -> SafeString | str:

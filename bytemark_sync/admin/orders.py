@@ -40,7 +40,7 @@ class StoryAdmin(ReadOnlyAdmin):
         context = dict(extra_context or {})
         if order is not None and self.has_view_permission(request):
             story = tell(order)
-            context |= {"story": story, "title": str(order), "subtitle": None}
+            context |= {"story": story, "title": f"Order {order.order_uuid or order.pk}", "subtitle": None}
             if story.pending and self.has_resync_permission(request):
                 context["resync_url"] = f"{reverse('admin:bytemark_sync_resync')}?user={order.user_id}"
         response: HttpResponse = super().change_view(request, object_id, form_url, context)

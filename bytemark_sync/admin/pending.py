@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
@@ -20,6 +21,8 @@ from bytemark_sync.admin.resync import Wanted, resync_url, resync_view
 from bytemark_sync.admin.story import outcome_of
 from bytemark_sync.admin.words import NEVER, moment, reason_badge, run_link
 from bytemark_sync.models import PendingOrder
+
+NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
 
 
 @admin.register(PendingOrder)
@@ -86,7 +89,7 @@ class PendingOrderAdmin(StoryAdmin):
     @admin.display(description="Next try")
     def next_try(self, order: PendingOrder) -> SafeString | str:
         outcome = outcome_of(order)
-        return moment(outcome.next_at if outcome else None, "next run")
+        return moment(outcome.next_at if outcome else None, NEXT_RUN)
 
     @admin.display(description="Last run")
     def last_run(self, order: PendingOrder) -> SafeString | str:

@@ -19,9 +19,9 @@ from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
 from bytemark_sync.admin.counting import remembered
-from bytemark_sync.admin.filters import AGES, REASONS, this_minute, with_reason
+from bytemark_sync.admin.filters import AGES, this_minute, with_reason
 from bytemark_sync.admin.probing import probed
-from bytemark_sync.admin.words import page_of, scope_words
+from bytemark_sync.admin.words import REASON_WORDS, page_of, scope_words
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import USER_FAILURES
@@ -47,7 +47,7 @@ class Wanted:
     def of_list(cls, query: QueryDict) -> Wanted:
         """All that the pending orders' list shows under this query string."""
         reason, age = query.get("reason", ""), query.get("age", "")
-        unknown = bool((reason and reason not in REASONS) or (age and age not in AGES))
+        unknown = bool((reason and reason not in REASON_WORDS) or (age and age not in AGES))
         return cls(reason=reason, age=age, search=query.get("q", "").strip(), nobody=unknown)
 
     @classmethod
@@ -77,7 +77,7 @@ class Wanted:
             return "the selected users" if len(self.users) > 1 else f"user {self.users[0]}"
         if self.failed_of is not None:
             return f"the users that failed in run {self.failed_of}"
-        parts = [REASONS.get(self.reason, ""), AGES[self.age].label if self.age else "", self.search]
+        parts = [REASON_WORDS.get(self.reason, ""), AGES[self.age].label if self.age else "", self.search]
         return ", ".join(part for part in parts if part) or "all pending orders"
 
     def rows(self) -> QuerySet[Order]:

@@ -15,10 +15,9 @@ from unfold.decorators import action
 
 from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of
 from bytemark_sync.admin.resync import live_runs, resync_url, under_way
-from bytemark_sync.admin.words import badge, link, moment, reason_badge, run_link
+from bytemark_sync.admin.words import NEVER, REASON_WORDS, badge, link, moment, reason_badge, run_link
 from bytemark_sync.models import OrderOutcome, PortalUser, StoredOrder
 from bytemark_sync.pending import pending_orders
-from bytemark_sync.reasons import REASON_CHOICES
 
 THERE, MISSING = "there", "missing"
 
@@ -39,7 +38,7 @@ class OutcomeFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(REASON_CHOICES)
+        return [(reason, word) for reason, word in REASON_WORDS.items() if reason != NEVER]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():

@@ -16,10 +16,20 @@ from django.utils.timesince import timesince
 
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.reasons import REASON_LABELS, Reason
+from bytemark_sync.reasons import Reason
 
 NEVER = "never_tried"
 NEVER_LABEL = "never tried"
+REASON_WORDS: dict[str, str] = {
+    NEVER: NEVER_LABEL,
+    Reason.NOT_FOUND: "not found",
+    Reason.NO_PASSES: "no passes",
+    Reason.MALFORMED: "malformed",
+    Reason.TOKEN_REJECTED: "token rejected",
+    Reason.NO_TOKEN: "no token",
+    Reason.API_ERROR: "API error",
+}
+"""Short enough for a badge; `ADVICE` says what each means."""
 REASON_VARIANTS: dict[str, str] = {
     NEVER: "info",
     Reason.NOT_FOUND: "warning",
@@ -81,10 +91,6 @@ ADVICE: dict[str, Advice] = {
 }
 
 
-def reason_label(reason: str) -> str:
-    return NEVER_LABEL if reason == NEVER else REASON_LABELS[Reason(reason)]
-
-
 def badge(text: str, variant: str, href: str = "") -> SafeString:
     """The library's label."""
     return SafeString(
@@ -93,7 +99,7 @@ def badge(text: str, variant: str, href: str = "") -> SafeString:
 
 
 def reason_badge(reason: str) -> SafeString:
-    return badge(reason_label(reason), REASON_VARIANTS[reason])
+    return badge(REASON_WORDS[reason], REASON_VARIANTS[reason])
 
 
 def status_badge(run: SyncRun) -> SafeString:
@@ -106,6 +112,11 @@ def link(url: str, text: object) -> SafeString:
     return format_html('<a href="{}" class="text-link whitespace-nowrap">{}</a>', url, text)
 
 
+def short(text: str, most: int = 13) -> SafeString | str:
+    """The beginning of a long uuid; the whole of it in its title."""
+    return text if len(text) <= most + 3 else format_html('<span title="{}">{}…</span>', text, text[:most])
+
+
 def page_of(model: str, key: object, text: object) -> SafeString:
     """A link to the page of one row."""
     return link(reverse(f"admin:bytemark_sync_{model}_change", args=[key]), text)
@@ -115,7 +126,7 @@ def run_link(run_id: int | None) -> SafeString | str:
     return page_of("syncrun", run_id, f"run {run_id}") if run_id else "-"
 
 
-def moment(at: datetime | None, empty: str = "-") -> SafeString | str:
+def moment(at: datetime | None, empty: SafeString | str = "-") -> SafeString | str:
     """A point in time, short, with how far away it is in its title."""
     if at is None:
         return empty

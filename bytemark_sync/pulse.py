@@ -53,7 +53,7 @@ def _run(cluster: int) -> None:
                 logger.warning("The watchdog cannot look (%s); it tries on.", trouble)
         finally:
             connections.close_all()
-        time.sleep(min(BEAT / 3, watch_every()))
+        time.sleep(min(BEAT * 2 / 3, watch_every()))
 
 
 def _turn(cluster: str) -> None:

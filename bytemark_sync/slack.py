@@ -58,7 +58,17 @@ def report_forgotten() -> int:
     return len(forgotten)
 
 
+def _is_set() -> bool:
+    if settings.SLACK_BOT_TOKEN and settings.SLACK_CHANNEL_ID:
+        return True
+    if not _said_not_set.is_set():
+        _said_not_set.set()
+        logger.info("No messages go to Slack: SLACK_BOT_TOKEN or SLACK_CHANNEL_ID is not set.")
+    return False
+
+
 def _report(run: SyncRun) -> str:
+    _is_set()  # says so where it is not, whether or not this run is to be told
     if run.status in _BAD:
         return send(digest(run))
     if run.status == RunStatus.SUCCEEDED and (series := _series_before(run)):
@@ -70,10 +80,7 @@ def _report(run: SyncRun) -> str:
 
 def send(text: str) -> str:
     """Post `text` to the channel; "sent", or why not, in at most `BUDGET` seconds. Never raises."""
-    if not settings.SLACK_BOT_TOKEN or not settings.SLACK_CHANNEL_ID:
-        if not _said_not_set.is_set():
-            _said_not_set.set()
-            logger.warning("No messages go to Slack: SLACK_BOT_TOKEN or SLACK_CHANNEL_ID is not set.")
+    if not _is_set():
         return NOT_SET
     from bytemark_sync.slack_client import post  # its library costs 20 ms that most runs do not need
 

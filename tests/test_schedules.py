@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -18,6 +18,7 @@ from django_q.scheduler import scheduler
 from bytemark_sync import schedules, tasks
 from bytemark_sync.models import Latch, RunStatus, SyncRun, Trigger
 from project.env import cron, redis_url
+from tests.running import Portal, manage, sqlite_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,12 +101,20 @@ def test_a_week_off_gives_one_run_and_the_next_is_due_in_the_future() -> None:
     assert timezone.now() < sync_schedule().next_run <= timezone.now() + timedelta(days=1)
 
 
-def test_the_cron_expression_is_in_the_time_zone_of_the_settings() -> None:
-    """`Conf` reads TIME_ZONE at import, so the test follows whatever it is here."""
-    from django_q.conf import Conf
+@pytest.mark.parametrize(("zone", "hour"), [("Asia/Tokyo", 18), ("UTC", 3)])
+def test_the_cron_expression_is_in_the_time_zone_of_the_settings(tmp_path: Path, zone: str, hour: int) -> None:
+    url = sqlite_url(tmp_path / "x.sqlite3")
+    done = manage("migrate", "-v0", database_url=url, env={"TIME_ZONE": zone, "SYNC_CRON": "7 3 * * *"})
+    assert done.status == 0, done.stderr
+    (due,) = Portal(url).all("SELECT next_run FROM django_q_schedule WHERE func = %s", schedules.SYNC)
+    assert str(due[0])[11:16] == f"{hour:02}:07"  # the database holds UTC
 
-    due = sync_schedule().next_run.astimezone(ZoneInfo(Conf.TIME_ZONE))
-    assert (due.hour, due.minute) == (3, 0)
+
+def test_a_malformed_cron_setting_ends_every_command_with_status_2() -> None:
+    done = manage("migrate", database_url="sqlite:///:memory:", env={"SYNC_CRON": "every day"})
+    assert (done.status, done.stdout) == (2, "")
+    assert "SYNC_CRON" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_due_run_is_skipped_while_the_last_scheduled_one_lives_and_says_so() -> None:

@@ -207,7 +207,7 @@ def test_without_a_token_nothing_is_sent_and_it_is_said_once(
 ) -> None:
     settings.SLACK_BOT_TOKEN = ""  # type: ignore[attr-defined]
     slack._said_not_set.clear()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         first, second = ended(RunStatus.FAILED), ended(RunStatus.FAILED)
         slack.report_run(first)
         slack.report_run(second)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.db import connections
-from django_q.models import OrmQ
+from django.utils import timezone
+from django_q.models import OrmQ, Schedule
+from django_q.scheduler import scheduler
 
-from bytemark_sync import batches, tasks
+from bytemark_sync import batches, schedules, tasks
 from bytemark_sync.database import retrying
 from bytemark_sync.models import (
     BatchStatus,
@@ -292,3 +295,16 @@ def test_a_partial_run_of_the_queue_is_told_once_to_slack(serve: Serve, queue: Q
     assert f"API error: 1 user, 3 orders (user {user_id})" in post["text"]
     assert not any(order.oauth_token in post["text"] for order in world.orders if order.oauth_token)
     assert run.slack == "sent"
+
+
+def test_a_due_schedule_leads_to_a_run(serve: Serve, queue: Queue) -> None:
+    world = World.sample(users=6, seed=3)
+    serve(world)
+    due = timezone.now() - timedelta(minutes=1)
+    Schedule.objects.filter(func=schedules.SYNC).update(next_run=due)
+    scheduler()
+    queue.work()
+    (run,) = SyncRun.objects.all()
+    assert (run.trigger, run.status) == (Trigger.SCHEDULE, RunStatus.SUCCEEDED)
+    assert run.requested_by == f"schedule, due {due.isoformat()}"
+    assert items() == world.expected_items()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from bytemark_sync import planning, tasks
+from bytemark_sync.database import retrying
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import Sandbox, World
@@ -85,6 +87,26 @@ def test_users_of_a_live_resync_are_not_asked_for_again() -> None:
     assert (third.run, third.users_under_way) == (None, (1, 3))
     SyncRun.objects.update(status=RunStatus.SUCCEEDED)
     assert tasks.request_run(trigger=Trigger.ADMIN, users=[1]).run is not None
+
+
+def test_two_clicks_at_the_same_moment_ask_once() -> None:
+    barrier = threading.Barrier(3)
+    answers: list[tasks.RunRequest] = []
+
+    def click() -> None:
+        try:
+            barrier.wait()
+            answers.append(retrying(lambda: tasks.request_run(trigger=Trigger.ADMIN, users=[1, 2])))
+        finally:
+            connections.close_all()
+
+    clicks = [threading.Thread(target=click) for _ in range(3)]
+    for each in clicks:
+        each.start()
+    for each in clicks:
+        each.join()
+    assert sorted(answer.users_under_way for answer in answers) == [(), (1, 2), (1, 2)]
+    assert SyncRun.objects.count() == 1
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,7 @@ class Recorder:
 
         def transaction() -> None:
             nonlocal counted
-            written = write(part, run_id=self._run.pk, reference=self._run.created_at)
-            counts = _counts(part, written)
+            counts = self._apply(part)
             counts.add(extra)
             self._progress(counts, done, self._writes + 1)
             counted = counts
@@ -102,6 +101,10 @@ class Recorder:
             return self._write_apart(part, extra, done, str(refused))
         self._writes += 1
         return counted
+
+    def _apply(self, part: list[Finding]) -> Counts:
+        """Inside the transaction: what is written of the users' orders. An audit writes something else."""
+        return _counts(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
 
     def _write_apart(self, part: list[Finding], extra: Counts, done: list[int], refusal: str) -> Counts:
         """The portal refused a value: find the order by halves; it alone is left, as malformed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 
@@ -19,6 +20,8 @@ class Scope:
     filters: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     include_deferred: bool = False
+    audit: bool = False
+    """Read from an audit's scope (`AuditScope`), which never speaks for the whole job."""
 
     @property
     def tries_deferred(self) -> bool:
@@ -27,7 +30,7 @@ class Scope:
     @property
     def is_everything(self) -> bool:
         """Whether the run took all that was due, and so speaks for the whole job."""
-        return not (self.users or self.orders or self.filters or self.limit)
+        return not (self.users or self.orders or self.filters or self.limit or self.audit)
 
     def to_json(self) -> dict[str, Any]:
         """Only what is set, for `SyncRun.scope`."""
@@ -48,4 +51,40 @@ class Scope:
             filters=dict(values.get("filters", {})),
             limit=values.get("limit"),
             include_deferred=bool(values.get("include_deferred", False)),
+            audit=bool(values.get("audit", False)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditScope:
+    """What an audit looks at: stored orders of these users, or these very orders (None: all), stored since then.
+
+    `repair` is part of it, so that a queued audit does what was asked for.
+    """
+
+    users: tuple[int, ...] = ()
+    order_ids: tuple[int, ...] | None = None
+    since: datetime | None = None
+    repair: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"audit": True}
+        if self.users:
+            values["users"] = list(self.users)
+        if self.order_ids is not None:
+            values["order_ids"] = list(self.order_ids)
+        if self.since is not None:
+            values["since"] = self.since.isoformat()
+        if self.repair:
+            values["repair"] = True
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> AuditScope:
+        ids, since = values.get("order_ids"), values.get("since")
+        return cls(
+            users=tuple(values.get("users", ())),
+            order_ids=None if ids is None else tuple(ids),
+            since=None if since is None else datetime.fromisoformat(since),
+            repair=bool(values.get("repair", False)),
         )

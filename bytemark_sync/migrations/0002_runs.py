@@ -40,7 +40,13 @@ class Migration(migrations.Migration):
                 (
                     "trigger",
                     models.CharField(
-                        choices=[("command", "command"), ("schedule", "schedule"), ("admin", "admin")], max_length=16
+                        choices=[
+                            ("command", "command"),
+                            ("schedule", "schedule"),
+                            ("admin", "admin"),
+                            ("audit", "audit"),
+                        ],
+                        max_length=16,
                     ),
                 ),
                 (
@@ -223,7 +229,9 @@ class Migration(migrations.Migration):
                 ("worker", models.CharField(blank=True, help_text="Claim of the worker that has it.", max_length=64)),
                 (
                     "queued_at",
-                    models.DateTimeField(help_text="When it was handed to the broker; null: it waits its turn.", null=True),
+                    models.DateTimeField(
+                        help_text="When it was handed to the broker; null: it waits its turn.", null=True
+                    ),
                 ),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
@@ -288,9 +296,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "deferred_days",
-                    models.PositiveSmallIntegerField(
-                        default=0, help_text="The last wait; the next one is twice that."
-                    ),
+                    models.PositiveSmallIntegerField(default=0, help_text="The last wait; the next one is twice that."),
                 ),
                 (
                     "tokens",
@@ -340,5 +346,51 @@ class Migration(migrations.Migration):
                 "constraints": [],
             },
             bases=("bytemark_sync.ordertoken",),
+        ),
+        migrations.CreateModel(
+            name="AuditFinding",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("user_id", models.BigIntegerField(db_index=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("pass_missing", "pass missing here"),
+                            ("pass_unknown", "pass unknown to Bytemark"),
+                            ("product_differs", "product differs"),
+                            ("order_not_listed", "order not listed"),
+                            ("stored_twice", "stored twice"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                ("pass_uuid", models.CharField(blank=True, max_length=255)),
+                ("detail", models.CharField(max_length=600)),
+                ("repaired", models.BooleanField(default=False, help_text="The missing pass is there by now.")),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="findings",
+                        to="bytemark_sync.order",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="findings",
+                        to="bytemark_sync.syncrun",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_audit_finding",
+                "indexes": [models.Index(fields=["run", "kind"], name="bytemark_sync_finding_kind")],
+            },
         ),
     ]

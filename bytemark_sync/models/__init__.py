@@ -1,5 +1,6 @@
-"""The portal's three tables (`portal`), the product's own (`runs`, `queue`), and the admin's proxies (`pages`)."""
+"""The portal's three tables (`portal`), the product's own (`runs`, `queue`, `audit`), the admin's proxies (`pages`)."""
 
+from bytemark_sync.models.audit import AuditFinding
 from bytemark_sync.models.pages import PendingOrder, PortalUser
 from bytemark_sync.models.portal import Order, OrderItem, OrderToken
 from bytemark_sync.models.queue import ClusterBeat, Latch
@@ -15,6 +16,7 @@ from bytemark_sync.models.runs import (
 )
 
 __all__ = [
+    "AuditFinding",
     "BatchStatus",
     "ClusterBeat",
     "Latch",

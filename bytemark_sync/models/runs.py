@@ -15,6 +15,7 @@ class Trigger(models.TextChoices):
     COMMAND = "command", "command"
     SCHEDULE = "schedule", "schedule"
     ADMIN = "admin", "admin"
+    AUDIT = "audit", "audit"  # whoever asked for it: it stores nothing that is pending
 
 
 class RunStatus(models.TextChoices):

@@ -82,7 +82,7 @@ if [ "$kind" = test ]; then
     if [ -n "$missing" ]; then install $missing; fi
 fi
 
-if good_venv && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && usable .venv/bin/python; then exit 0; fi
 
 if ! good_venv; then
     python=$(find_python)

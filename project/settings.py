@@ -20,7 +20,12 @@ from project.env import boolean, choice, cron, decimal, integer, redis_url, text
 from project.look import unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-environ.Env.read_env(BASE_DIR / ".env")
+try:
+    environ.Env.read_env(BASE_DIR / ".env")
+except (OSError, ValueError):  # its text may repeat a value
+    raise ImproperlyConfigured(
+        f"{BASE_DIR / '.env'} cannot be read: it must be text in UTF-8, NAME=value a line."
+    ) from None
 
 # --- Django's usual -------------------------------------------------------------------------------------------------
 DEBUG = boolean("DEBUG", False)

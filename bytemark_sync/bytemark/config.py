@@ -43,16 +43,22 @@ class BytemarkSettings:
             raise ConfigError(f"{name} must not hold a user or password.")
         if parts.query or parts.fragment:
             raise ConfigError(f"{name} must not hold a query or fragment; paths are set by BYTEMARK_ORDERS_PATH.")
-        if any(character.isspace() or ord(character) < 32 for character in self.base_url):
-            raise ConfigError(f"{name} must not hold blanks or control characters.")
+        if not _is_sendable(self.base_url):
+            raise ConfigError(f"{name} must not hold blanks, control characters or letters beyond ASCII.")
         if parts.scheme == "http" and not _is_loopback(host):
             raise ConfigError(f"{name} must be https: riders' tokens would travel readable to {host}.")
-        if not self.orders_path.startswith("/") or any(c in self.orders_path for c in "?# \t\r\n"):
+        if not self.orders_path.startswith("/") or any(c in self.orders_path for c in "?#"):
             raise ConfigError("BYTEMARK_ORDERS_PATH must be a path that begins with /, such as /v4.0/orders.")
+        if not _is_sendable(self.orders_path):
+            raise ConfigError("BYTEMARK_ORDERS_PATH must not hold blanks, control characters or letters beyond ASCII.")
 
     @property
     def orders_url(self) -> str:
         return self.base_url.rstrip("/") + self.orders_path
+
+
+def _is_sendable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,13 +1,14 @@
 # make demo    a look at it, with sample data (needs Python 3.11+, make, and on Debian nothing else)
 # make serve   the admin, the queue and a local Bytemark on the demo's data; Ctrl-C ends all
 # make test    every check and every test
+# make screenshots   the README's pictures, taken anew in Chromium
 # make bench   the benchmark, with its targets, written to docs/benchmarks.md (QUICK=1: two minutes, prints alone)
 .POSIX:
 PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: help setup setup-test demo serve lint check test bench clean
+.PHONY: screenshots help setup setup-test demo serve lint check test bench clean
 
 help:
 	@echo "make demo | serve | test | bench | lint | setup | setup-test | clean"
@@ -40,6 +41,9 @@ test: lint check
 
 bench: setup-test
 	@QUICK=$(QUICK) $(PYTHON) -m tests.benchmark $(PARTS)
+
+screenshots: setup-test
+	$(PYTHON) scripts/screenshots.py
 
 clean:
 	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis

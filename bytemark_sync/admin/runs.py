@@ -52,7 +52,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         own = [
             path("daily/", view(daily_view), name="bytemark_sync_syncrun_daily"),
-            path("<int:run_id>/live/", view(self.live_view), name="bytemark_sync_syncrun_live"),
+            path("<int:run_id>/live/", self.live_view, name="bytemark_sync_syncrun_live"),
             path("<int:run_id>/stop/", view(self.stop_view), name="bytemark_sync_syncrun_stop"),
         ]
         urls: list[URLPattern] = [*own, *super().get_urls()]
@@ -74,6 +74,8 @@ class SyncRunAdmin(ReadOnlyAdmin):
 
     def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """The part of the page that changes, to swap in; without polling once the run has ended."""
+        if not self.admin_site.has_permission(request):  # logged out: the whole page goes to the login, not this part
+            return HttpResponse(headers={"HX-Refresh": "true"})
         if not self.has_view_permission(request):
             raise PermissionDenied
         run = get_object_or_404(SyncRun, pk=run_id)

@@ -169,6 +169,11 @@ class TestRuns:
         assert "hx-get" not in html
         assert "Partial" in html
 
+    def test_a_page_left_open_over_a_logout_goes_to_the_login(self, client: Client, filled: Filled) -> None:
+        response = client.get(f"{APP}syncrun/{filled.runs[0].pk}/live/")
+        assert response["HX-Refresh"] == "true"
+        assert response.content == b""
+
     def test_failures_by_reason_lead_to_their_orders(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client = logged_in("viewer")
         run = filled.runs[-1]

@@ -16,6 +16,7 @@ from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, stream, users_named_by, users_with_pending
 from bytemark_sync.recorder import DryRecorder, Recorder
 from bytemark_sync.scope import Scope
+from bytemark_sync.slack import report_forgotten, report_run
 from bytemark_sync.sync import Progress, Records, work
 from bytemark_sync.totals import Totals
 from bytemark_sync.windows import normalise
@@ -72,16 +73,17 @@ def sync_here(
         totals.orders_deferred = deferred.orders
     except (DatabaseGone, ValueRefused) as gone:
         error = str(gone)
-    status = _status(totals, error)
+    status = status_of(totals, error)
     if run:
-        _close(run, status, error, totals)
+        close(run, status, error, totals)
         _tell_of_the_dead(dead)
     seconds = time.monotonic() - began
     _log(run, status, totals, seconds, error)
     return RunReport(run.pk if run else None, status, totals, seconds, error, nothing_pending)
 
 
-def _status(totals: Totals, error: str) -> RunStatus:
+def status_of(totals: Totals, error: str) -> RunStatus:
+    """How a run of one process ended; `error` where it could not go on."""
     counts = totals.counts
     if error:
         return RunStatus.PARTIAL if counts.orders_synced else RunStatus.FAILED
@@ -90,7 +92,7 @@ def _status(totals: Totals, error: str) -> RunStatus:
     return runs.verdict(users=counts.users, users_failed=counts.users_failed, orders_synced=counts.orders_synced)
 
 
-def _close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
+def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
     """A database that is gone cannot take the end either: the next run closes this one as dead."""
     deferred = totals.orders_deferred
     patience = 5.0
@@ -101,15 +103,11 @@ def _close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
         logger.error("run %s could not be closed; the next run closes it", run.pk)
         return
     if closed:
-        from bytemark_sync.slack import report_run  # slack_sdk costs a dry run 0.1 s that it does not need
-
         report_run(SyncRun.objects.get(pk=run.pk))
 
 
 def _tell_of_the_dead(run_ids: list[int]) -> None:
     """Runs that this one found dead, and those that died before they told: without a cluster nobody else would."""
-    from bytemark_sync.slack import report_forgotten, report_run
-
     try:
         for run in retrying(lambda: list(SyncRun.objects.filter(pk__in=run_ids)), patience=5.0):
             report_run(run)

@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.scope import Scope
+from bytemark_sync.scope import AuditScope, Scope
 
 logger = logging.getLogger(__name__)
 
 DIED = "The process died without a word; what it had not stored is still pending, and the next run takes it."
 
 
-def open_run(trigger: Trigger, scope: Scope, *, requested_by: str = "") -> SyncRun:
+def open_run(trigger: Trigger, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:
     """A run that this process works by itself, already running."""
     now = timezone.now()
     return SyncRun.objects.create(

@@ -1,0 +1,112 @@
+"""What the commands share: readers of arguments, settings before any request, signals that ask a run to stop."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import signal
+import threading
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.config import bytemark_settings
+
+LOG_LEVELS = {0: logging.ERROR, 1: logging.INFO, 2: logging.INFO, 3: logging.DEBUG}
+
+
+class JobCommand(BaseCommand):
+    """A command that asks Bytemark."""
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Settings that cannot be used end the command with status 2, before any request."""
+        checked_settings()
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = 2
+            raise
+
+
+def at_least_one(text: str) -> int:
+    return _between(text, 1, 2**31)
+
+
+def workers(text: str) -> int:
+    return _between(text, 1, 512)
+
+
+def _between(text: str, lowest: int, highest: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not lowest <= value <= highest:
+        raise ArgumentTypeError(f"{value} is out of range; use {lowest} to {highest}")
+    return value
+
+
+def order_uuid(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("an order's uuid must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentTypeError("an order's uuid must be readable text (UTF-8)") from None
+    return text.strip()
+
+
+def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], Any]]) -> None:
+    """Through `call_command` values come past the parser: one alone instead of a list, or out of range."""
+    for name, read in readers.items():
+        value = options[name]
+        try:
+            if name in ("user", "order"):
+                several = value if isinstance(value, list | tuple | set) else [] if value is None else [value]
+                options[name] = [read(str(each)) for each in several]
+            elif value is not None:
+                options[name] = read(str(value))
+        except (ArgumentTypeError, ValueError) as error:
+            raise CommandError(f"--{name}: {error}", returncode=2) from None
+
+
+def checked_settings() -> BytemarkSettings:
+    """`CommandError` with status 2 where they cannot be used."""
+    try:
+        return bytemark_settings()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error), returncode=2) from None
+
+
+def who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+@contextmanager
+def stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask the run to stop; a second one ends the process at once. Yields the signals caught."""
+    caught: list[int] = []
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        caught.append(signum)
+        stop.set()
+        signal.signal(signum, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -42,6 +42,11 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 def database(url: str, folder: Path) -> dict[str, Any]:
     """The entry for `url`; a relative SQLite path is below `folder`. `ImproperlyConfigured` repeats no password."""
+    # First, for of a scheme that it does not know the parser warns with the password.
+    if not url.startswith(("mysql://", "sqlite://")):
+        raise ImproperlyConfigured(
+            "DATABASE_URL: use mysql://user:password@host:3306/portal or sqlite:////path/to/file; no other database."
+        )
     try:
         given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
         config: dict[str, Any] = dict(environ.Env.db_url_config(url.partition("?")[0]))
@@ -50,8 +55,6 @@ def database(url: str, folder: Path) -> dict[str, Any]:
             "DATABASE_URL cannot be read. Use mysql://user:password@host:3306/portal or sqlite:////path/to/file."
         ) from None
     engine = config["ENGINE"]
-    if engine not in _OPTIONS:
-        raise ImproperlyConfigured("DATABASE_URL: only mysql:// and sqlite:// are supported.")
     name = str(config.get("NAME") or "")
     if engine == MYSQL:
         if not name:

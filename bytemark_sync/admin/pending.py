@@ -29,7 +29,7 @@ NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
 class PendingOrderAdmin(StoryAdmin):
     """The list, the story of an order, and the doors to a resync."""
 
-    list_display = ("uuid", "user", "reason", "attempts", "since", "last_try", "next_try", "last_run")
+    list_display = ("uuid", "user", "reason", "attempts", "last_try", "next_try", "last_run")
     list_filter = (ReasonFilter, AgeFilter)
     list_before_template = "bytemark_sync/pending_before.html"
     ordering = ("-pk",)
@@ -75,11 +75,6 @@ class PendingOrderAdmin(StoryAdmin):
     def attempts(self, order: PendingOrder) -> int:
         outcome = outcome_of(order)
         return outcome.attempts if outcome else 0
-
-    @admin.display(description="First try")
-    def since(self, order: PendingOrder) -> SafeString | str:
-        outcome = outcome_of(order)
-        return moment(outcome.first_at if outcome else None)
 
     @admin.display(description="Last try")
     def last_try(self, order: PendingOrder) -> SafeString | str:

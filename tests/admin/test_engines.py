@@ -1,0 +1,70 @@
+"""Every list on both engines, under a time zone that the database does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.running import Finished, Portal
+
+CODE = """
+from django.contrib.auth.models import User
+from django.test import Client
+from tests.admin.filling import fill
+fill(days=5)
+User.objects.create_superuser("root", "", "a-made-up-password")
+client = Client(headers={"host": "127.0.0.1"})
+client.force_login(User.objects.get(), backend="django.contrib.auth.backends.ModelBackend")
+A = "/admin/bytemark_sync/"
+for url in (
+    "/admin/", A + "pendingorder/", A + "pendingorder/?reason=never_tried", A + "pendingorder/?age=day",
+    A + "pendingorder/?q=5001", A + "pendingorder/resync/?reason=api_error", A + "portaluser/?reason=no_token",
+    A + "portaluser/?token_is=missing", A + "order/", A + "orderitem/", A + "orderitem/?product=day-pass-7f31",
+    A + "orderitem/?day=" + __import__("django.utils.timezone").utils.timezone.localdate().isoformat(),
+    A + "orderattempt/?reason=api_error", A + "syncrun/", "/admin/django_q/schedule/", "/admin/django_q/ormq/",
+):
+    response = client.get(url)
+    print(response.status_code, url)
+html = client.get("/admin/").content.decode()
+print("pending", ">28<" in html.replace(" ", "").replace(chr(10), ""))
+import re
+words = re.findall(r'aria-label="(Items stored a day[^"]*)"', client.get(A + "orderitem/").content.decode())
+print("chart", words)
+print("lines", len(b"".join(client.get(A + "orderitem/export/").streaming_content).splitlines()))
+"""
+
+
+def test_every_list_works(run_manage: Callable[..., Finished], portal: Portal) -> None:
+    env = {"TIME_ZONE": "Asia/Kathmandu", "DEBUG": "0", "SECRET_KEY": "made-up " * 8, "ALLOWED_HOSTS": "127.0.0.1"}
+    done = run_manage("shell", "-v", "0", "-c", CODE, env=env)
+    assert done.status == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert [line for line in lines if line[:3].isdigit() and not line.startswith("200 ")] == []
+    assert "pending True" in lines
+    items = int(portal.value("SELECT COUNT(*) FROM bytemark_order_items"))
+    assert f"Items stored a day: {items} items in 30 days" in done.stdout
+    assert f"lines {items + 1}" in lines
+
+
+def test_the_pending_list_is_right_without_the_portals_indexes(
+    run_manage: Callable[..., Finished], portal: Portal
+) -> None:
+    """A portal may lack the index that the list reads by; then it is read in another way."""
+    code = """
+from bytemark_sync.admin.probing import _indexed, probed
+from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.pending import pending_orders
+from tests.admin.filling import fill
+fill(days=5)
+from django.db import connection
+keys = set(pending_orders().values_list("pk", flat=True))
+print(_indexed(OrderItem, "order_id"), keys == set(probed(Order.objects.all()).values_list("pk", flat=True)), len(keys))
+with connection.cursor() as cursor:
+    for name, each in connection.introspection.get_constraints(cursor, "bytemark_order_items").items():
+        if each["columns"] == ["order_id"]:
+            cursor.execute(f"DROP INDEX {name}" + (" ON bytemark_order_items" if connection.vendor == "mysql" else ""))
+_indexed.cache_clear()
+print(_indexed(OrderItem, "order_id"), keys == set(probed(Order.objects.all()).values_list("pk", flat=True)), len(keys))
+"""
+    done = run_manage("shell", "-v", "0", "-c", code)
+    assert done.status == 0, done.stderr
+    assert done.stdout.split() == ["True", "True", "28", "False", "True", "28"]

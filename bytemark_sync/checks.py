@@ -1,6 +1,7 @@
 """System checks of the portal's tables and of the Bytemark settings (`manage.py check --database default`).
 
 E001 a portal table lacks a column         E002 some portal tables are there, others not
+E003 a portal table knows no transaction   E004 the items table wants a value for an unknown column
 W001 no index on items' order_id           W002 no index on orders' user_id
 E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
 """
@@ -52,6 +53,9 @@ def check_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             for model in there:
                 table = connection.introspection.get_table_description(cursor, model._meta.db_table)
                 messages += _missing_columns(model, {column.name.lower() for column in table})
+                messages += _without_transactions(connection, cursor, model)
+                if model is OrderItem:
+                    messages += _unknown_obligations(table)
             for number, model, column, cost in INDEXES:
                 if model in there and not _indexed(connection, cursor, model, column):
                     messages.append(_missing_index(number, model, column, cost))
@@ -93,6 +97,39 @@ def _missing_columns(model: type[Model], present: set[str]) -> list[CheckMessage
         )
         for field in model._meta.local_concrete_fields
         if str(field.column).lower() not in present
+    ]
+
+
+def _without_transactions(connection: Any, cursor: Any, model: type[Model]) -> list[CheckMessage]:
+    """On MyISAM and the like no row is locked and nothing is rolled back."""
+    if connection.vendor != "mysql":
+        return []
+    cursor.execute(
+        "SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine"
+        " WHERE t.table_schema = DATABASE() AND t.table_name = %s AND e.transactions <> 'YES'",
+        [model._meta.db_table],
+    )
+    return [
+        Error(
+            f"The portal table {model._meta.db_table} is of the engine {engine}, which knows no transactions.",
+            hint="An order could be stored twice, or half. Ask the portal's owners to make it InnoDB.",
+            id="bytemark_sync.E003",
+        )
+        for (engine,) in cursor.fetchall()
+    ]
+
+
+def _unknown_obligations(table: Sequence[Any]) -> list[CheckMessage]:
+    """Columns of the items table that take neither nothing nor a default."""
+    known = {str(field.column).lower() for field in OrderItem._meta.local_concrete_fields}
+    return [
+        Error(
+            f"The portal table {OrderItem._meta.db_table} wants a value for its column {column.name}.",
+            hint="The product does not know the column, so nothing can be stored: give it a default, or allow NULL.",
+            id="bytemark_sync.E004",
+        )
+        for column in table
+        if column.name.lower() not in known and not column.null_ok and column.default is None
     ]
 
 

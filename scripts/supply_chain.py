@@ -1,0 +1,124 @@
+"""`make supply-chain`: what the product and its tests stand on may be used, and has no known vulnerability.
+
+Licences are read from the installed packages and held against a list. Vulnerabilities are asked of PyPI by pip-audit;
+where it cannot be reached that is said, for then nothing is known. Exit status 1 where something was found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from zlib import crc32
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-audit"
+TOOLS = ROOT / "requirements-audit.txt"
+PINNED = ("requirements.txt", "requirements-dev.txt", "requirements-audit.txt")
+
+ALLOWED = {
+    "MIT",
+    "MIT License",
+    "BSD License",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "Apache Software License",
+    "Apache-2.0",
+    "PSF-2.0",
+    "DFSG approved",
+    "MPL-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)",
+}
+"""The MPL binds whoever changes the library's own files; nobody does here."""
+
+EXCEPTIONS = {
+    "mysqlclient": ("GPL-2.0-or-later", "the job runs on the operator's own machines and is not handed on"),
+    "axe-playwright-python": (
+        "UNKNOWN",
+        "names no licence in its data; its LICENSE file is the MIT licence; tests only",
+    ),
+}
+"""Package to the licence it is known to have, and why it may be used all the same."""
+
+
+def main() -> int:
+    prepare()
+    bad = licences()
+    found = vulnerabilities()
+    return 1 if bad or found else 0
+
+
+def prepare() -> None:
+    """The tools in a venv of their own, so that they never change what the product runs on."""
+    stamp, wanted = VENV / "stamp", str(crc32(TOOLS.read_bytes()))
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", TOOLS]
+    subprocess.run(pip, check=True)
+    stamp.write_text(wanted)
+
+
+def licences() -> list[str]:
+    """Packages whose licence is not on the list."""
+    tool = [VENV / "bin" / "pip-licenses", "--python", sys.executable, "--format=json"]
+    done = subprocess.run(tool, check=True, capture_output=True, text=True)
+    packages = json.loads(done.stdout)
+    bad = []
+    for package in packages:
+        name, licence = package["Name"], package["License"]
+        if allowed(licence):
+            continue
+        known, reason = EXCEPTIONS.get(name, ("", ""))
+        if known == licence:
+            print(f"licences: {name} ({licence}) is an exception: {reason}")
+        else:
+            bad.append(name)
+            print(f"licences: {name} {package['Version']} has {licence!r}, which is not on the list")
+    print(f"licences: {len(packages)} packages, {len(bad)} not allowed")
+    return bad
+
+
+def allowed(licence: str) -> bool:
+    """Where a package may be had under one of several, one that is allowed is enough; of several at once, all."""
+    choices = re.split(r" OR ", licence)
+    return any(all(part.strip() in ALLOWED for part in re.split(r" AND |;", choice)) for choice in choices)
+
+
+def vulnerabilities() -> list[str]:
+    """Packages with a known vulnerability, as far as the service could be asked."""
+    found: list[str] = []
+    for name in PINNED:
+        found += _ask(ROOT / name)
+    return found
+
+
+def _ask(requirements: Path) -> list[str]:
+    tool = [VENV / "bin" / "pip-audit", "-r", requirements, "--no-deps", "--disable-pip", "--progress-spinner=off"]
+    try:
+        done = subprocess.run([*tool, "--format=json"], capture_output=True, text=True, timeout=300, check=False)
+        packages = json.loads(done.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        print(f"vulnerabilities: COULD NOT LOOK for {requirements.name}: the service was not reached; nothing is known")
+        return []
+    skipped = [package for package in packages if "skip_reason" in package]
+    found = [package for package in packages if package.get("vulns")]
+    for package in found:
+        for one in package["vulns"]:
+            fixed = ", ".join(one["fix_versions"]) or "no version yet"
+            print(f"vulnerabilities: {package['name']} {package['version']}: {one['id']}, mended in {fixed}")
+    if len(skipped) == len(packages):
+        print(f"vulnerabilities: COULD NOT LOOK for {requirements.name}: the service knows none of its packages,")
+        print("    so it was not really reached (a mirror stands in its place?); nothing is known")
+    elif skipped:
+        names = ", ".join(package["name"] for package in skipped)
+        print(f"vulnerabilities: COULD NOT LOOK for some of {requirements.name}: {names}")
+    looked = f"{len(packages) - len(skipped)} of {len(packages)} packages looked up"
+    print(f"vulnerabilities: {requirements.name}: {looked}, {len(found)} with findings")
+    return [package["name"] for package in found]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,15 +3,20 @@
 # make test    every check and every test
 # make screenshots   the README's pictures, taken anew in Chromium
 # make bench   the benchmark, with its targets, written to docs/benchmarks.md (QUICK=1: two minutes, prints alone)
+# make faults  the fault campaign: N=1000 scenarios from SEED=1 (LANE=sqlite|mariadb|redis|clock for one alone)
+# make supply-chain   licences and known vulnerabilities of everything that is pinned
+# make mutation       mutation tests of the client, the matching and the storing (hours; PART=... for one file)
 .POSIX:
+N = 1000
+SEED = 1
 PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: screenshots help setup setup-test demo serve lint check test bench clean
+.PHONY: screenshots help setup setup-test demo serve lint check test bench faults supply-chain clean
 
 help:
-	@echo "make demo | serve | test | bench | lint | setup | setup-test | clean"
+	@echo "make demo | serve | test | bench | faults | supply-chain | mutation | lint | setup | setup-test | clean"
 
 setup:
 	@scripts/setup.sh demo
@@ -44,6 +49,12 @@ bench: setup-test
 
 screenshots: setup-test
 	$(PYTHON) scripts/screenshots.py
+
+faults: setup-test
+	@$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS)
+
+supply-chain: setup-test
+	@$(PYTHON) scripts/supply_chain.py
 
 clean:
 	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -203,13 +203,13 @@ def _halves(part: Sequence[Finding], size: int) -> tuple[list[Finding], list[Fin
 
 
 def _users(worked: Sequence[Worked], sample: ApiSample) -> Counts:
-    """What is counted by user: an interrupted one is not done, so only what was found of it counts."""
+    """What is counted by user: an interrupted one is not done, so only the orders that were settled of it count."""
     whole = [each for each in worked if not each.result.interrupted]
     return Counts(
         users=len(whole),
         users_failed=sum(each.result.failure is not None for each in whole),
         orders=sum(len(each.due.pending.orders) for each in whole)
-        + sum(len(each.result.found) for each in worked if each.result.interrupted),
+        + sum(len(each.result.found) + len(each.result.left) for each in worked if each.result.interrupted),
         api_requests=sample.requests,
         retries=sample.retries,
     )

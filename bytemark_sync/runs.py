@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from bytemark_sync.database import retrying
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.scope import AuditScope, Scope
@@ -21,9 +22,9 @@ DIED = "The process died without a word; what it had not stored is still pending
 
 
 def open_run(trigger: Trigger, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:
-    """A run that this process works by itself, already running."""
+    """A run that this process works by itself, already running. Raises `DatabaseGone`."""
     now = timezone.now()
-    return SyncRun.objects.create(
+    run = SyncRun(
         trigger=trigger,
         scope=scope.to_json(),
         requested_by=requested_by,
@@ -35,6 +36,15 @@ def open_run(trigger: Trigger, scope: Scope | AuditScope, *, requested_by: str =
         host=socket.gethostname(),
         pid=os.getpid(),
     )
+
+    def save() -> SyncRun:
+        # The row of a try whose answer was lost would lie there as a run that died.
+        mine = SyncRun.objects.filter(created_at=now, host=run.host, pid=run.pid).first() if run.pk is None else None
+        if mine is None:
+            run.save(force_insert=True)
+        return mine or run
+
+    return retrying(save)
 
 
 def start(run_id: int) -> bool:

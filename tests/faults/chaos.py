@@ -76,8 +76,8 @@ def act(chaos: Chaos, machines: Machines, clusters: list[Child], rng: Random) ->
     """One of the acts that the lane process does itself; returns when it is done."""
     if chaos.kind == "jump":
         machines.jump(chaos.value)
-    elif chaos.kind == "cut" and machines.cutter is not None:
-        machines.cutter.arm(rng.randint(1, 3))
+    elif chaos.kind in ("cut", "cut_write") and machines.cutter is not None:
+        machines.cutter.arm(rng.randint(1, 3), every_write=chaos.kind == "cut_write")
     elif chaos.kind == "restart" and machines.mariadb is not None:
         (machines.mariadb.kill if rng.random() < 0.7 else machines.mariadb.stop)()
         time.sleep(chaos.value)

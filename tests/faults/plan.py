@@ -138,8 +138,8 @@ class _Draft:
         actors = [self._actor(settings) for _ in range(rng.choice((1, 1, 2, 2, 3, 5)))]
         kinds = {
             "sqlite": ("lock", "lock", "full", "file_limit"),
-            "mariadb": ("kill", "kill", "deadlock", "deadlock", "cut", "cut", "restart"),
-            "redis": ("kill", "deadlock", "cut"),
+            "mariadb": ("kill", "kill", "deadlock", "deadlock", "cut", "cut_write", "restart"),
+            "redis": ("kill", "deadlock", "cut", "cut_write"),
             "clock": ("jump", "jump", "lock"),
         }[self.lane]
         chaos = [self._chaos(rng.choice(kinds), 0.4) for _ in range(rng.choice((0, 1, 1, 2)))]
@@ -161,8 +161,8 @@ class _Draft:
         kinds = ["kill_worker"] * 3 + ["kill_cluster", "stop_cluster"]
         kinds += {
             "sqlite": ["lock"],
-            "mariadb": ["kill", "deadlock", "cut", "restart"],
-            "redis": ["kill", "flush", "redis_restart"],
+            "mariadb": ["kill", "deadlock", "cut", "cut_write", "restart"],
+            "redis": ["kill", "cut_write", "flush", "redis_restart"],
             "clock": ["jump", "jump"],
         }[self.lane]
         chaos = [self._chaos(rng.choice(kinds), 2.0) for _ in range(rng.choice((0, 1, 2, 3)))]

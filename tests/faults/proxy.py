@@ -15,16 +15,20 @@ from contextlib import suppress
 
 from tests.servers import die_with_parent
 
-_COMMIT = b"\x07\x00\x00\x00\x03COMMIT"
-"""The packet: length 7, number 0, COM_QUERY, text."""
+_QUERY = b"\x00\x03"
+"""The end of a packet's head: number 0, and the command COM_QUERY; the text follows."""
+_WRITES = (b"COMMIT", b"INSERT", b"UPDATE", b"DELETE")
 
 
 class CommitCutter:
-    """Listens on `port`; `arm(n)` cuts the next `n` commits after the server took them, before the answer."""
+    """Listens on `port`; `arm(n)` cuts the next `n` commits after the server took them, before the answer.
+
+    With `every_write`, other writes as well: outside a transaction each of them is a commit.
+    """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
-        self._shared = mmap.mmap(-1, 2)  # the commits still to cut, and those that were
+        self._shared = mmap.mmap(-1, 3)  # the commits still to cut, those that were, and whether to cut every write
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port = int(self._listener.getsockname()[1])
@@ -43,14 +47,20 @@ class CommitCutter:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
 
-    def arm(self, commits: int) -> None:
+    def arm(self, commits: int, *, every_write: bool = False) -> None:
+        self._shared[2] = every_write
         self._shared[0] = commits
 
     @property
     def cut(self) -> int:
         return self._shared[1]
 
-    def _take(self) -> bool:
+    def _take(self, data: bytes) -> bool:
+        """Whether to cut here; a query's packet begins with three bytes of its length."""
+        if data[3:5] != _QUERY or not data[5:].startswith(_WRITES if self._shared[2] else _WRITES[:1]):
+            return False
+        if len(data) < 4 + int.from_bytes(data[:3], "little"):
+            return False  # only a part of it: the server would wait for the rest
         with self._lock:
             if not self._shared[0]:
                 return False
@@ -80,7 +90,7 @@ class CommitCutter:
                     return
                 if source is client:
                     server.sendall(data)
-                    if data.endswith(_COMMIT) and self._take():
+                    if self._take(data):
                         server.recv(65_536)  # the server's "done", which nobody will hear
                         return
                 else:

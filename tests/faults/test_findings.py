@@ -12,7 +12,7 @@ from tests.engine.conftest import MakeGround
 from tests.engine.ground import simple_world
 from tests.faults.proxy import CommitCutter
 from tests.running import finish
-from tests.servers import MariaDB
+from tests.servers import MariaDB, wait_for
 
 
 @pytest.fixture
@@ -40,6 +40,30 @@ def test_a_commit_whose_answer_is_lost_is_counted_once(
     assert run["orders"] == len(world.pending())
     assert set(at.portal.all("SELECT attempts FROM bytemark_sync_outcome")) == {(1,)}
     assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_attempt") == len(at.portal.reasons())
+
+
+def test_a_run_whose_opening_is_answered_by_silence_is_opened_once(
+    mariadb_ground: MakeGround, mariadb: MariaDB, cutter: CommitCutter
+) -> None:
+    at = mariadb_ground(simple_world(users=2))
+    cutter.arm(1, every_write=True)
+    done = at.sync("--json", url=at.url.replace(f":{mariadb.port}/", f":{cutter.port}/"))
+    assert (done.status, cutter.cut) == (0, 1)
+    assert [run["status"] for run in at.portal.runs()] == ["succeeded"]
+
+
+def test_an_interrupted_run_counts_the_orders_that_it_settled(sqlite_ground: MakeGround) -> None:
+    """One order of the first page is stored and one has no pass; the second page never comes."""
+    world = simple_world(users=1, orders=3)
+    world.riders[0].orders[1].items = []
+    at = sqlite_ground(world, faults="hang:pages=2")
+    process = at.start("--json", env={"BYTEMARK_PAGE_SIZE": "2"})
+    wait_for(lambda: at.sandbox.stats().pages.get("2", 0) > 0, 20, "the second page is asked for")
+    process.terminate()
+    done = finish(process)
+    assert done.status == 143
+    counts = {name: done.json[name] for name in ("orders", "orders_synced", "orders_without_passes", "users")}
+    assert counts == {"orders": 2, "orders_synced": 1, "orders_without_passes": 1, "users": 0}
 
 
 def test_a_run_that_died_is_reported_by_the_next_command(sqlite_ground: MakeGround) -> None:

@@ -87,7 +87,7 @@ def fake_slack(settings: object) -> Iterator[FakeSlack]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     fake.url = f"http://127.0.0.1:{server.server_port}/api/"
     settings.SLACK_API_URL = fake.url  # type: ignore[attr-defined]
     settings.SLACK_BOT_TOKEN = TOKEN  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from tests.conftest import FreshDatabase
 from tests.running import Portal, manage, start_manage
 from tests.servers import MariaDB, Redis, SandboxProcess, wait_for
 
-LIMIT = 10
+LIMIT = 12
 """SYNC_HEARTBEAT_LIMIT of these tests, in seconds."""
 USERS = 160
 
@@ -122,9 +122,7 @@ SetUp = Callable[..., Stage]
 def set_up(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[SetUp]:
     with ExitStack() as stack:
 
-        def build(
-            engine: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.04
-        ) -> Stage:
+        def build(engine: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3) -> Stage:
             return Stage(stack, tmp_path, url or fresh_database(engine), redis=redis, latency=latency)
 
         yield build
@@ -146,7 +144,7 @@ def test_two_clusters_share_a_run_and_one_is_killed(
 
 
 def test_workers_side_by_side_do_not_deadlock_on_their_run(set_up: SetUp, mariadb: MariaDB) -> None:
-    stage = set_up("mariadb", latency=0.0)
+    stage = set_up("mariadb", latency=0.02)
     before = deadlocks(mariadb)
     stage.cluster(), stage.cluster()
     stage.enqueue()
@@ -204,6 +202,7 @@ def test_the_only_cluster_dies_and_a_new_one_goes_on(set_up: SetUp) -> None:
 def test_a_request_while_redis_is_away_is_worked_when_it_is_back(set_up: SetUp) -> None:
     with Redis() as redis:
         stage = set_up("mariadb", redis=redis, latency=0.0)
+        stage.env["SYNC_HEARTBEAT_LIMIT"] = "4"
         redis.kill()
         stage.enqueue()
         redis.start()
@@ -212,7 +211,7 @@ def test_a_request_while_redis_is_away_is_worked_when_it_is_back(set_up: SetUp) 
 
 
 def test_a_cluster_shows_that_it_lives_and_stops_in_good_order(set_up: SetUp, run_health: Callable[..., Any]) -> None:
-    stage = set_up("sqlite")
+    stage = set_up("sqlite", latency=0.15)
     assert run_health(stage)["cluster_alive"] is False
     cluster = stage.cluster()
     wait_for(lambda: bool(run_health(stage)["cluster_alive"]), 20, "the cluster's sign of life")

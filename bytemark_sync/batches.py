@@ -22,15 +22,16 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from bytemark_sync import runs, slack
+from bytemark_sync import audit, runs, slack
+from bytemark_sync.audit_recorder import AuditRecorder
 from bytemark_sync.broker import BATCH, enqueue
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import in_transaction, retrying
-from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.pending import stream
 from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder
-from bytemark_sync.scope import Scope
+from bytemark_sync.scope import AuditScope, Scope
 from bytemark_sync.sync import work
 from bytemark_sync.totals import Totals
 
@@ -110,11 +111,19 @@ def _claim(batch_id: int) -> BatchClaim | None:
 
 def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     """The users that the batch still has, until half of the task's time is over."""
-    scope = replace(Scope.from_json(run.scope), limit=None)
+    user_ids = tuple(claim.user_ids)
+    recorder = Recorder(run, claim)
+    if run.trigger == Trigger.AUDIT:
+        audit_scope = AuditScope.from_json(run.scope)
+        users = audit.audit_stream(audit_scope, user_ids=user_ids)
+        recorder = AuditRecorder(run, claim, repair=audit_scope.repair)
+    else:
+        scope = replace(Scope.from_json(run.scope), limit=None)
+        users = stream(scope, now=timezone.now(), user_ids=user_ids)
     totals = Totals()
     work(
-        stream(scope, now=timezone.now(), user_ids=tuple(claim.user_ids)),
-        Recorder(run, claim),
+        users,
+        recorder,
         client_settings=bytemark_settings(),
         workers=settings.BYTEMARK_WORKERS,
         stop=threading.Event(),

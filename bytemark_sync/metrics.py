@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from bytemark_sync import health
 from bytemark_sync.bytemark.stats import Histogram
-from bytemark_sync.models import OrderOutcome, SyncRun
+from bytemark_sync.models import OrderOutcome, SyncRun, Trigger
 from bytemark_sync.totals import Counts
 
 QUANTILES = (0.5, 0.95)
@@ -63,7 +63,8 @@ def _last_run() -> Iterator[Metric]:
     for trigger, status, count in SyncRun.objects.order_by().values_list("trigger", "status").annotate(Count("pk")):
         runs.add_metric([trigger, status], count)
     yield runs
-    run = SyncRun.objects.filter(finished_at__isnull=False, started_at__isnull=False).order_by("-pk").first()
+    ended = SyncRun.objects.filter(finished_at__isnull=False, started_at__isnull=False)
+    run = ended.exclude(trigger=Trigger.AUDIT).order_by("-pk").first()
     if run is None or run.finished_at is None or run.started_at is None:
         return
     counts = GaugeMetricFamily("bytemark_sync_last_run", "Counts of the last run that ended.", labels=["count"])

@@ -15,14 +15,14 @@ from django.db.models import F, Max, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from bytemark_sync import batches, runs
+from bytemark_sync import audit, batches, runs
 from bytemark_sync.broker import PLAN, enqueue
 from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import in_transaction, retrying
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, pending_orders, stream
 from bytemark_sync.reasons import Reason
-from bytemark_sync.scope import Scope
+from bytemark_sync.scope import AuditScope, Scope
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,8 @@ def _here(run_id: int, cursor: int | None, **more: Any) -> Any:
 
 def _due(scope: Scope, run: SyncRun, deferred: Deferred) -> Iterator[int]:
     """User ids still to plan, rising, at most the scope's limit over all planners of the run."""
+    if run.trigger == Trigger.AUDIT:
+        return audit.audit_users(AuditScope.from_json(run.scope), after_user=run.planned_user_id)
     unlimited = replace(scope, limit=None)
     due = stream(unlimited, now=timezone.now(), deferred=deferred, after_user=run.planned_user_id)
     user_ids: Iterable[int] = (each.pending.user_id for each in due)

@@ -15,7 +15,16 @@ from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django_q.models import Task
 
-from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder, SyncBatch, SyncRun
+from bytemark_sync.models import (
+    AuditFinding,
+    Order,
+    OrderAttempt,
+    OrderItem,
+    OrderOutcome,
+    StoredOrder,
+    SyncBatch,
+    SyncRun,
+)
 from bytemark_sync.models.runs import ALIVE
 
 logger = logging.getLogger(__name__)
@@ -50,6 +59,7 @@ def _delete_run(run_id: int) -> int:
     for keys in _keys(OrderOutcome.objects.filter(last_run_id=run_id)):
         OrderOutcome.objects.filter(pk__in=keys).update(last_run=None)
     _delete(SyncBatch.objects.filter(run_id=run_id))
+    _delete(AuditFinding.objects.filter(run_id=run_id))
     return SyncRun.objects.filter(pk=run_id).delete()[1].get("bytemark_sync.SyncRun", 0)
 
 

@@ -16,7 +16,7 @@ from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun
+from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES, Reason
 from bytemark_sync.scope import Scope
 
@@ -175,6 +175,8 @@ def _many(count: int, noun: str) -> str:
 def _series_before(run: SyncRun) -> int:
     """How many bad runs this good one ends. A run of some users or orders ends only a series of the very same ones."""
     ended = SyncRun.objects.filter(status__in=_ENDED, pk__lt=run.pk).order_by("-pk")
+    if run.trigger != Trigger.AUDIT:
+        ended = ended.exclude(trigger=Trigger.AUDIT)
     wide = Scope.from_json(run.scope).is_everything
     bad = 0
     for status, scope in ended.values_list("status", "scope")[:200]:

@@ -19,7 +19,7 @@ from bytemark_sync.broker import PLAN, enqueue
 from bytemark_sync.latches import held
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.scope import Scope
+from bytemark_sync.scope import AuditScope, Scope
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,17 @@ def request_run(
     return RunRequest(run, tuple(sorted(under_way)))
 
 
+def request_audit(scope: AuditScope, *, requested_by: str = "") -> SyncRun:
+    """Record a queued audit and hand its planning to the cluster; ids and dates are all that it carries."""
+    run = SyncRun.objects.create(trigger=Trigger.AUDIT, requested_by=requested_by[:150], scope=scope.to_json())
+    transaction.on_commit(lambda: enqueue(PLAN, run.pk))
+    return run
+
+
 def _under_way(wanted: list[int]) -> set[int]:
     taken: set[int] = set()
-    for scope in SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).values_list("scope", flat=True):
+    alive = SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).exclude(trigger=Trigger.AUDIT)
+    for scope in alive.values_list("scope", flat=True):
         taken.update(scope.get("users", ()))
     return taken.intersection(wanted)
 

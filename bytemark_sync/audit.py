@@ -1,0 +1,229 @@
+"""Which stored orders an audit looks at, streamed user by user in flat memory, and the door to an audit.
+
+An order is stored when it has rows in `bytemark_order_items`; like the rest of the product, the audit takes only those
+whose `amount` is '0'. The run is the sync's own: same client, pool, attempts, heartbeat and stop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from bytemark_sync import direct, runs
+from bytemark_sync.audit_recorder import AuditRecorder
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.token import Token
+from bytemark_sync.database import DatabaseGone, ValueRefused, retrying
+from bytemark_sync.matching import PendingUser, WantedOrder
+from bytemark_sync.models import AuditFinding, Order, OrderItem, RunStatus, SyncRun, Trigger
+from bytemark_sync.models.portal import FREE
+from bytemark_sync.pending import DueUser
+from bytemark_sync.scope import AuditScope
+from bytemark_sync.sync import Progress, work
+from bytemark_sync.totals import Totals
+from bytemark_sync.windows import (
+    BIGINT_MAX,
+    IDS_A_QUERY,
+    Key,
+    chunks,
+    fetched,
+    folded_uuid,
+    groups,
+    keys_of_all,
+    normalise,
+    tokens_of,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    id: int
+    uuid: str | None
+    user_id: int
+    token: str | None
+
+
+def stored_orders(scope: AuditScope | None = None) -> QuerySet[Order]:
+    """Free orders that have items; with a scope, those of its users and since its date (of `StoredOrder`)."""
+    orders = Order.objects.filter(FREE, Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
+    if scope is not None and scope.since is not None:
+        orders = orders.filter(stored__stored_at__gte=scope.since)
+    if scope is not None and scope.users:
+        orders = orders.filter(user_id__in=[user_id for user_id in scope.users if abs(user_id) <= BIGINT_MAX])
+    return orders
+
+
+def stored_named_by(uuids: Collection[str]) -> dict[str, list[int]]:
+    """Stored orders among `uuids`: normalised uuid -> order ids."""
+    folded = stored_orders().annotate(folded=folded_uuid())
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
+        for uuid, order_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "id")):
+            found[normalise(uuid)].append(order_id)
+    return dict(found)
+
+
+def choose(scope: AuditScope, size: int, rng: random.Random | None = None) -> tuple[int, ...]:
+    """The ids of `size` stored orders of the scope, or of all there are; each equally likely. Memory: `size` ids."""
+    rng = rng or random.Random()
+    marked = ((rng.random(), order_id) for _, order_id in _keys(scope, None, None))
+    return tuple(sorted(order_id for _, order_id in heapq.nsmallest(size, marked)))
+
+
+def audit_stream(
+    scope: AuditScope, *, user_ids: Sequence[int] | None = None, after_user: int | None = None
+) -> Iterator[DueUser]:
+    """The users of the scope's orders, by rising user id; `user_ids` narrows it to a queued batch.
+
+    Tokens in the order in which they are tried: those stored with the items, the orders' own, `bytemark_tokens`.
+    """
+    for ids in groups(_keys(scope, user_ids, after_user)):
+        rows = _rows(ids)
+        stored_tokens = _stored_tokens([row.id for row in rows])
+        tokens = tokens_of(sorted({row.user_id for row in rows}))
+        for user_id, group in groupby(rows, key=lambda row: row.user_id):
+            user_rows = list(group)
+            newest_first = user_rows[::-1]
+            texts = [text for row in newest_first for text in stored_tokens.get(row.id, ())]
+            texts += [row.token or "" for row in newest_first]
+            texts += [text or "" for text in tokens.get(user_id, ())]
+            candidates = tuple(Token(text) for text in dict.fromkeys(text.strip() for text in texts) if text)
+            orders = tuple(WantedOrder(row.id, row.uuid or "") for row in user_rows)
+            yield DueUser(PendingUser(user_id, candidates, orders), "")
+
+
+def audit_users(scope: AuditScope, *, after_user: int | None = None) -> Iterator[int]:
+    """Their ids alone, for planning."""
+    return (user_id for user_id, _ in groupby(user_id for user_id, _ in _keys(scope, None, after_user)))
+
+
+def _keys(scope: AuditScope, user_ids: Sequence[int] | None, after: int | None) -> Iterator[Key]:
+    """(user id, order id) of the orders to look at, rising."""
+    orders = stored_orders(scope)
+    if scope.order_ids is None and user_ids is None:
+        return keys_of_all(orders, after)
+    behind = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
+    orders = orders.filter(behind)
+    if user_ids is not None:
+        parts = [orders.filter(user_id__in=chunk) for chunk in chunks(sorted(user_ids), IDS_A_QUERY)]
+        if scope.order_ids is not None:
+            wanted = set(scope.order_ids)
+            return (key for key in _all_keys(parts) if key[1] in wanted)
+        return _all_keys(parts)
+    by_id = [orders.filter(pk__in=chunk) for chunk in chunks(scope.order_ids or (), IDS_A_QUERY)]
+    return iter(sorted(_all_keys(by_id)))
+
+
+def _all_keys(parts: Iterable[QuerySet[Order]]) -> Iterator[Key]:
+    for part in parts:
+        for user_id, order_id in fetched(part.order_by("user_id", "id").values_list("user_id", "id")):
+            yield user_id or 0, order_id
+
+
+def _rows(ids: Sequence[int]) -> list[_Row]:
+    rows: list[_Row] = []
+    for chunk in chunks(ids, IDS_A_QUERY):
+        query = Order.objects.filter(FREE, pk__in=chunk).order_by("user_id", "id")
+        for order_id, uuid, user_id, token in fetched(query.values_list("id", "order_uuid", "user_id", "oauth_token")):
+            if user_id is not None:
+                rows.append(_Row(order_id, uuid, user_id, token))
+    return rows
+
+
+def _stored_tokens(ids: Sequence[int]) -> dict[int, list[str]]:
+    """Order id -> the tokens that its items were fetched with."""
+    tokens: defaultdict[int, list[str]] = defaultdict(list)
+    for chunk in chunks(ids, IDS_A_QUERY):
+        query = OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", "oauth_token").distinct()
+        for order_id, token in fetched(query):
+            tokens[order_id].append(token or "")
+    return dict(tokens)
+
+
+@dataclass(slots=True)
+class AuditReport:
+    """How an audit went: findings by kind, how many of them are repaired, and the run's own counts."""
+
+    run_id: int | None
+    status: RunStatus
+    totals: Totals
+    seconds: float
+    error: str = ""
+    findings: dict[str, int] = field(default_factory=dict)
+    repaired: int = 0
+
+
+def audit_here(
+    scope: AuditScope,
+    *,
+    client_settings: BytemarkSettings,
+    workers: int,
+    stop: threading.Event,
+    requested_by: str = "",
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Audit `scope` in this process and close the run truthfully, whatever ends it."""
+    began = time.monotonic()
+    totals = Totals()
+    run: SyncRun | None = None
+    error = ""
+    findings: dict[str, int] = {}
+    repaired = 0
+    try:
+        retrying(runs.close_dead_runs)
+        run = retrying(lambda: runs.open_run(Trigger.AUDIT, scope, requested_by=requested_by))
+        work(
+            audit_stream(scope),
+            AuditRecorder(run, repair=scope.repair),
+            client_settings=client_settings,
+            workers=workers,
+            stop=stop,
+            totals=totals,
+            progress=progress,
+        )
+        findings, repaired = found_by(run.pk)
+    except (DatabaseGone, ValueRefused) as gone:
+        error = str(gone)
+    status = direct.status_of(totals, error)
+    if run:
+        direct.close(run, status, error, totals)
+    seconds = time.monotonic() - began
+    report = AuditReport(run.pk if run else None, status, totals, seconds, error, findings, repaired)
+    _log(report)
+    return report
+
+
+def found_by(run_id: int) -> tuple[dict[str, int], int]:
+    """(findings by kind, how many of all are repaired)."""
+    mine = AuditFinding.objects.filter(run_id=run_id)
+    counted = mine.order_by().values_list("kind")
+    rows = fetched(counted.annotate(all=Count("pk"), mended=Count("pk", filter=Q(repaired=True))))
+    return {kind: count for kind, count, _ in rows}, sum(mended for *_, mended in rows)
+
+
+def _log(report: AuditReport) -> None:
+    counts = report.totals.counts
+    logger.info(
+        "audit %s %s: %d users, %d failed; %d orders, %d findings, %d repaired; %d requests in %.1f s%s",
+        report.run_id,
+        report.status.value,
+        counts.users,
+        counts.users_failed,
+        counts.orders,
+        sum(report.findings.values()),
+        report.repaired,
+        counts.api_requests,
+        report.seconds,
+        f"; {report.error}" if report.error else "",
+    )

@@ -1,0 +1,129 @@
+"""Writes what an audit finds: findings alone, or with `--repair` the missing passes too, under the sync's own locks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from django.db.models import F
+
+from bytemark_sync.comparing import Difference, compare, compare_left
+from bytemark_sync.matching import FoundOrder, LeftOrder, PassItem
+from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, SyncRun
+from bytemark_sync.models.portal import FREE
+from bytemark_sync.recorder import BatchClaim, Recorder
+from bytemark_sync.storing import ROWS_AN_INSERT, Finding
+from bytemark_sync.totals import Counts
+from bytemark_sync.windows import IDS_A_QUERY, chunks
+
+LONGEST_DETAIL = 600
+
+
+class AuditRecorder(Recorder):
+    """As `Recorder`, with the same counts, heartbeat and claims; nothing of the portal is changed without `repair`."""
+
+    def __init__(self, run: SyncRun, claim: BatchClaim | None = None, *, repair: bool = False) -> None:
+        super().__init__(run, claim)
+        self._repair = repair
+
+    def _apply(self, part: list[Finding]) -> Counts:
+        """The rows are read here, not when the orders were streamed: with `repair` behind the order rows' locks."""
+        ids = [each.order.id for finding in part for each in _orders(finding)]
+        uuids = self._uuids(ids)
+        stored = _items(list(uuids))
+        counts = Counts()
+        findings: list[AuditFinding] = []
+        rows: list[OrderItem] = []
+        for finding in part:
+            for order in _orders(finding):
+                # Without rows by now it is no stored order any more, and the sync's business.
+                if order.order.id not in stored:
+                    continue
+                differences = _differences(order, stored[order.order.id])
+                mending = _missing_rows(order, differences, uuids[order.order.id]) if self._repair else []
+                rows += mending
+                findings += [
+                    self._finding(finding, order, each, repaired=bool(mending) and each.missing is not None)
+                    for each in differences
+                ]
+                if isinstance(order, LeftOrder):
+                    counts.count_left([order.reason])
+        self._insert(rows)
+        counts.items_created = len(rows)
+        self._keep(ids, findings)
+        return counts
+
+    def _uuids(self, ids: Sequence[int]) -> dict[int, str]:
+        """Order id -> uuid as the order table has it; locked, lowest id first, where rows may be inserted."""
+        found: dict[int, str] = {}
+        for chunk in chunks(sorted(ids), IDS_A_QUERY):
+            orders = Order.objects.filter(FREE, pk__in=chunk).order_by("pk")
+            if self._repair:
+                orders = orders.select_for_update()
+            found.update((order_id, uuid or "") for order_id, uuid in orders.values_list("pk", "order_uuid"))
+        return found
+
+    def _finding(
+        self, finding: Finding, order: FoundOrder | LeftOrder, difference: Difference, *, repaired: bool
+    ) -> AuditFinding:
+        return AuditFinding(
+            run_id=self._run.pk,
+            order_id=order.order.id,
+            user_id=finding.user_id,
+            kind=difference.kind.value,
+            pass_uuid=difference.pass_uuid[:255],
+            detail=difference.detail[:LONGEST_DETAIL],
+            repaired=repaired,
+        )
+
+    def _insert(self, rows: list[OrderItem]) -> None:
+        if not rows:
+            return
+        OrderItem.objects.bulk_create(rows, batch_size=ROWS_AN_INSERT)
+        added: defaultdict[int, int] = defaultdict(int)
+        for row in rows:
+            added[row.order_id] += 1
+        for order_id, count in added.items():
+            StoredOrder.objects.filter(order_id=order_id).update(items=F("items") + count)
+
+    def _keep(self, ids: Sequence[int], findings: list[AuditFinding]) -> None:
+        """A batch that was queued again looks at some orders a second time; the last look holds."""
+        for chunk in chunks(ids, IDS_A_QUERY):
+            AuditFinding.objects.filter(run_id=self._run.pk, order_id__in=chunk, repaired=False).delete()
+        AuditFinding.objects.bulk_create(findings, batch_size=ROWS_AN_INSERT)
+
+
+def _orders(finding: Finding) -> Iterator[FoundOrder | LeftOrder]:
+    yield from finding.found
+    yield from finding.left
+
+
+def _items(ids: Sequence[int]) -> dict[int, list[PassItem]]:
+    items: defaultdict[int, list[PassItem]] = defaultdict(list)
+    for chunk in chunks(ids, IDS_A_QUERY):
+        query = OrderItem.objects.filter(order_id__in=chunk).order_by("pk")
+        for order_id, product, pass_uuid in query.values_list("order_id", "product_uuid", "pass_uuid"):
+            items[order_id].append(PassItem(product or "", pass_uuid or ""))
+    return dict(items)
+
+
+def _differences(order: FoundOrder | LeftOrder, stored: Sequence[PassItem]) -> list[Difference]:
+    if isinstance(order, FoundOrder):
+        return list(compare(order.items, stored))
+    return list(compare_left(order, stored))
+
+
+def _missing_rows(order: FoundOrder | LeftOrder, differences: Sequence[Difference], uuid: str) -> list[OrderItem]:
+    if isinstance(order, LeftOrder):
+        return []
+    return [
+        OrderItem(
+            order_id=order.order.id,
+            order_uuid=uuid,
+            oauth_token=order.token.reveal(),
+            product_uuid=each.missing.product_uuid,
+            pass_uuid=each.missing.pass_uuid,
+        )
+        for each in differences
+        if each.missing is not None
+    ]

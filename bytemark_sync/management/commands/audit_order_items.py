@@ -1,0 +1,207 @@
+"""`manage.py audit_order_items`: stored items held against Bytemark's list. Parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, datetime, time
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from bytemark_sync.audit import AuditReport, audit_here, choose, stored_named_by
+from bytemark_sync.comparing import FINDING_LABELS
+from bytemark_sync.console import (
+    LOG_LEVELS,
+    JobCommand,
+    checked_settings,
+    order_uuid,
+    read_options,
+    stopping_on_signals,
+    who,
+    workers,
+)
+from bytemark_sync.database import DatabaseGone, ValueRefused, explain
+from bytemark_sync.models import AuditFinding, RunStatus
+from bytemark_sync.scope import AuditScope
+from bytemark_sync.windows import normalise
+
+MOST_SAMPLED = 10_000
+EXAMPLES = 5
+
+
+def _since(text: str) -> datetime:
+    """A day, or a moment; in the product's time zone where none is named."""
+    try:
+        day = date.fromisoformat(text)
+        return timezone.make_aware(datetime.combine(day, time.min))
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is no date, such as 2026-11-01 or 2026-11-01T06:00") from None
+
+
+def _sample(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_SAMPLED:
+        raise ArgumentTypeError(f"{text!r} is out of range; use 1 to {MOST_SAMPLED}")
+    return int(text)
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "user": int,
+    "order": order_uuid,
+    "since": _since,
+    "sample": _sample,
+    "workers": workers,
+}
+
+
+class Command(JobCommand):
+    help = (
+        "Fetch stored orders from Bytemark again, and report by kind and order: pass missing here, pass"
+        " unknown to Bytemark, product differs, order not listed, stored twice. The portal's tables are only read,"
+        " unless --repair is given. Findings are kept with the run. Exit status: 0 nothing was found, 1 there are"
+        " findings (repaired or not), a user failed or the audit could not go on, 2 unusable arguments or settings, 130"
+        " or 143 stopped by a signal."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--user", type=int, action="append", default=[], metavar="ID", help="only this user; may be repeated")
+        add("--order", type=order_uuid, action="append", default=[], metavar="UUID", help="only this order; repeatable")
+        add(
+            "--since",
+            type=_since,
+            metavar="DATE",
+            help="only orders that this product stored since then; the items of the job before it bear no time",
+        )
+        add("--sample", type=_sample, metavar="N", help=f"only N of them, chosen at random (at most {MOST_SAMPLED})")
+        add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")
+        add("--repair", action="store_true", help="insert passes that are missing here; nothing is ever deleted")
+        add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
+        add("--json", action="store_true", help="the last line on standard output is one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if isinstance(options["since"], date):
+            options["since"] = options["since"].isoformat()
+        read_options(options, READERS)
+        logging.getLogger("bytemark_sync").setLevel(LOG_LEVELS[options["verbosity"]])
+        checked_settings()
+        try:
+            scope = self._scope(options)
+            if options["enqueue"]:
+                self._enqueue(scope, options)
+            else:
+                self._audit(scope, options)
+        except (DatabaseError, InterfaceError) as error:
+            raise CommandError(explain(error), returncode=1) from None
+        except (DatabaseGone, ValueRefused) as error:
+            raise CommandError(str(error), returncode=1) from None
+
+    def _scope(self, options: dict[str, Any]) -> AuditScope:
+        scope = AuditScope(
+            users=tuple(dict.fromkeys(options["user"])), since=options["since"], repair=options["repair"]
+        )
+        if options["order"]:
+            named = stored_named_by(options["order"])
+            for uuid in dict.fromkeys(options["order"]):
+                if normalise(uuid) not in named:
+                    self.stderr.write(f"order {uuid}: nothing stored", self.style.NOTICE)
+            scope = replace(scope, order_ids=tuple(sorted(order_id for ids in named.values() for order_id in ids)))
+        if options["sample"]:
+            scope = replace(scope, order_ids=choose(scope, options["sample"]))
+        return scope
+
+    def _enqueue(self, scope: AuditScope, options: dict[str, Any]) -> None:
+        from bytemark_sync.tasks import request_audit
+
+        run = request_audit(scope, requested_by=who())
+        if options["json"]:
+            self.stdout.write(json.dumps({"run_id": run.pk, "status": "queued"}))
+        else:
+            self.stdout.write(f"Audit {run.pk} is queued. Follow it in the admin.")
+
+    def _audit(self, scope: AuditScope, options: dict[str, Any]) -> None:
+        stop = threading.Event()
+        with stopping_on_signals(stop) as caught:
+            report = audit_here(
+                scope,
+                client_settings=checked_settings(),
+                workers=options["workers"] or settings.BYTEMARK_WORKERS,
+                stop=stop,
+                requested_by=who(),
+            )
+        if options["verbosity"] > 0:
+            out = self.stderr if options["json"] else self.stdout
+            for line in _summary(report):
+                out.write(line, str)
+        if options["json"]:
+            self.stdout.write(_json(report))
+        if caught and report.status == RunStatus.INTERRUPTED:
+            raise CommandError("interrupted; the findings so far are kept", returncode=128 + caught[0])
+        if report.status == RunStatus.INTERRUPTED:
+            raise CommandError("stopped in the admin; the findings so far are kept", returncode=1)
+        if report.error:
+            raise CommandError(f"the audit could not go on: {report.error}", returncode=1)
+        total, failed = sum(report.findings.values()), report.totals.counts.users_failed
+        if total or failed:
+            raise CommandError(f"{total} findings, {failed} users failed", returncode=1)
+
+
+def _json(report: AuditReport) -> str:
+    counts = report.totals.counts
+    values = {
+        "run_id": report.run_id,
+        "status": report.status.value,
+        "users": counts.users,
+        "users_failed": counts.users_failed,
+        "orders": counts.orders,
+        "orders_invalid": counts.orders_invalid,
+        "findings": {kind.value: report.findings.get(kind.value, 0) for kind in FINDING_LABELS},
+        "findings_total": sum(report.findings.values()),
+        "repaired": report.repaired,
+        "api_requests": counts.api_requests,
+        "retries": counts.retries,
+        "seconds": round(report.seconds, 3),
+    }
+    if report.error:
+        values["error"] = report.error
+    return json.dumps(values)
+
+
+def _summary(report: AuditReport) -> Iterator[str]:
+    counts = report.totals.counts
+    yield f"Audit {report.run_id}: {report.status.label.lower()} in {report.seconds:.1f} s"
+    rows = [
+        ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
+        ("Orders held against Bytemark", counts.orders, ""),
+        ("  malformed, not compared", counts.orders_invalid, ""),
+        ("Requests", counts.api_requests, f"{counts.retries:,} retries" if counts.retries else ""),
+        ("Findings", sum(report.findings.values()), f"{report.repaired:,} repaired" if report.repaired else ""),
+    ]
+    for name, number, remark in rows:
+        if number or not name.startswith(" "):
+            yield f"  {name:<30}{number:>9,}   {remark}".rstrip()
+    for kind, label in FINDING_LABELS.items():
+        if not report.findings.get(kind.value):
+            continue
+        yield f"  {label:<30}{report.findings[kind.value]:>9,}"
+        mine = AuditFinding.objects.filter(run_id=report.run_id, kind=kind.value).order_by("pk").select_related("order")
+        for finding in mine[:EXAMPLES]:
+            uuid = (finding.order.order_uuid or "").strip()
+            yield f"    order {uuid} of user {finding.user_id}: {finding.pass_uuid} {finding.detail}".replace(
+                ":  ", ": "
+            )
+    for reason, group in report.totals.reasons.items():
+        if reason.value in ("token_rejected", "no_token", "api_error"):
+            yield f"  not compared, {reason.value}: {group.users:,} users, for example {group.example_user}"

@@ -1,4 +1,4 @@
-"""Order items as CSV, streamed in pages by key: a million rows in flat memory."""
+"""Rows as CSV, streamed in pages by key: a million rows in flat memory."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ class _Line:
         return line
 
 
-def export(items: QuerySet[Any]) -> StreamingHttpResponse:
-    """A download of `items`, newest first."""
-    name = f"order-items-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
+def export(
+    rows: QuerySet[Any], *, name: str = "order-items", header: Sequence[str] = HEADER, fields: Sequence[str] = FIELDS
+) -> StreamingHttpResponse:
+    """A download of `rows`, newest first; of order items without more. The first of `fields` is the key."""
+    file = f"{name}-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
     return StreamingHttpResponse(
-        lines(items),
+        lines(rows, header, fields),
         content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+        headers={"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "no-store"},
     )
 
 
-def lines(items: QuerySet[Any]) -> Iterator[str]:
+def lines(items: QuerySet[Any], header: Sequence[str] = HEADER, fields: Sequence[str] = FIELDS) -> Iterator[str]:
     """The lines of the file, a page of rows at a time: Django has no server-side cursor on MySQL."""
     writer = csv.writer(_Line())
-    yield writer.writerow(HEADER)
-    rows = items.order_by("-pk").values_list(*FIELDS)
+    yield writer.writerow(header)
+    rows = items.order_by("-pk").values_list(*fields)
     page = list(rows[:ROWS_A_PAGE])
     while page:
         yield "".join(writer.writerow(_cells(row)) for row in page)

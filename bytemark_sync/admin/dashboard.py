@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
-from django.db.models import Count, Min, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from bytemark_sync.admin.background import Watched
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
-from bytemark_sync.admin.probing import probed
+from bytemark_sync.admin.stuck import STUCK, Stuck
 from bytemark_sync.admin.words import (
     NEVER,
     REASON_WORDS,
@@ -27,7 +25,7 @@ from bytemark_sync.admin.words import (
     status_badge,
 )
 from bytemark_sync.health import CLUSTER_SILENCE
-from bytemark_sync.models import ClusterBeat, Order, RunStatus, SyncRun
+from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import Reason
 from bytemark_sync.schedules import daily_schedule
@@ -45,57 +43,6 @@ class Card:
     note: object = ""
     href: str = ""
     warn: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """What is pending now. `oldest` is the first try of the order that waits longest, of those tried at all."""
-
-    orders: int
-    users: int
-    deferred: int
-    rejected_users: int
-    oldest: datetime | None
-    reasons: tuple[tuple[str, int], ...]
-    counted_at: datetime
-
-
-def count_stuck() -> Stuck:
-    """One pass over the pending orders: grouped by user, then added up."""
-    now = timezone.now()
-    figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
-    per_user = (
-        probed(Order.objects.order_by())
-        .values("user_id")
-        .annotate(
-            n=Count("pk"),
-            deferred=Count("pk", filter=Q(outcome__next_at__gt=now)),
-            oldest=Min("outcome__first_at"),
-            **figures,
-        )
-    )
-    found = per_user.aggregate(
-        orders=Sum("n", default=0),
-        users=Count("user_id"),
-        put_off=Sum("deferred", default=0),
-        rejected_users=Count("user_id", filter=Q(token_rejected__gt=0)),
-        first=Min("oldest"),
-        **{f"all_{reason}": Sum(reason, default=0) for reason in Reason},
-    )
-    reasons = {str(reason): found[f"all_{reason}"] for reason in Reason}
-    reasons[NEVER] = found["orders"] - sum(reasons.values())
-    return Stuck(
-        orders=found["orders"],
-        users=found["users"],
-        deferred=found["put_off"],
-        rejected_users=found["rejected_users"],
-        oldest=found["first"],
-        reasons=tuple(sorted(((name, n) for name, n in reasons.items() if n), key=lambda pair: -pair[1])),
-        counted_at=now,
-    )
-
-
-STUCK = Watched(count_stuck)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
 from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.filters import AGES, this_minute, with_reason
 from bytemark_sync.admin.probing import probed
+from bytemark_sync.admin.stuck import STUCK
 from bytemark_sync.admin.words import REASON_WORDS, page_of, scope_words
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
@@ -175,6 +176,10 @@ def resync_view(request: HttpRequest) -> HttpResponse:
 
 
 def _counted(wanted: Wanted) -> Mapping[str, int]:
+    stuck = STUCK.latest() if wanted == Wanted() else None
+    if stuck is not None:
+        return {"orders": stuck.orders, "users": stuck.users}
+
     def count() -> Mapping[str, int]:
         return wanted.rows().aggregate(orders=Count("pk"), users=Count("user_id", distinct=True))
 

@@ -191,6 +191,12 @@ def scope_words(run: SyncRun) -> str:
     scope: dict[str, Any] = run.scope or {}
     users, orders, filters = scope.get("users", []), scope.get("orders", []), scope.get("filters", {})
     parts = []
+    if scope.get("audit"):
+        parts.append("stored orders, missing passes repaired" if scope.get("repair") else "stored orders")
+    if "order_ids" in scope:
+        parts.append(f"{len(scope['order_ids']):,} of them")
+    if scope.get("since"):
+        parts.append(f"stored since {scope['since'][:16].replace('T', ' ')}")
     if users:
         parts.append(_some("user", users))
     if orders:

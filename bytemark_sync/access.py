@@ -13,7 +13,7 @@ from django.apps import apps as project_apps
 from django.contrib.auth.management import create_permissions
 
 VIEWER, OPERATOR, MANAGER = "viewer", "operator", "manager"
-_PAGES = ("order", "orderitem", "pendingorder", "portaluser", "syncrun", "orderattempt")
+_PAGES = ("order", "orderitem", "pendingorder", "portaluser", "syncrun", "orderattempt", "auditfinding")
 _QUEUE = ("schedule", "success", "failure", "ormq")
 _VIEW = [("bytemark_sync", f"view_{name}") for name in _PAGES]
 _RESYNC = [("bytemark_sync", "resync")]

@@ -73,6 +73,12 @@ def _navigation() -> list[dict[str, Any]]:
                     "Items", "confirmation_number", "bytemark_sync_orderitem_changelist", "bytemark_sync.view_orderitem"
                 ),
                 _item(
+                    "Audit findings",
+                    "rule",
+                    "bytemark_sync_auditfinding_changelist",
+                    "bytemark_sync.view_auditfinding",
+                ),
+                _item(
                     "Attempts", "history", "bytemark_sync_orderattempt_changelist", "bytemark_sync.view_orderattempt"
                 ),
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Any
 from urllib.error import URLError
@@ -51,7 +52,10 @@ def post(text: str, *, seconds: float) -> str:
 def _answer(error: SlackApiError) -> str:
     status = getattr(error.response, "status_code", None)
     told = error.response.get("error") if hasattr(error.response, "get") else None
-    return f"HTTP {status}" if told is None or status != 200 else str(told)[:100]
+    if told is None or status != 200:
+        return f"HTTP {status}"
+    # Slack's errors are words such as channel_not_found; any other text may repeat the bot's token.
+    return str(told) if re.fullmatch(r"[a-z_]{1,60}", str(told)) else "an error without a name"
 
 
 def _retries(deadline: float) -> list[RetryHandler]:

@@ -18,11 +18,14 @@ from django.conf import settings
 from django.db import connections
 from django.db.models import Q
 from django.utils import timezone
+from django_q.signals import post_execute_in_worker, pre_execute
 
+from bytemark_sync.cluster import Hearing, end_guard
 from bytemark_sync.latches import take_turn
 from bytemark_sync.models import ClusterBeat
 
 logger = logging.getLogger(__name__)
+_hearing = Hearing()
 
 BEAT = 15.0
 """Seconds between two signs of life of a cluster."""
@@ -32,6 +35,8 @@ SILENCE_EVERY = 2 * 3600.0
 
 def start(**_signal: Any) -> None:
     """Called in each new worker process (django-q2's `post_spawn`)."""
+    pre_execute.connect(_hearing.begin)
+    post_execute_in_worker.connect(_hearing.end)
     threading.Thread(target=_run, args=(os.getppid(),), name="pulse", daemon=True).start()
 
 
@@ -59,6 +64,8 @@ def _run(cluster: int) -> None:
 def _turn(cluster: str) -> None:
     from bytemark_sync.tasks import check_silence, watch
 
+    if _hearing.is_lost():
+        end_guard()
     beat(cluster)
     if take_turn("watch", watch_every()):
         watch()

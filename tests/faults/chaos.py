@@ -95,9 +95,9 @@ def act(chaos: Chaos, machines: Machines, clusters: list[Child], rng: Random) ->
 
 
 def _kill_worker(clusters: list[Child], rng: Random) -> None:
-    """SIGKILL for one of the processes below a cluster's guard: workers, monitor or pusher."""
+    """SIGKILL for one of a cluster's processes: guard, worker, monitor or pusher."""
     alive = [cluster for cluster in clusters if cluster.poll() is None]
-    below = [pid for cluster in alive for pid in descendants(cluster.pid)[1:]]
+    below = [pid for cluster in alive for pid in descendants(cluster.pid)]
     if below:
         with suppress(ProcessLookupError):
             os.kill(rng.choice(below), signal.SIGKILL)

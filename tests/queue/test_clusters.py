@@ -230,3 +230,30 @@ def run_health() -> Callable[..., Any]:
         return manage("sync_status", "--json", database_url=stage.url, env=stage.env).json
 
     return health
+
+
+def _children(pid: int) -> list[int]:
+    """Processes whose parent is `pid`, oldest first."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("victim", ["idle workers", "guard"])
+def test_a_cluster_works_on_after_any_of_its_processes_is_killed(set_up: SetUp, victim: str) -> None:
+    """An idle worker dies with the lock of the queue in its hands; a guard leaves its workers and pusher behind."""
+    stage = set_up("sqlite", latency=0.0)
+    cluster = stage.cluster()
+    wait_for(lambda: "pushing tasks" in cluster.log.read_text(), 30, "the cluster is complete")
+    (guard,) = _children(cluster.process.pid)
+    orphans = _children(guard)
+    for pid in orphans[:4] if victim == "idle workers" else [guard]:
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(2)  # by now the guard has replaced its workers, and whoever has no guard is gone
+    stage.enqueue()
+    stage.everything_is_stored_once_and_told_truthfully(within=60)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (orphans if victim == "guard" else orphans[:4]))
+    assert cluster.stop() == 0

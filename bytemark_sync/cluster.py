@@ -1,0 +1,84 @@
+"""A cluster that outlives the death of any of its processes.
+
+django-q2's guard replaces a worker that dies. But a worker killed while it waits for a task takes the queue's lock with
+it: the others then wait for ever, in a cluster that looks alive. And a guard that is killed leaves its workers behind,
+and a pusher that goes on taking tasks which nobody works. So here all processes of a cluster die with their parent, a
+worker that finds its cluster deaf ends the guard, and a guard that ended unasked is followed by a new one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from django.conf import settings
+from django_q.brokers import get_broker
+from django_q.cluster import Cluster
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+_AGAIN_AFTER = 1.0
+
+
+def run() -> None:
+    """Work the queue until SIGTERM or Ctrl-C; batches under way are worked to their end."""
+    _children_die_with_their_parent()
+    while True:
+        cluster = Cluster()
+        cluster.start()
+        cluster.sentinel.join()
+        if cluster.has_stopped:
+            return
+        logger.error("The cluster's guard has died (exit %s); another one begins.", cluster.sentinel.exitcode)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)  # the dead cluster's handler would swallow it
+        time.sleep(_AGAIN_AFTER)
+
+
+def _children_die_with_their_parent() -> None:
+    """SIGKILL from the kernel, as the parent may have no time for it. Linux alone knows this."""
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    os.register_at_fork(after_in_child=lambda: library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
+
+
+class Hearing:
+    """Tells, in a worker, whether tasks still reach it."""
+
+    def __init__(self) -> None:
+        self._busy = False
+        self._deaf_since: float | None = None
+
+    def begin(self, **_signal: Any) -> None:
+        """django-q2's `pre_execute`."""
+        self._busy, self._deaf_since = True, None
+
+    def end(self, **_signal: Any) -> None:
+        """django-q2's `post_execute_in_worker`."""
+        self._busy = False
+
+    def is_lost(self) -> bool:
+        """Tasks have waited in the broker for long, while this worker had nothing to do. Raises what brokers raise."""
+        if self._busy or not get_broker().queue_size():
+            self._deaf_since = None
+            return False
+        self._deaf_since = self._deaf_since or time.monotonic()
+        return time.monotonic() - self._deaf_since > patience()
+
+
+def patience() -> float:
+    """Seconds; an idle worker of a sound cluster takes a waiting task at once."""
+    return float(max(5.0, min(60.0, settings.SYNC_HEARTBEAT_LIMIT / 4)))
+
+
+def end_guard() -> None:
+    """Kill this worker's guard, and with it the whole deaf cluster; `run` begins another."""
+    logger.error("Tasks wait, but none comes through to the workers: the cluster starts anew.")
+    os.kill(os.getppid(), signal.SIGKILL)

@@ -1,0 +1,20 @@
+"""`manage.py qcluster`: django-q2's own command, with a cluster that outlives its processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django_q.management.commands.qcluster import Command as DjangoQCommand
+
+from bytemark_sync import cluster
+
+
+class Command(DjangoQCommand):  # type: ignore[misc]
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["run_once"]:
+            super().handle(*args, **options)
+            return
+        if options["cluster_name"]:
+            os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
+        cluster.run()

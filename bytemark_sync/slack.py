@@ -19,6 +19,7 @@ from django.utils import timezone
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES, Reason
 from bytemark_sync.scope import Scope
+from bytemark_sync.totals import many
 
 logger = logging.getLogger(__name__)
 ORIGIN = "bytemark_sync/sync_order_items"
@@ -73,7 +74,7 @@ def _report(run: SyncRun) -> str:
         return send(digest(run))
     if run.status == RunStatus.SUCCEEDED and (series := _series_before(run)):
         return send(
-            f"{_head(run, ':white_check_mark:')} succeeded again after {_many(series, 'bad run')}.\n{_counts(run)}"
+            f"{_head(run, ':white_check_mark:')} succeeded again after {many(series, 'bad run')}.\n{_counts(run)}"
         )
     return NOT_NEEDED
 
@@ -141,14 +142,14 @@ def _words(run: SyncRun) -> str:
 
 def _counts(run: SyncRun) -> str:
     parts = [
-        f"{_many(run.users, 'user')}, {run.users_failed:,} failed",
-        f"{run.orders_synced:,} of {_many(run.orders, 'order')} stored",
+        f"{many(run.users, 'user')}, {run.users_failed:,} failed",
+        f"{run.orders_synced:,} of {many(run.orders, 'order')} stored",
         f"{run.orders_not_found:,} not listed",
         f"{run.orders_without_passes:,} without passes",
         f"{run.orders_invalid:,} malformed",
         f"{run.orders_deferred:,} deferred",
-        f"{_many(run.items_created, 'item')}",
-        f"{_many(run.api_requests, 'request')}, {run.retries:,} repeated",
+        f"{many(run.items_created, 'item')}",
+        f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
     ]
     return " · ".join(parts)
 
@@ -165,11 +166,7 @@ def _reasons(run: SyncRun) -> Iterator[str]:
             ids = ", ".join(str(user_id) for user_id in some[:USERS_A_REASON])
             more = ", ..." if users > USERS_A_REASON else ""
             label = REASON_LABELS[reason]
-            yield f"• {label}: {_many(users, 'user')}, {_many(orders, 'order')} (user {ids}{more})"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} (user {ids}{more})"
 
 
 def _series_before(run: SyncRun) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bytemark_sync.reasons import REASON_LABELS
+from bytemark_sync.totals import many
 
 if TYPE_CHECKING:
     from bytemark_sync.direct import RunReport
@@ -33,12 +34,12 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
         ("Orders looked for", counts.orders, ""),
-        ("  to store" if dry_run else "  stored", counts.orders_synced, f"{counts.items_created:,} items"),
+        ("  to store" if dry_run else "  stored", counts.orders_synced, many(counts.items_created, "item")),
         ("  not listed by Bytemark", counts.orders_not_found, ""),
         ("  listed without passes", counts.orders_without_passes, ""),
         ("  malformed", counts.orders_invalid, ""),
         ("Orders deferred", report.totals.orders_deferred, "tried later; --include-deferred tries them now"),
-        ("Requests", counts.api_requests, f"{counts.retries:,} retries" if counts.retries else ""),
+        ("Requests", counts.api_requests, f"{counts.retries:,} retried" if counts.retries else ""),
     ]
     for name, number, remark in rows:
         if number or not name.startswith(("  not", "  listed", "  malformed", "Orders deferred")):
@@ -47,6 +48,6 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
         yield "Still pending, by reason:"
         for reason, group in sorted(report.totals.reasons.items(), key=lambda item: -item[1].orders):
             yield (
-                f"  {REASON_LABELS[reason]:<26}{group.orders:>9,}   {group.users:,} users,"
+                f"  {REASON_LABELS[reason]:<26}{group.orders:>9,}   {many(group.users, 'user')},"
                 f" for example user {group.example_user}: {group.example_detail}"
             )

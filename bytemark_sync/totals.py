@@ -8,6 +8,11 @@ from dataclasses import asdict, dataclass, field, fields
 from bytemark_sync.reasons import Reason
 
 
+def many(count: int, noun: str) -> str:
+    """`1 user`, `2,000 users`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(slots=True)
 class Counts:
     """The columns of the same names in `bytemark_sync_run`."""

@@ -140,7 +140,7 @@ def test_verbosity_chooses_what_is_said(sqlite_ground: MakeGround, level: int) -
     assert ("user 300 failed: token_rejected" in done.stderr) == (level > 0)  # one line a failure at WARNING
     assert ("INFO bytemark_sync.direct: run 1 partial" in done.stderr) == (level > 0)  # one line a run at INFO
     assert ("DEBUG bytemark_sync.sync: user 101: 1 found" in done.stderr) == (level == 3)  # one line a user at DEBUG
-    assert done.stderr.rstrip().splitlines()[-1] == "CommandError: 1 users failed; see the reasons above"
+    assert done.stderr.rstrip().splitlines()[-1] == "CommandError: 1 user failed; see the reasons above"
     assert "\x1b" not in done.stdout + done.stderr
 
 
@@ -330,7 +330,7 @@ def test_through_call_command_the_same_cases_raise(sqlite_ground: MakeGround) ->
         ([], quiet | {"user": 101, "dry_run": True}),
     ]
     results = call_command(at, calls)
-    assert results[:3] == ["fine", "fine", [1, "1 users failed; see the reasons above"]]
+    assert results[:3] == ["fine", "fine", [1, "1 user failed; see the reasons above"]]
     assert all(isinstance(each, list) and each[0] in (1, 2) for each in results[3:9])
     assert [each[0] for each in results[4:9] if isinstance(each, list)] == [2] * 5
     assert results[9] == "fine"

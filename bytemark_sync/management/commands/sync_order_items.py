@@ -32,6 +32,7 @@ from bytemark_sync.direct import RunReport, sync_here
 from bytemark_sync.models import RunStatus
 from bytemark_sync.scope import Scope
 from bytemark_sync.summary import json_line, summary_lines
+from bytemark_sync.totals import many
 
 READERS: dict[str, Callable[[str], Any]] = {"user": int, "order": order_uuid, "limit": at_least_one, "workers": workers}
 
@@ -113,7 +114,8 @@ class Command(JobCommand):
         if report.error:
             raise CommandError(f"the run could not go on: {report.error}", returncode=1)
         if report.totals.counts.users_failed:
-            raise CommandError(f"{report.totals.counts.users_failed} users failed; see the reasons above", returncode=1)
+            failed = many(report.totals.counts.users_failed, "user")
+            raise CommandError(f"{failed} failed; see the reasons above", returncode=1)
 
     def _print(self, report: RunReport, options: dict[str, Any]) -> None:
         """With --json the summary goes to standard error, so that standard output is the object alone."""

@@ -165,10 +165,13 @@ class MariaDB(Server):
     def prepare(self) -> None:
         if shutil.which("mariadb-install-db") is None:
             raise RuntimeError("MariaDB is not installed: run `make setup-test`, or install mariadb-server.")
+        # Two installs at once would meet over their temporary tables in /tmp.
+        (self.folder / "tmp").mkdir(exist_ok=True)
         command = [
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self.folder / 'data'}",
+            f"--tmpdir={self.folder / 'tmp'}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             *self._user(),
@@ -186,6 +189,7 @@ class MariaDB(Server):
             program,
             "--no-defaults",
             f"--datadir={self.folder / 'data'}",
+            f"--tmpdir={self.folder / 'tmp'}",
             f"--socket={self.socket}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",

@@ -13,6 +13,8 @@ import math
 import queue
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from bytemark_sync.bytemark.client import BytemarkClient
@@ -25,16 +27,15 @@ logger = logging.getLogger(__name__)
 AHEAD = 4
 """Users under way for each thread: enough to choose from, and none waits for the database."""
 
-FIRST, STOP = -(2.0**62), -math.inf
+FIRST, LAST, STOP = -(2.0**62), 2.0**62, -math.inf
 
 
 class _Turn(NamedTuple):
-    """Turns are sorted by `priority`, the lowest first, and then by age; `steps` is None to end a thread."""
+    """Turns are sorted by `priority`, the lowest first, and then by age; `act` is None to end a thread."""
 
     priority: float
     number: int
-    user: PendingUser | None
-    steps: Steps | None
+    act: Callable[[], None] | None
 
 
 class FetchPool:
@@ -47,6 +48,7 @@ class FetchPool:
         self._results: queue.SimpleQueue[UserResult] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._threads = 0
+        self._growing = threading.Lock()
         self.in_flight = 0
 
     @property
@@ -55,10 +57,8 @@ class FetchPool:
 
     def submit(self, user: PendingUser) -> None:
         self.in_flight += 1
-        self._put(FIRST, user, fetch_steps(self._client, user))
-        if self._threads < min(self._workers, self.in_flight):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"fetch-{self._threads}", daemon=True).start()
+        self._put(FIRST, partial(self._step, user, fetch_steps(self._client, user)))
+        self._grow(self.in_flight)
 
     def next(self, timeout: float) -> UserResult | None:
         """The next result, or None after `timeout` seconds."""
@@ -71,23 +71,39 @@ class FetchPool:
 
     def close(self) -> None:
         """Let idle threads go; a thread in a request goes after it."""
+        with self._growing:
+            self._workers = 0
         for _ in range(self._threads):
-            self._put(STOP, None, None)
+            self._put(STOP, None)
 
-    def _put(self, priority: float, user: PendingUser | None, steps: Steps | None) -> None:
-        self._turns.put(_Turn(priority, next(self._numbers), user, steps))
+    def _grow(self, threads: int) -> None:
+        """Have that many threads, or as many as there may be."""
+        with self._growing:
+            while self._threads < min(threads, self._workers):
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"fetch-{self._threads}", daemon=True).start()
+
+    def _put(self, priority: float, act: Callable[[], None] | None) -> None:
+        self._turns.put(_Turn(priority, next(self._numbers), act))
 
     def _work(self) -> None:
-        while True:
-            _, _, user, steps = self._turns.get()
-            if user is None or steps is None:
-                return
-            try:
-                self._put(-next(steps), user, steps)
-            except StopIteration as end:
-                self._results.put(end.value)
-            except Exception as error:  # noqa: BLE001 - a bug in one user's answer must not cost the others
-                self._results.put(_unexpected(user, error))
+        while (act := self._turns.get().act) is not None:
+            act()
+
+    def _step(self, user: PendingUser, steps: Steps) -> None:
+        """One page of the user, and the next turns; threads for which there is nothing else fetch pages ahead."""
+        try:
+            pause = next(steps)
+        except StopIteration as end:
+            self._results.put(end.value)
+        except Exception as error:  # noqa: BLE001 - a bug in one user's answer must not cost the others
+            self._results.put(_unexpected(user, error))
+        else:
+            for _ in range(pause.offered):
+                self._put(LAST, pause.ahead.fetch)
+            if pause.offered:
+                self._grow(self.in_flight + pause.ahead.most)
+            self._put(-pause.left, partial(self._step, user, steps))
 
 
 def _unexpected(user: PendingUser, error: Exception) -> UserResult:

@@ -14,11 +14,17 @@ class Attempts:
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.used = 0
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> bool:
+        return self.used < self.maximum
 
     def spend(self) -> bool:
         """Count one failed request; false where it was the last."""
-        self.used += 1
-        return self.used < self.maximum
+        with self._lock:
+            self.used += 1
+            return self.left
 
 
 class Backoff:

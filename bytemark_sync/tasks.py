@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from bytemark_sync import batches, health, planning, retention, runs, watchdog
 from bytemark_sync.broker import PLAN, enqueue
 from bytemark_sync.latches import held
-from bytemark_sync.models import RunStatus, SyncRun, Trigger
+from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.scope import AuditScope, Scope
 
@@ -28,11 +29,12 @@ logger = logging.getLogger(__name__)
 class RunRequest:
     """What became of a request: the queued run, and the users that a live resync already has.
 
-    `run` is None when every user asked for is under way already.
+    `run` is None when every user asked for is under way already, or when `same` was asked for the very same before.
     """
 
     run: SyncRun | None
     users_under_way: tuple[int, ...] = ()
+    same: SyncRun | None = None
 
 
 def request_run(
@@ -50,7 +52,8 @@ def request_run(
     `filters` is the admin's "all that match this filter", evaluated while planning: `reason` (one `Reason` value, a
     list of them, or `never_tried`), `first_before` and `first_after` (ISO times that bound `OrderOutcome.first_at`),
     `user` (a user id). ValueError names an unknown one. Without users, orders and filters: everything that is due.
-    Users that a live resync has are left out of a person's request, so a second click asks Bytemark nothing.
+    Users that a live resync has are left out of a person's request, and so is the same filter once more: a second
+    click asks Bytemark nothing.
     """
     planning.check_filters(filters or {})
     wanted = sorted({int(user) for user in users})
@@ -61,6 +64,8 @@ def request_run(
             return RunRequest(None, tuple(sorted(under_way)))
         uuids = tuple(dict.fromkeys(uuid.strip() for uuid in orders))
         scope = Scope(left, uuids, dict(filters or {}), limit, include_deferred)
+        if trigger == Trigger.ADMIN and not wanted and (same := _same(scope)):
+            return RunRequest(None, same=same)
         run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
         transaction.on_commit(lambda: enqueue(PLAN, run.pk))
     return RunRequest(run, tuple(sorted(under_way)))
@@ -73,12 +78,33 @@ def request_audit(scope: AuditScope, *, requested_by: str = "") -> SyncRun:
     return run
 
 
+def _live() -> QuerySet[SyncRun]:
+    return SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).exclude(trigger=Trigger.AUDIT)
+
+
 def _under_way(wanted: list[int]) -> set[int]:
+    """Users named by a live run, or still to be worked by one that a person asked for by a filter."""
     taken: set[int] = set()
-    alive = SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).exclude(trigger=Trigger.AUDIT)
-    for scope in alive.values_list("scope", flat=True):
+    for scope in _live().values_list("scope", flat=True):
         taken.update(scope.get("users", ()))
+    resyncs = [run.pk for run in _live().filter(trigger=Trigger.ADMIN) if not run.scope.get("users")]
+    waiting = SyncBatch.objects.filter(run__in=resyncs, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
+    for user_ids in waiting.values_list("user_ids", flat=True).iterator(chunk_size=100):
+        taken.update(set(wanted).intersection(user_ids))
     return taken.intersection(wanted)
+
+
+def _same(scope: Scope) -> SyncRun | None:
+    """A live run that a person asked for by the same filters; ages are counted to the minute, so by kind alone."""
+    for run in _live().filter(trigger=Trigger.ADMIN).order_by("pk"):
+        if _without_times(Scope.from_json(run.scope)) == _without_times(scope):
+            return run
+    return None
+
+
+def _without_times(scope: Scope) -> Scope:
+    times = ("first_before", "first_after")
+    return replace(scope, filters={name: "" if name in times else value for name, value in scope.filters.items()})
 
 
 def request_stop(run_id: int, *, requested_by: str = "") -> bool:

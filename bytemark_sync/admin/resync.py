@@ -193,6 +193,10 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
     asked = wanted.ask(request.user.get_username())
     if asked.users_under_way:
         messages.warning(request, _left_out(asked.users_under_way))
+    if asked.same is not None:
+        same = page_of("syncrun", asked.same.pk, f"run {asked.same.pk}")
+        messages.warning(request, format_html("{} does the same already; nothing is asked for twice.", same))
+        return redirect("admin:bytemark_sync_syncrun_change", asked.same.pk)
     if asked.run is None:
         return redirect("admin:bytemark_sync_syncrun_changelist")
     messages.success(

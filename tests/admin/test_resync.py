@@ -55,6 +55,16 @@ def test_one_run_a_user_at_a_time(logged_in: Callable[[str], Client], filled: Fi
     assert f">run {run.pk}</a>" in users
 
 
+def test_the_same_filter_pressed_twice_is_one_run(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    first, second = logged_in("operator"), logged_in("manager")
+    first.post(f"{RESYNC}?reason=not_found")
+    run = newest()
+    response = second.post(f"{RESYNC}?reason=not_found", follow=True)
+    assert newest() == run
+    assert response.redirect_chain[-1][0] == f"{APP}syncrun/{run.pk}/change/"
+    assert "does the same already" in response.content.decode()
+
+
 def test_without_the_permission_nothing_of_it_works(logged_in: Callable[[str], Client], filled: Filled) -> None:
     client = logged_in("viewer")
     run = SyncRun.objects.create(trigger="schedule", status=RunStatus.RUNNING)

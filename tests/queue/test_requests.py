@@ -89,6 +89,30 @@ def test_users_of_a_live_resync_are_not_asked_for_again() -> None:
     assert tasks.request_run(trigger=Trigger.ADMIN, users=[1]).run is not None
 
 
+def test_the_same_filter_is_not_asked_for_twice_and_its_users_are_under_way(users: list[int]) -> None:
+    for user_id in users[:5]:
+        outcome(user_id, Reason.API_ERROR, days=2)
+    wanted = {"reason": "api_error", "first_before": timezone.now().isoformat()}
+    first = tasks.request_run(trigger=Trigger.ADMIN, filters=wanted)
+    later = wanted | {"first_before": (timezone.now() + timedelta(minutes=3)).isoformat()}
+    again = tasks.request_run(trigger=Trigger.ADMIN, filters=later)
+    assert first.run is not None
+    assert (again.run, again.same) == (None, first.run)
+    assert tasks.request_run(trigger=Trigger.ADMIN, filters={"reason": "not_found"}).run is not None
+    assert planned(first.run) == users[:5]
+    by_name = tasks.request_run(trigger=Trigger.ADMIN, users=[3, 9])
+    assert by_name.run is not None
+    assert (by_name.run.scope, by_name.users_under_way) == ({"users": [9]}, (3,))
+    SyncRun.objects.update(status=RunStatus.SUCCEEDED)
+    assert tasks.request_run(trigger=Trigger.ADMIN, filters=wanted).run is not None
+
+
+def test_everything_is_not_asked_for_twice_by_people(users: list[int]) -> None:
+    first = tasks.request_run(trigger=Trigger.ADMIN, include_deferred=True)
+    assert tasks.request_run(trigger=Trigger.ADMIN, include_deferred=True).same == first.run
+    assert tasks.request_run(trigger=Trigger.COMMAND, include_deferred=True).run is not None
+
+
 def test_two_clicks_at_the_same_moment_ask_once() -> None:
     barrier = threading.Barrier(3)
     answers: list[tasks.RunRequest] = []

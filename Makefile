@@ -5,7 +5,7 @@
 # make bench   the benchmark, with its targets, written to docs/benchmarks.md (QUICK=1: two minutes, prints alone)
 # make faults  the fault campaign: N=1000 scenarios from SEED=1 (LANE=sqlite|mariadb|redis|clock for one alone)
 # make supply-chain   licences and known vulnerabilities of everything that is pinned
-# make mutation       mutation tests of the client, the matching and the storing (hours; PART=... for one file)
+# make mutation  mutation tests of client, matching and storing (an hour; PART=bytemark|matching|storing for one)
 .POSIX:
 N = 1000
 SEED = 1
@@ -13,7 +13,7 @@ PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: screenshots help setup setup-test demo serve lint check test bench faults supply-chain clean
+.PHONY: screenshots help setup setup-test demo serve lint check test bench faults supply-chain mutation clean
 
 help:
 	@echo "make demo | serve | test | bench | faults | supply-chain | mutation | lint | setup | setup-test | clean"
@@ -55,6 +55,9 @@ faults: setup-test
 
 supply-chain: setup-test
 	@$(PYTHON) scripts/supply_chain.py
+
+mutation: setup-test
+	@nice -n 10 $(PYTHON) scripts/mutation.py $(PART)
 
 clean:
 	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis

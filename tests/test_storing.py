@@ -112,6 +112,20 @@ def test_an_order_that_somebody_else_has_stored_is_left_alone_and_loses_its_reas
     assert rows(StoredOrder) == rows(OrderAttempt) == []
 
 
+def test_an_order_that_was_not_asked_for_is_not_touched(run: SyncRun) -> None:
+    portal(1, 2)
+    OrderItem.objects.create(order_id=2, order_uuid="x", oauth_token="x", product_uuid="x", pass_uuid="x")
+    OrderOutcome.objects.create(order_id=2, user_id=7, reason=Reason.NOT_FOUND)
+    store(run, finding(found(1)))
+    assert rows(OrderOutcome, "order_id") == [(2,)]
+
+
+def test_what_is_stored_is_told_by_the_order_of_an_item_and_not_by_its_own_key(run: SyncRun) -> None:
+    portal(5, 6)
+    OrderItem.objects.create(id=5, order_id=6, order_uuid="x", oauth_token="x", product_uuid="x", pass_uuid="x")
+    assert store(run, finding(found(5, PASSES[0]), found(6))) == Written({5}, set(), 1)
+
+
 def test_an_order_stored_by_somebody_else_stops_no_other_of_the_same_call(run: SyncRun) -> None:
     portal(1, 2, 3)
     OrderItem.objects.create(order_id=1, order_uuid="x", oauth_token="x", product_uuid="x", pass_uuid="x")

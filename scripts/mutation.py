@@ -1,0 +1,109 @@
+"""`make mutation`: changes the code in one place at a time, and sees that a test notices nine times out of ten.
+
+In a copy of the tree, with one process, part by part: `make mutation PART=storing`. Prints the changes that no test
+noticed; `docs/mutation.md` says why each may stay. Exit status 1 where a part falls short.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from zlib import crc32
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-mutation"
+TOOLS = ROOT / "requirements-mutation.txt"
+COPY = ROOT / ".test-tmp" / "mutation"
+WANTED = 0.9
+
+PARTS = {
+    "bytemark": (["bytemark_sync/bytemark/*"], ["tests/bytemark", "tests/test_matching.py", "tests/test_fetching.py"]),
+    "matching": (["bytemark_sync/matching.py"], ["tests/test_matching.py", "tests/test_fetching.py"]),
+    "storing": (["bytemark_sync/storing.py"], ["tests/test_storing.py"]),
+}
+"""Name to the files that are changed and the tests that are to notice."""
+
+NOTICED = {"killed", "timeout", "segfault", "suspicious"}
+
+
+def main(names: list[str]) -> int:
+    prepare()
+    return 1 if [name for name in names or PARTS if part(name) < WANTED] else 0
+
+
+def prepare() -> None:
+    stamp, wanted = VENV / "stamp", str(crc32(TOOLS.read_bytes()))
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", TOOLS]
+    subprocess.run(pip, check=True)
+    packages = next(path for path in map(Path, sys.path) if path.name == "site-packages")
+    own = next((VENV / "lib").glob("python*/site-packages"))
+    (own / "product.pth").write_text(f"{packages}\n")
+    stamp.write_text(wanted)
+
+
+def part(name: str) -> float:
+    """Change the files of one part; the share of the changes that were noticed."""
+    mutated, tests = PARTS[name]
+    folder = COPY / name
+    copy_tree(folder)
+    lines = {
+        "source_paths": ["bytemark_sync"],
+        "only_mutate": mutated,
+        "also_copy": ["project", "manage.py", "scripts"],
+        "pytest_add_cli_args": ["-p", "no:xdist", "-p", "no:cacheprovider"],
+        "pytest_add_cli_args_test_selection": tests,
+    }
+    text = "".join(f"{key}=\n" + "".join(f"    {value}\n" for value in values) for key, values in lines.items())
+    (folder / "setup.cfg").write_text("[mutmut]\n" + text)
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        command = [VENV / "bin" / "mutmut", "run", "--max-children", "1"]
+        done = subprocess.run(command, cwd=folder, stdout=file, stderr=file, env=environment(), check=False)
+    results = read_results(folder)
+    if done.returncode or not results:
+        print(f"{name}: the tool failed, see {log}")
+        return 0.0
+    counts = Counter(results.values())
+    noticed = sum(count for result, count in counts.items() if result in NOTICED)
+    print(f"{name}: {noticed} of {len(results)} changes noticed, {noticed / len(results):.1%} ({dict(counts)})")
+    for mutant, result in results.items():
+        if result not in NOTICED:
+            print(f"  {result}: {mutant}\n{change(folder, mutant)}")
+    return noticed / len(results)
+
+
+def copy_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("bytemark_sync", "project", "scripts", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("manage.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def read_results(folder: Path) -> dict[str, str]:
+    command = [VENV / "bin" / "mutmut", "results", "--all", "true"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+    return dict(re.findall(r"^\s*(\S+__mutmut_\d+): (.+)$", done.stdout, re.MULTILINE))
+
+
+def change(folder: Path, mutant: str) -> str:
+    command = [VENV / "bin" / "mutmut", "show", mutant]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
+    return "\n".join(f"    {line.strip()}" for line in done.stdout.splitlines() if re.match(r"[-+] ", line))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

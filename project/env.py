@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from croniter import croniter
 from django.core.exceptions import ImproperlyConfigured
@@ -83,6 +84,10 @@ def redis_url(name: str) -> str:
         return ""
     if not raw.startswith(("redis://", "rediss://", "unix://")):
         raise ImproperlyConfigured(f"{name}: use redis://host:6379/0, rediss:// for TLS, or unix:///path.")
+    try:
+        _ = urlsplit(raw).port
+    except ValueError:  # its text would repeat a part of the address, perhaps of the password
+        raise ImproperlyConfigured(f"{name}: the address cannot be read; use redis://host:6379/0.") from None
     limits = {"socket_connect_timeout": 5, "socket_timeout": 15, "health_check_interval": 30}
     added = "&".join(f"{key}={value}" for key, value in limits.items() if f"{key}=" not in raw)
     return f"{raw}{'&' if '?' in raw else '?'}{added}" if added else raw

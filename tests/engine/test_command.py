@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -354,6 +355,29 @@ def test_missing_tables_and_columns_end_with_1_in_words(ground: MakeGround) -> N
     at.portal.execute("ALTER TABLE elsewhere RENAME TO bytemark_sync_outcome")
     at.assert_closed()
     at.settle()
+
+
+def test_enqueue_plans_nothing_itself_and_says_the_runs_id(ground: MakeGround) -> None:
+    at = ground(simple_world(users=2))
+    done = at.sync("--enqueue", "--json", "--user", 101, "--order", "\U0001f600", "--limit", 5)
+    (run,) = at.portal.runs()
+    assert (done.status, done.json) == (0, {"run_id": run["id"], "status": "queued"})
+    assert (run["status"], run["trigger"]) == ("queued", "command")
+    assert json.loads(run["scope"]) == {"users": [101], "orders": ["\U0001f600"], "limit": 5}
+    assert at.sandbox.stats().requests == len(at.portal.items()) == 0
+    assert f"Run {run['id'] + 1} is queued" in at.sync("--enqueue").stdout
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.25, 0.35])
+def test_ctrl_c_during_start_up_shows_no_traceback(sqlite_ground: MakeGround, delay: float) -> None:
+    at = sqlite_ground(simple_world(users=60), latency=0.2)
+    process = at.start("--workers", "2")
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    done = finish(process, 20)
+    assert done.status in (130, -signal.SIGINT)
+    assert "Traceback" not in done.stderr
+    at.assert_closed()
 
 
 def test_a_file_that_is_no_database_is_told(sqlite_ground: MakeGround, tmp_path: Path) -> None:

@@ -163,8 +163,8 @@ def test_hopeless_orders_are_deferred_and_api_errors_never(ground: MakeGround) -
     assert (dry.json["users"], dry.json["orders_deferred"]) == (0, 3)
 
 
-def test_the_wait_doubles_up_to_thirty_days(ground: MakeGround) -> None:
-    at = deferred_ground(ground)
+def test_the_wait_doubles_up_to_thirty_days(sqlite_ground: MakeGround) -> None:
+    at = deferred_ground(sqlite_ground)
     at.sync()
     for expected in (2, 4, 8, 16, 30, 30):
         elapse(at, 31)

@@ -7,12 +7,19 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.benchmark import engine, report
+from tests.benchmark import engine, growth, report
 from tests.benchmark.ground import Ground
 from tests.benchmark.report import Section
 
 Part = Callable[[Ground, bool], Section]
-PARTS: dict[str, Part] = {"targets": engine.targets}
+PARTS: dict[str, Part] = {
+    "targets": engine.targets,
+    "speed": growth.speed,
+    "long": growth.long_list,
+    "planning": growth.planning,
+    "clusters": growth.clusters,
+    "pages": growth.pages,
+}
 
 
 def main() -> int:

@@ -1,0 +1,160 @@
+"""Beyond the targets: other latencies, more workers and processes, more orders, one very long list."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import ExitStack
+
+from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
+from tests.benchmark.ground import Ground, fill_bulk, sample, sandbox
+from tests.benchmark.report import Row, Section
+from tests.running import Portal, manage, start_manage
+from tests.servers import Redis, wait_for
+
+LONG_LIST = 5_000
+
+
+def speed(ground: Ground, quick: bool) -> Section:
+    """Whole processes at 16 and 64 workers, against the old way."""
+    rows = []
+    for milliseconds, users in ((0, 200),) if quick else ((0, 200), (50, 200), (200, 100)):
+        world = sample(users)
+        with sandbox(world, milliseconds) as api:
+            with ground.portal(world) as portal:
+                old = ground.old_way(portal, api.url)
+            rows.append(Row(f"{milliseconds} ms, {users} users, old way", f"{old.seconds:.1f} s"))
+            for workers in (16, 64):
+                with ground.portal(world) as portal:
+                    new = ground.sync(portal, api.url, workers)
+                    assert portal.items() == world.expected_items()
+                text = f"{old.seconds / new.seconds:.1f} times as fast"
+                rows.append(Row(f"{milliseconds} ms, {users} users, {workers} workers", text))
+    note = "Whole processes, start-up included (a third of a second, which is most of a run at 0 ms)."
+    return Section("Latency and workers", note, rows)
+
+
+def long_list(ground: Ground, quick: bool) -> Section:
+    """One user, whose pending orders are the last of a very long list."""
+    size = LONG_LIST // 5 if quick else LONG_LIST
+    listed = [ListedOrder(f"long-{number}", [ListedItem("product", [f"pass-{number}"])]) for number in range(size)]
+    wanted = [PortalOrder(number + 1, f"long-{size - 1 - number}", 1, "long-key") for number in range(3)]
+    world = World([Rider(1, ["long-key"], listed)], wanted, [PortalToken(1, "long-key")])
+    taken = {}
+    with sandbox(world, 50) as api:
+        for workers in (1, 16):
+            with ground.portal(world) as portal:
+                taken[workers] = ground.sync(portal, api.url, workers)
+                assert portal.items() == world.expected_items()
+    seconds = {workers: float(cost.json["seconds"]) for workers, cost in taken.items()}
+    requests = {workers: int(cost.json["api_requests"]) for workers, cost in taken.items()}
+    more = requests[16] / requests[1]
+    rows = [
+        Row("Page by page (1 worker)", f"{seconds[1]:.1f} s, {requests[1]} requests"),
+        Row("Pages ahead by idle workers (16)", f"{seconds[16]:.1f} s, {requests[16]} requests"),
+        Row("How many times as fast", f"{seconds[1] / seconds[16]:.1f}"),
+        Row("Requests, ahead / page by page", f"{more:.3f}", "<= 1.1", more <= 1.1),
+    ]
+    note = (
+        f"{size:,} listed orders, the pending ones at the far end, 50 ms a page. A user has no more requests under way"
+        " than it may still fail (BYTEMARK_MAX_ATTEMPTS, 5), which bounds the gain."
+    )
+    return Section("One very long list", note, rows)
+
+
+def planning(ground: Ground, quick: bool) -> Section:
+    """Planning a run of everything for the queue."""
+    rows, peaks = [], []
+    for pending in (1_000, 100_000) if quick else (1_000, 100_000, 1_000_000):
+        with ground.portal() as portal:
+            fill_bulk(portal, pending, stored=pending // 2, orders_per_user=3)
+            cost = ground.run(portal, "http://127.0.0.1:9", "-m", "tests.benchmark.planning")
+        peaks.append(cost.memory_kib)
+        text = f"{cost.json['seconds']:.2f} s, {cost.memory_kib / 1024:.0f} MiB"
+        rows.append(Row(f"{pending:,} pending: {cost.json['users']:,} users in {cost.json['batches']} batches", text))
+    ratio = peaks[-1] / peaks[0]
+    rows.append(Row("Peak memory, most / fewest pending", f"{ratio:.2f}", "<= 1.25", ratio <= 1.25))
+    return Section("Planning for the queue", "Half as many orders again are stored already.", rows)
+
+
+def clusters(ground: Ground, quick: bool) -> Section:
+    """The same run by one, two and four worker processes on Redis."""
+    world = sample(200 if quick else 1000)
+    seconds = {}
+    with Redis() as redis, sandbox(world, 50) as api:
+        for processes in (1, 2, 4):
+            with ground.portal(world) as portal:
+                seconds[processes] = _queued(ground, portal, api.url, redis.url, processes)
+                assert portal.items() == world.expected_items()
+    rows = [Row("1 worker process", f"{seconds[1]:.1f} s")]
+    for processes in (2, 4):
+        text = f"{seconds[1] / seconds[processes]:.1f} times as fast"
+        rows.append(Row(f"{processes} worker processes", text))
+    note = (
+        "From asking for the run to its end, 16 requests side by side in each process, 50 ms a page. All processes, the"
+        " database, Redis and the sandbox share the machine's cores."
+    )
+    return Section("Worker processes on Redis", note, rows)
+
+
+def _queued(ground: Ground, portal: Portal, api_url: str, redis_url: str, processes: int) -> float:
+    env = {
+        "DJANGO_SETTINGS_MODULE": "tests.benchmark.cluster_settings",
+        "BENCH_CLUSTER_WORKERS": str(processes),
+        "BYTEMARK_CUSTOMER_API_URL": api_url,
+        "REDIS_URL": redis_url,
+        "SYNC_BATCH_USERS": "25",
+        "DEBUG": "0",
+        "SECRET_KEY": "made-up-for-the-benchmark-" + "0" * 30,
+    }
+    log = ground.server.folder / f"cluster-{processes}.log"
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("w"))
+        cluster = start_manage("qcluster", database_url=portal.url, env=env, stdout=output, stderr=subprocess.STDOUT)
+        stack.callback(cluster.wait, 30)
+        stack.callback(cluster.terminate)
+        wait_for(lambda: log.read_text().count("ready for work") >= processes, 60, "the cluster is up")
+        started = time.monotonic()
+        asked = manage("sync_order_items", "--enqueue", "--json", database_url=portal.url, env=env)
+        assert asked.status == 0, asked.stderr
+        wait_for(lambda: portal.runs()[-1]["finished_at"] is not None, 300, "the run ends")
+        return time.monotonic() - started
+
+
+def pages(ground: Ground, quick: bool) -> Section:
+    """The admin over a big portal."""
+    orders = 100_000 if quick else 1_000_000
+    with ground.portal() as portal:
+        fill_bulk(portal, orders // 2, stored=orders // 2, orders_per_user=3)
+        _fill_story(portal, orders)
+        env = {"ALLOWED_HOSTS": "testserver"}
+        cost = ground.run(portal, "http://127.0.0.1:9", "-m", "tests.benchmark.pages", env=env)
+    rows = [
+        Row(name, f"{first * 1000:.0f} ms first, then {later * 1000:.0f} ms")
+        for name, (first, later) in cost.json.items()
+    ]
+    note = f"{orders:,} orders, half of them pending with a reason, half stored. Time in the server, without a browser."
+    return Section("Admin pages", note, rows)
+
+
+def _fill_story(portal: Portal, orders: int) -> None:
+    """What runs would have left: when orders were stored, and why the others are pending."""
+    half = orders // 2
+    portal.execute(
+        "INSERT INTO bytemark_sync_stored_order (order_id, user_id, stored_at, items)"
+        " SELECT id, user_id, NOW(6) - INTERVAL MOD(id, 40) DAY, 1 FROM bytemark_orders WHERE id <= %s",
+        half,
+    )
+    reason = "ELT(1 + MOD(id, 3), 'not_found', 'no_passes', 'token_rejected')"
+    portal.execute(
+        "INSERT INTO bytemark_sync_outcome"
+        " (order_id, user_id, reason, detail, attempts, first_at, last_at, deferred_days, tokens)"
+        f" SELECT id, user_id, {reason}, 'words', 1, NOW(6) - INTERVAL MOD(id, 40) DAY, NOW(6), 1, ''"
+        " FROM bytemark_orders WHERE id > %s",
+        half,
+    )
+    portal.execute(
+        "INSERT INTO bytemark_sync_attempt (order_id, at, reason, detail)"
+        f" SELECT id, NOW(6) - INTERVAL MOD(id, 40) DAY, {reason}, 'words' FROM bytemark_orders WHERE id > %s",
+        half,
+    )

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from bytemark_sync.models import Order, OrderItem, OrderToken
+from bytemark_sync.models.portal import FREE
 from bytemark_sync.pending import pending_orders
 
 
@@ -23,7 +24,7 @@ def probed(orders: QuerySet[Order]) -> QuerySet[Order]:
     item = OrderItem.objects.filter(order_id=OuterRef("pk")).order_by("pk").values("pk")[:1]
     token = OrderToken.objects.filter(user_id=OuterRef("user_id")).order_by("pk").values("pk")[:1]
     rows = orders.alias(an_item=Subquery(item), a_token=Subquery(token))
-    return rows.filter(an_item__isnull=True, a_token__isnull=False, amount="0")
+    return rows.filter(FREE, an_item__isnull=True, a_token__isnull=False)
 
 
 @cache

@@ -440,6 +440,15 @@ def test_a_signal_ends_the_wait_for_a_server_that_hangs(sqlite_ground: MakeGroun
     at.settle()
 
 
+def test_a_signal_ends_a_pause_of_the_whole_process(sqlite_ground: MakeGround) -> None:
+    at = sqlite_ground(simple_world(users=6), faults="status:status=429,retry_after=600")
+    process = at.start("--json", env={"BYTEMARK_BACKOFF_CAP": "100"})
+    wait_for(lambda: at.sandbox.stats().requests >= 1, 30, "the limit is met", every=0.02)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process, 10).status == 143
+    at.settle()
+
+
 def test_a_run_that_is_asked_to_stop_in_the_database_stops(ground: MakeGround) -> None:
     """The admin's stop button sets the mark; the run sees it with its next sign of life."""
     at = ground(simple_world(users=60), latency=0.3)

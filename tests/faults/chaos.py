@@ -69,7 +69,8 @@ def limit_disk(chaos: Chaos, machines: Machines) -> None:
         options["init_command"] += f" PRAGMA max_page_count={pages};"
     elif chaos.kind == "file_limit":
         largest = max(machines.sqlite.stat().st_size, 100_000) + int(chaos.value) * 4096
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
 
 
 def act(chaos: Chaos, machines: Machines, clusters: list[Child], rng: Random) -> None:

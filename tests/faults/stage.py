@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 import signal
@@ -67,6 +68,8 @@ class Stage:
             import_module(name)
         for name in ("bytemark_sync.slack", "bytemark_sync.tasks"):
             import_module(name)
+        call_command("check", stdout=io.StringIO())  # imports what URLs lead to
+        connections.close_all()
 
     def play(self, scenario: Scenario) -> tuple[list[str], dict[str, str]]:
         """What is wrong at the end, and the outputs that may tell why."""

@@ -30,7 +30,7 @@ def main() -> int:
     if unknown:
         print(f"Unknown: {', '.join(unknown)}. Known: {', '.join(PARTS)}.", file=sys.stderr)
         return 2
-    started = time.monotonic()
+    started, load = time.monotonic(), os.getloadavg()[0]
     sections = []
     with Ground() as ground:
         for name in names:
@@ -38,7 +38,7 @@ def main() -> int:
             sections.append(PARTS[name](ground, quick))
     print(report.terminal(sections))
     if not quick and not sys.argv[1:]:
-        print(f"\nWritten to {report.write(sections, time.monotonic() - started)}")
+        print(f"\nWritten to {report.write(sections, time.monotonic() - started, load)}")
     return int(any(row.holds is False for section in sections for row in section.rows))
 
 

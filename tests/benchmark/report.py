@@ -54,7 +54,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     ).rstrip()
 
 
-def write(sections: Iterable[Section], seconds: float) -> Path:
+def write(sections: Iterable[Section], seconds: float, load: float) -> Path:
     """docs/benchmarks.md, anew."""
     lines = [
         "# Benchmarks",
@@ -67,7 +67,8 @@ def write(sections: Iterable[Section], seconds: float) -> Path:
         "",
         f"Run on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), Python"
         f" {platform.python_version()}, in {seconds / 60:.0f} minutes. Read ratios and counts, not seconds: the"
-        " sandbox, the database and the product share the machine.",
+        " sandbox, the database and the product share the machine, here with a load average of"
+        f" {load:.1f} from other work when the run began.",
     ]
     for section in sections:
         lines += ["", f"## {section.title}", "", section.note, ""]

@@ -23,8 +23,8 @@ def targets(ground: Ground, quick: bool) -> Section:
     note = (
         f"{PENDING_USERS} users with 3 pending orders each among 10 to 60 listed ones; the sandbox answers after"
         f" {MILLISECONDS} ms; {WORKERS} workers. The old way is tests/benchmark/old_way.py. Speed is the median of"
-        " pairs that ran one after the other. The ideal is pages x latency / workers; the distance from it is that of the best"
-        " run, for whatever else the machine does only adds to it."
+        " pairs that ran one after the other. The ideal is pages x latency / workers; the distance from it is that"
+        " of the best run, for whatever else the machine does only adds to it."
     )
     return Section("The engine's targets", note, rows)
 

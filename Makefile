@@ -5,7 +5,7 @@
 # make bench   the benchmark, with its targets, written to docs/benchmarks.md (QUICK=1: two minutes, prints alone)
 # make faults  the fault campaign: N=1000 scenarios from SEED=1 (LANE=sqlite|mariadb|redis|clock for one alone)
 # make supply-chain   licences and known vulnerabilities of everything that is pinned
-# make mutation  mutation tests of client, matching and storing (an hour; PART=bytemark|matching|storing for one)
+# make mutation  mutation tests of client, matching and storing (an hour; PART=answers|client|config|matching|storing)
 .POSIX:
 N = 1000
 SEED = 1

@@ -21,12 +21,29 @@ TOOLS = ROOT / "requirements-mutation.txt"
 COPY = ROOT / ".test-tmp" / "mutation"
 WANTED = 0.9
 
+_CLIENT = "bytemark_sync/bytemark"
 PARTS = {
-    "bytemark": (["bytemark_sync/bytemark/*"], ["tests/bytemark", "tests/test_matching.py", "tests/test_fetching.py"]),
-    "matching": (["bytemark_sync/matching.py"], ["tests/test_matching.py", "tests/test_fetching.py"]),
+    "answers": (
+        [f"{_CLIENT}/{name}.py" for name in ("answers", "refusals", "errors", "attempts", "stats", "token")],
+        [f"tests/bytemark/test_{name}.py" for name in ("answers", "errors", "attempts", "words")],
+    ),
+    "client": (
+        [f"{_CLIENT}/{name}.py" for name in ("client", "transport", "failures")],
+        ["tests/bytemark/test_client.py"],
+    ),
+    "config": ([f"{_CLIENT}/config.py"], ["tests/bytemark/test_config.py"]),
+    "matching": (["bytemark_sync/matching.py"], ["tests/test_matching.py", "tests/bytemark/test_words.py"]),
     "storing": (["bytemark_sync/storing.py"], ["tests/test_storing.py"]),
 }
 """Name to the files that are changed and the tests that are to notice."""
+
+PLAIN_NAMES = """
+
+def pytest_make_parametrize_id(config, val, argname):
+    return argname  # the tool asks for tests by name, and cannot for some that are made of values
+"""
+REFUSED = ("BadTestExecutionCommands", "ERROR: not found")
+"""What the tool's log holds where it could not run the tests, which it would count as noticed."""
 
 NOTICED = {"killed", "timeout", "segfault", "suspicious"}
 
@@ -58,6 +75,7 @@ def part(name: str) -> float:
         "source_paths": ["bytemark_sync"],
         "only_mutate": mutated,
         "also_copy": ["project", "manage.py", "scripts"],
+        "debug": ["true"],
         "pytest_add_cli_args": ["-p", "no:xdist", "-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": tests,
     }
@@ -68,7 +86,8 @@ def part(name: str) -> float:
         command = [VENV / "bin" / "mutmut", "run", "--max-children", "1"]
         done = subprocess.run(command, cwd=folder, stdout=file, stderr=file, env=environment(), check=False)
     results = read_results(folder)
-    if done.returncode or not results:
+    refused = any(words in log.read_text(errors="replace") for words in REFUSED)
+    if done.returncode or not results or refused:
         print(f"{name}: the tool failed, see {log}")
         return 0.0
     counts = Counter(results.values())
@@ -87,6 +106,8 @@ def copy_tree(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("manage.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
+    with (folder / "tests" / "conftest.py").open("a") as file:
+        file.write(PLAIN_NAMES)
 
 
 def environment() -> dict[str, str]:

@@ -64,11 +64,13 @@ def _save(run_id: int, cursor: int | None, number: int, user_ids: list[int], def
     """One batch and the new place in one transaction; False when the run was stopped, or another planner is ahead."""
 
     def save() -> bool:
+        now = timezone.now()
         moved = _here(run_id, cursor, stop_requested=False).update(
             planned_user_id=user_ids[-1],
             users_planned=F("users_planned") + len(user_ids),
             orders_deferred=F("orders_deferred") + deferred.orders,
-            heartbeat_at=timezone.now(),
+            heartbeat_at=now,
+            planner_at=now,
             planning_tries=0,
         )
         if moved:

@@ -51,7 +51,7 @@ def start(run_id: int) -> bool:
     """queued -> running; True for the one caller that moved it."""
     now = timezone.now()
     moved = SyncRun.objects.filter(pk=run_id, status=RunStatus.QUEUED)
-    return moved.update(status=RunStatus.RUNNING, started_at=now, heartbeat_at=now) == 1
+    return moved.update(status=RunStatus.RUNNING, started_at=now, heartbeat_at=now, planner_at=now) == 1
 
 
 def finish(run_id: int, status: RunStatus, *, error: str = "") -> bool:

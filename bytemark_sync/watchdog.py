@@ -34,13 +34,14 @@ def watch() -> None:
 
 def _watch_planning(run: SyncRun, limit: datetime) -> None:
     """Planning that is silent is queued again; it goes on behind the last user that it planned."""
-    silent = SyncRun.objects.filter(pk=run.pk, status__in=ALIVE, planned_at=None, heartbeat_at__lt=limit)
-    if run.status == RunStatus.RUNNING and run.planning_tries >= batches.MOST_TRIES and silent.exists():
+    silent = SyncRun.objects.filter(pk=run.pk, status__in=ALIVE, planned_at=None, planner_at__lt=limit)
+    # A run that waits for its planner, or whose batches are worked, costs no try: the planner may wait behind them.
+    dead = run.status == RunStatus.RUNNING and run.heartbeat_at < limit
+    if dead and run.planning_tries >= batches.MOST_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
         batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
         return
-    # A run that still waits for its planner costs no try: the queue before it may be long.
-    tries = F("planning_tries") + (1 if run.status == RunStatus.RUNNING else 0)
-    if silent.update(heartbeat_at=timezone.now(), planning_tries=tries):
+    now, tries = timezone.now(), F("planning_tries") + (1 if dead else 0)
+    if silent.update(heartbeat_at=now, planner_at=now, planning_tries=tries):
         logger.warning("run %s: planning was silent, it is queued again", run.pk)
         enqueue(PLAN, run.pk)
 

@@ -85,6 +85,13 @@ class Migration(migrations.Migration):
                     models.DateTimeField(help_text="When the last batch was planned; null: still planning.", null=True),
                 ),
                 (
+                    "planner_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        help_text="Last sign of life of the planner; batches keep heartbeat_at young without it.",
+                    ),
+                ),
+                (
                     "planned_user_id",
                     models.BigIntegerField(help_text="Planned up to this user; where planning goes on.", null=True),
                 ),

@@ -52,6 +52,9 @@ class SyncRun(models.Model):
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
     planned_at = models.DateTimeField(null=True, help_text="When the last batch was planned; null: still planning.")
+    planner_at = models.DateTimeField(
+        default=timezone.now, help_text="Last sign of life of the planner; batches keep heartbeat_at young without it."
+    )
     planned_user_id = models.BigIntegerField(null=True, help_text="Planned up to this user; where planning goes on.")
     planning_tries = models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain.")
     stop_requested = models.BooleanField(default=False)

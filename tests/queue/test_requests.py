@@ -151,7 +151,8 @@ def test_a_broker_that_is_away_loses_no_run(settings: Any, queue: Queue, monkeyp
         broken.setattr(Conf, "REDIS", "redis://127.0.0.1:1/0?socket_connect_timeout=1")
         run = ask()
     assert queue.tasks() == []
-    SyncRun.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT + 1))
+    silent = timezone.now() - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT + 1)
+    SyncRun.objects.update(heartbeat_at=silent, planner_at=silent)
     tasks.watch()
     assert queue.tasks() == [("plan_run", (run.pk,))]
 

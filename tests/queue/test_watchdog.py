@@ -134,17 +134,32 @@ def test_a_waiting_batch_that_later_ones_overtook_is_handed_out_again(run: SyncR
 
 def test_planning_that_died_is_queued_again_and_closed_when_it_never_gets_on(run: SyncRun, queue: Queue) -> None:
     for tries in (1, 2):
-        SyncRun.objects.update(planned_at=None, heartbeat_at=ago(1.1))
+        SyncRun.objects.update(planned_at=None, planner_at=ago(1.1), heartbeat_at=ago(1.1))
         queue.lose()
         tasks.watch()
         run.refresh_from_db()
         assert run.planning_tries == tries
         assert ("plan_run", (run.pk,)) in queue.tasks()
-    SyncRun.objects.update(heartbeat_at=ago(1.1))
+    SyncRun.objects.update(planner_at=ago(1.1), heartbeat_at=ago(1.1))
     tasks.watch()
     run.refresh_from_db()
     assert run.status == RunStatus.FAILED
     assert "Planning died" in run.error
+
+
+def test_planning_that_died_is_queued_again_while_batches_are_worked(run: SyncRun, queue: Queue) -> None:
+    """Batches keep the run's heartbeat young: planning must not wait until the last of them has ended."""
+    change(1, status=BatchStatus.RUNNING, worker="alive", heartbeat_at=timezone.now())
+    for _ in range(5):
+        SyncRun.objects.update(planned_at=None, planner_at=ago(1.1), heartbeat_at=timezone.now())
+        queue.lose()
+        tasks.watch()
+        assert ("plan_run", (run.pk,)) in queue.tasks()
+        queue.lose()
+        tasks.watch()
+        assert queue.tasks() == []  # once a limit
+    run.refresh_from_db()
+    assert (run.status, run.planning_tries) == (RunStatus.RUNNING, 0)  # it may merely wait behind the batches
 
 
 def test_a_run_that_still_waits_for_its_planner_is_asked_for_again_without_end(queue: Queue) -> None:
@@ -152,7 +167,7 @@ def test_a_run_that_still_waits_for_its_planner_is_asked_for_again_without_end(q
     assert asked is not None
     for _ in range(5):
         queue.lose()
-        SyncRun.objects.update(heartbeat_at=ago(1.1))
+        SyncRun.objects.update(planner_at=ago(1.1), heartbeat_at=ago(1.1))
         tasks.watch()
         assert queue.tasks() == [("plan_run", (asked.pk,))]
     asked.refresh_from_db()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from email.utils import formatdate
 
 import pytest
+import requests
+import urllib3.exceptions
 
 from bytemark_sync.bytemark.answers import decode_page
 from bytemark_sync.bytemark.errors import Answer, Interrupted, Kind, PauseRule, TryAgain, classify, parse_retry_after
-from bytemark_sync.bytemark.refusals import Refusal, mend
+from bytemark_sync.bytemark.failures import describe
+from bytemark_sync.bytemark.refusals import Refusal, mend, read_refusal
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.matching import Matcher, WantedOrder
 from bytemark_sync.reasons import Reason
@@ -57,6 +62,19 @@ def test_the_words_for_a_status(status: int, body: bytes, words: str) -> None:
     assert (error.detail, str(error)) == (words, words)
 
 
+def test_codes_that_reject_a_token_are_told_first() -> None:
+    body = b'{"errors": [{"code": 10000}, {"code": 50032}, {"code": 50011}]}'
+    assert read_refusal(body) == Refusal(True, (50032, 10000, 50011))
+
+
+def test_any_status_of_success_is_decided_by_its_body() -> None:
+    rule = PauseRule(cap=30.0, backoff=2.0, now=NOW)
+    assert [classify(Answer(status, None, b"{}"), rule) for status in (200, 299)] == [None, None]
+    cut = classify(Answer(200, None, None, Kind.CUT, "the answer was cut"), rule)
+    assert isinstance(cut, TryAgain)
+    assert (cut.kind, cut.detail) == (Kind.CUT, "the answer was cut")
+
+
 def test_the_words_of_a_stop() -> None:
     stopped = Interrupted()
     assert (stopped.kind, stopped.detail) == (Kind.INTERRUPTED, "the run was asked to stop")
@@ -94,6 +112,86 @@ def test_a_date_in_retry_after_is_reckoned_from_now(ahead: float, seconds: float
 def test_the_words_for_a_malformed_order(order: bytes, words: str) -> None:
     (malformed,) = decode_page(b'{"orders": [' + order + b"]}").orders
     assert getattr(malformed, "detail", None) == words
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (b"", Kind.NOT_JSON, "the answer is not JSON (0 bytes)"),
+        (b"<html>", Kind.NOT_JSON, "the answer is not JSON (6 bytes)"),
+        (b"[]", Kind.WRONG_SHAPE, "the answer is JSON, but not an object"),
+        (b"7", Kind.WRONG_SHAPE, "the answer is JSON, but not an object"),
+        (b"{}", Kind.WRONG_SHAPE, "the answer is JSON, but holds no list of orders"),
+        (b'{"data": {"orders": {}}}', Kind.WRONG_SHAPE, "the answer is JSON, but holds no list of orders"),
+    ],
+)
+def test_the_words_for_what_is_no_page(body: bytes, kind: Kind, words: str) -> None:
+    with pytest.raises(TryAgain) as failed:
+        decode_page(body)
+    assert (failed.value.kind, failed.value.detail) == (kind, words)
+
+
+def wrapped(error: BaseException, *, depth: int = 1) -> BaseException:
+    """As urllib3 and requests wrap what the socket raised."""
+    for _ in range(depth):
+        error = requests.ConnectionError(error)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "x"), "the host's name cannot be resolved"),
+        (ssl.SSLCertVerificationError("x"), "the server's certificate is not trusted"),
+        (ssl.SSLError("x"), "TLS failed"),
+        (ConnectionRefusedError(111, "x"), "the connection was refused"),
+        (ConnectionResetError(104, "x"), "the connection was reset"),
+        (urllib3.exceptions.DecodeError("x"), "it cannot be unpacked"),
+        (OSError("x"), "the connection broke"),
+        (ValueError("x"), "the connection broke"),
+    ],
+)
+@pytest.mark.parametrize("depth", [0, 1, 10])
+def test_the_words_for_a_connection(error: Exception, words: str, depth: int) -> None:
+    error = wrapped(error, depth=depth)  # type: ignore[assignment]
+    before = describe(error, in_body=False, deadline_passed=False)
+    assert before == (Kind.CONNECTION, f"no answer: {words}")
+    after = describe(error, in_body=True, deadline_passed=False)
+    assert after == (Kind.CUT, f"the answer was cut: {words}")
+    late = describe(error, in_body=False, deadline_passed=True)
+    assert late == (Kind.DEADLINE, "the answer was not complete within the deadline")
+
+
+@pytest.mark.parametrize("error", [TimeoutError("x"), requests.ReadTimeout("x"), requests.ConnectTimeout("x")])
+def test_the_words_for_a_silence(error: Exception) -> None:
+    silent = wrapped(error)
+    assert describe(silent, in_body=False, deadline_passed=False) == (
+        Kind.TIMEOUT,
+        "the server did not answer in time",
+    )
+    assert describe(silent, in_body=True, deadline_passed=False) == (Kind.TIMEOUT, "the answer stopped coming")
+
+
+def test_a_cause_and_a_context_are_looked_at() -> None:
+    for name in ("__cause__", "__context__", "reason"):
+        error = OSError()
+        setattr(error, name, ConnectionRefusedError())
+        told = describe(error, in_body=False, deadline_passed=False)
+        assert told == (Kind.CONNECTION, "no answer: the connection was refused")
+
+
+def test_a_refused_connection_is_no_timeout_though_urllib3_counts_it_as_one() -> None:
+    error = urllib3.exceptions.NewConnectionError(None, "x")  # type: ignore[arg-type]
+    assert isinstance(error, urllib3.exceptions.TimeoutError)
+    told = describe(wrapped(error), in_body=False, deadline_passed=False)
+    assert told == (Kind.CONNECTION, "no answer: the connection broke")
+
+
+def test_errors_that_hold_each_other_are_told_all_the_same() -> None:
+    one, other = OSError("one"), OSError("other")
+    one.__cause__, other.__cause__ = other, one
+    told = describe(one, in_body=False, deadline_passed=False)
+    assert told == (Kind.CONNECTION, "no answer: the connection broke")
 
 
 def test_half_an_emoji_becomes_exactly_one_nul() -> None:

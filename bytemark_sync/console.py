@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import signal
+import sys
 import threading
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
@@ -12,17 +13,37 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper, SystemCheckError
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.config import bytemark_settings
 
+logger = logging.getLogger(__name__)
+
 LOG_LEVELS = {0: logging.ERROR, 1: logging.INFO, 2: logging.INFO, 3: logging.DEBUG}
+
+
+class LogLines(OutputWrapper):
+    """Standard error where logs are JSON lines: what a command says there is an object a line like the rest."""
+
+    def write(  # type: ignore[override]  # as in Django's own
+        self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None
+    ) -> None:
+        level = logging.ERROR if style_func is None else logging.INFO if style_func is str else logging.WARNING
+        for line in msg.splitlines():
+            if line.strip():
+                logger.log(level, line)
 
 
 class JobCommand(BaseCommand):
     """A command that asks Bytemark."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if settings.LOG_FORMAT == "json":
+            self.stderr = LogLines(sys.stderr)
 
     def check(self, *args: Any, **options: Any) -> None:
         """Settings that cannot be used end the command with status 2, before any request."""

@@ -50,11 +50,11 @@ def sync_here(
     began = time.monotonic()
     totals = Totals()
     run: SyncRun | None = None
-    nothing_pending: list[str] = []
+    idle: list[str] = []
     dead: list[int] = []
     error = ""
     try:
-        nothing_pending = _nothing_pending(scope)
+        idle = nothing_pending(scope)
         if not dry_run:
             dead = retrying(runs.close_dead_runs)
             run = retrying(lambda: runs.open_run(Trigger.COMMAND, scope, requested_by=requested_by))
@@ -78,8 +78,9 @@ def sync_here(
         close(run, status, error, totals)
         _tell_of_the_dead(dead)
     seconds = time.monotonic() - began
-    _log(run, status, totals, seconds, error)
-    return RunReport(run.pk if run else None, status, totals, seconds, error, nothing_pending)
+    name = f"run {run.pk}" if run else "dry run" if dry_run else "no run"
+    _log(name, status, totals, seconds, error)
+    return RunReport(run.pk if run else None, status, totals, seconds, error, idle)
 
 
 def status_of(totals: Totals, error: str) -> RunStatus:
@@ -116,7 +117,7 @@ def _tell_of_the_dead(run_ids: list[int]) -> None:
         logger.error("dead runs could not be reported; the next run reports them")
 
 
-def _nothing_pending(scope: Scope) -> list[str]:
+def nothing_pending(scope: Scope) -> list[str]:
     """Named users and orders that have nothing pending, in words."""
     users = users_with_pending(scope.users) if scope.users else set()
     named = users_named_by(scope.orders) if scope.orders else {}
@@ -124,11 +125,11 @@ def _nothing_pending(scope: Scope) -> list[str]:
     return words + [f"order {uuid}" for uuid in scope.orders if normalise(uuid) not in named]
 
 
-def _log(run: SyncRun | None, status: RunStatus, totals: Totals, seconds: float, error: str) -> None:
+def _log(name: str, status: RunStatus, totals: Totals, seconds: float, error: str) -> None:
     counts = totals.counts
     logger.info(
-        "run %s %s: %d users, %d failed; %d of %d orders synced, %d items; %d requests in %.1f s%s",
-        run.pk if run else "(dry)",
+        "%s %s: %d users, %d failed; %d of %d orders synced, %d items; %d requests in %.1f s%s",
+        name,
         status.value,
         counts.users,
         counts.users_failed,

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bytemark_sync.models import RunStatus
 from bytemark_sync.reasons import REASON_LABELS
-from bytemark_sync.totals import many
+from bytemark_sync.totals import Counts, many
 
 if TYPE_CHECKING:
     from bytemark_sync.direct import RunReport
@@ -24,6 +25,13 @@ def json_line(report: RunReport) -> str:
     }
     if report.error:
         values["error"] = report.error
+    return json.dumps(values)
+
+
+def queued_line(run_id: int | None) -> str:
+    """The same object for a run that the cluster has yet to work; `skipped` where everything is under way already."""
+    status = RunStatus.QUEUED if run_id else RunStatus.SKIPPED
+    values = {"run_id": run_id, "status": status.value, **Counts().as_dict(), "orders_deferred": 0, "seconds": 0.0}
     return json.dumps(values)
 
 

@@ -20,6 +20,21 @@ def text(name: str, default: str) -> str:
     return os.environ.get(name, "").strip() or default
 
 
+def site(name: str) -> str:
+    """Where people reach the admin: scheme and host, without a slash at the end; empty where unset."""
+    raw = text(name, "").rstrip("/")
+    if not raw:
+        return ""
+    try:
+        parts = urlsplit(raw)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(each.isspace() for each in raw):
+        raise ImproperlyConfigured(f"{name}: {raw!r} is no address, such as https://sync.example.org.")
+    return raw
+
+
 def text_list(name: str, default: Sequence[str]) -> list[str]:
     """A comma-separated list."""
     found = [part.strip() for part in text(name, "").split(",") if part.strip()]

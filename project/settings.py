@@ -16,7 +16,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from project.database import database
-from project.env import boolean, choice, cron, decimal, integer, redis_url, text, text_list
+from project.env import boolean, choice, cron, decimal, integer, redis_url, site, text, text_list
 from project.look import unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ if not SECRET_KEY:
     SECRET_KEY = "insecure-laptop-key-" + "0" * 40  # only ever with DEBUG on
 ALLOWED_HOSTS = text_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = text_list("CSRF_TRUSTED_ORIGINS", [])
-SITE_URL = text("SITE_URL", "").rstrip("/")
+SITE_URL = site("SITE_URL")
 PROJECT_NAME = text("PROJECT_NAME", "connectsmart")
 PROJECT_STAGE = text("PROJECT_STAGE", "production")
 TIME_ZONE = text("TIME_ZONE", "UTC")

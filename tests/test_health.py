@@ -150,6 +150,7 @@ def test_a_database_that_is_away_is_an_answer_too() -> None:
     done = manage("sync_status", "--json", database_url="mysql://nobody:hidden-word@127.0.0.1:1/portal")
     assert done.status == 1
     assert (done.json["healthy"], done.json["database"]) == (False, "unreachable")
+    assert "Can't connect" in done.stderr  # a person is told why, and not the password
     assert "hidden-word" not in done.stdout + done.stderr
 
 

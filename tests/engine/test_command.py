@@ -145,15 +145,21 @@ def test_verbosity_chooses_what_is_said(sqlite_ground: MakeGround, level: int) -
     assert "\x1b" not in done.stdout + done.stderr
 
 
+JSON_LOGS = {"LOG_FORMAT": "json"}
+
+
 def test_logs_are_json_lines_where_asked(sqlite_ground: MakeGround) -> None:
     world = simple_world(users=1)
     add_user(world, 300, [listed("stale")])
     world.riders[-1].tokens = ["another"]
-    done = sqlite_ground(world).sync("-v", 3, env={"LOG_FORMAT": "json"})
-    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert {line["level"] for line in lines} == {"DEBUG", "INFO", "WARNING"}
+    done = sqlite_ground(world).sync("-v", 3, "--json", "--user", 101, "--user", 300, "--user", 9, env=JSON_LOGS)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["level"] for line in lines} == {"DEBUG", "INFO", "WARNING", "ERROR"}
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
-    assert [line for line in done.stderr.splitlines() if not line.startswith("{")][-1].startswith("CommandError")
+    messages = [line["message"] for line in lines]
+    assert messages[-1] == "CommandError: 1 user failed; see the reasons above"
+    assert "user 9: nothing pending" in messages
+    assert "  Users                             2   1 failed" in messages  # the summary, which --json sends there
 
 
 # --- The terminal -----------------------------------------------------------------------------------------------------
@@ -361,7 +367,10 @@ def test_enqueue_plans_nothing_itself_and_says_the_runs_id(ground: MakeGround) -
     at = ground(simple_world(users=2))
     done = at.sync("--enqueue", "--json", "--user", 101, "--order", "\U0001f600", "--limit", 5)
     (run,) = at.portal.runs()
-    assert (done.status, done.json) == (0, {"run_id": run["id"], "status": "queued"})
+    assert (done.status, set(done.json)) == (0, CONTRACT_KEYS)
+    assert {name: value for name, value in done.json.items() if value} == {"run_id": run["id"], "status": "queued"}
+    assert "order \U0001f600: nothing pending" in done.stderr
+    assert "user 101" not in done.stderr
     assert (run["status"], run["trigger"]) == ("queued", "command")
     assert json.loads(run["scope"]) == {"users": [101], "orders": ["\U0001f600"], "limit": 5}
     assert at.sandbox.stats().requests == len(at.portal.items()) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
@@ -28,10 +27,10 @@ from bytemark_sync.console import (
     workers,
 )
 from bytemark_sync.database import DatabaseGone, ValueRefused, explain
-from bytemark_sync.direct import RunReport, sync_here
+from bytemark_sync.direct import RunReport, nothing_pending, sync_here
 from bytemark_sync.models import RunStatus
 from bytemark_sync.scope import Scope
-from bytemark_sync.summary import json_line, summary_lines
+from bytemark_sync.summary import json_line, queued_line, summary_lines
 from bytemark_sync.totals import many
 
 READERS: dict[str, Callable[[str], Any]] = {"user": int, "order": order_uuid, "limit": at_least_one, "workers": workers}
@@ -77,6 +76,7 @@ class Command(JobCommand):
         from bytemark_sync.models import Trigger
         from bytemark_sync.tasks import request_run
 
+        self._say_nothing_pending(nothing_pending(scope))
         request = request_run(
             trigger=Trigger.COMMAND,
             requested_by=who(),
@@ -90,7 +90,7 @@ class Command(JobCommand):
             self.stderr.write(f"Under way already, not queued again: user {users}")
         run_id = request.run.pk if request.run else None
         if options["json"]:
-            self.stdout.write(json.dumps({"run_id": run_id, "status": "queued" if run_id else "skipped"}))
+            self.stdout.write(queued_line(run_id))
         elif run_id:
             self.stdout.write(f"Run {run_id} is queued. Follow it in the admin, or with manage.py sync_status.")
 
@@ -117,10 +117,13 @@ class Command(JobCommand):
             failed = many(report.totals.counts.users_failed, "user")
             raise CommandError(f"{failed} failed; see the reasons above", returncode=1)
 
+    def _say_nothing_pending(self, names: list[str]) -> None:
+        for name in names:
+            self.stderr.write(f"{name}: nothing pending", self.style.NOTICE)
+
     def _print(self, report: RunReport, options: dict[str, Any]) -> None:
         """With --json the summary goes to standard error, so that standard output is the object alone."""
-        for name in report.nothing_pending:
-            self.stderr.write(f"{name}: nothing pending", self.style.NOTICE)
+        self._say_nothing_pending(report.nothing_pending)
         if options["verbosity"] > 0:
             out = self.stderr if options["json"] else self.stdout
             for line in summary_lines(report, dry_run=options["dry_run"]):

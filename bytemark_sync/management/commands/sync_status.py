@@ -9,10 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 from django.utils.timesince import timesince
 
 from bytemark_sync import health
+from bytemark_sync.database import explain
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
 
@@ -30,7 +32,7 @@ class Command(BaseCommand):
         else:
             self._print(now)
         if not now.healthy:
-            raise CommandError(" ".join(now.problems), returncode=1)
+            raise CommandError(" ".join([*now.problems, *_why(now)]), returncode=1)
 
     def _print(self, now: health.Health) -> None:
         last = f"run {now.last_run}, {now.last_run_status}, {_ago(now.last_run_at)}" if now.last_run else "none yet"
@@ -54,6 +56,16 @@ class Command(BaseCommand):
                 self.stdout.write(f"{'Under way':<14} run {run.pk} ({run.trigger}), {run.status}, {done}")
         if now.healthy:
             self.stdout.write(self.style.SUCCESS("All is well."))
+
+
+def _why(now: health.Health) -> list[str]:
+    """What the database answers, for the person at the console; `/healthz` is open and does not say it."""
+    if now.database != "ok":
+        try:
+            SyncRun.objects.exists()
+        except (DatabaseError, InterfaceError) as error:
+            return [f"In detail: {explain(error)}"]
+    return []
 
 
 def _ago(when: datetime | None) -> str:

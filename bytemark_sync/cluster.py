@@ -42,11 +42,20 @@ def run() -> None:
 
 
 def _children_die_with_their_parent() -> None:
-    """SIGKILL from the kernel, as the parent may have no time for it. Linux alone knows this."""
+    """SIGKILL from the kernel, as the parent may have no time for it. Linux alone knows this.
+
+    And a process group of their own: a SIGTERM for the whole group would end the guard while it holds a lock that the
+    cluster needs to stop, which then hangs.
+    """
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)
-    os.register_at_fork(after_in_child=lambda: library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
+
+    def child() -> None:
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setpgid(0, 0)
+
+    os.register_at_fork(after_in_child=child)
 
 
 class Hearing:

@@ -257,3 +257,12 @@ def test_a_cluster_works_on_after_any_of_its_processes_is_killed(set_up: SetUp, 
     stage.everything_is_stored_once_and_told_truthfully(within=60)
     assert not any(Path(f"/proc/{pid}").exists() for pid in (orphans if victim == "guard" else orphans[:4]))
     assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_for_the_whole_group_stops_the_cluster(
+    tmp_path: Path, sqlite_database_url: str, number: signal.Signals
+) -> None:
+    with Cluster(tmp_path, sqlite_database_url, {}) as cluster:
+        os.killpg(cluster.process.pid, number)
+        assert cluster.process.wait(30) == 0

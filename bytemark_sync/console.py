@@ -11,11 +11,11 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper, SystemCheckError
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper, SystemCheckError
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.config import bytemark_settings
@@ -44,6 +44,17 @@ class JobCommand(BaseCommand):
         super().__init__(*args, **options)
         if settings.LOG_FORMAT == "json":
             self.stderr = LogLines(sys.stderr)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Through `call_command` an unusable argument is status 2 as well; Django's own parser says 1."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+
+        def refuse(message: str) -> NoReturn:
+            raise CommandError(f"Error: {message}", returncode=2)
+
+        if not self._called_from_command_line:
+            parser.error = refuse  # type: ignore[method-assign]
+        return parser
 
     def check(self, *args: Any, **options: Any) -> None:
         """Settings that cannot be used end the command with status 2, before any request."""

@@ -65,7 +65,8 @@ def fetch_steps(client: BytemarkClient, user: PendingUser, *, max_pages: int = M
         matched = matcher.matched()
         return UserResult(user.user_id, matched.found, matched.left, interrupted=True)
     except BytemarkError as error:
-        return _failed(user, matcher, Reason.API_ERROR, f"{error.detail} (failed requests: {attempts.used})")
+        cost = f" (failed requests: {attempts.used})" if attempts.used else ""  # a refusal costs no attempt
+        return _failed(user, matcher, Reason.API_ERROR, error.detail + cost)
     tokens = "The user's only token was" if len(user.tokens) == 1 else f"All {len(user.tokens)} tokens were"
     return _failed(user, matcher, Reason.TOKEN_REJECTED, f"{tokens} rejected; the last: {rejected}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bytemark_sync.models import RunStatus
-from bytemark_sync.reasons import REASON_LABELS
+from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES
 from bytemark_sync.totals import Counts, many
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
     counts = report.totals.counts
     title = "Dry run, nothing was written" if dry_run else f"Run {report.run_id}" if report.run_id else "No run"
     yield f"{title}: {report.status.label.lower()} in {report.seconds:.1f} s"
+    left = counts.orders_not_found + counts.orders_without_passes + counts.orders_invalid
+    left += sum(group.orders for reason, group in report.totals.reasons.items() if reason in USER_FAILURES)
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
         ("Orders looked for", counts.orders, ""),
@@ -46,11 +48,12 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
         ("  not listed by Bytemark", counts.orders_not_found, ""),
         ("  listed without passes", counts.orders_without_passes, ""),
         ("  malformed", counts.orders_invalid, ""),
+        ("  stored by another run", counts.orders - counts.orders_synced - left, "at the same time"),
         ("Orders deferred", report.totals.orders_deferred, "tried later; --include-deferred tries them now"),
         ("Requests", counts.api_requests, f"{counts.retries:,} retried" if counts.retries else ""),
     ]
     for name, number, remark in rows:
-        if number or not name.startswith(("  not", "  listed", "  malformed", "Orders deferred")):
+        if number > 0 or not name.startswith(("  not", "  listed", "  malformed", "  stored by", "Orders deferred")):
             yield f"  {name:<26}{number:>9,}   {remark}".rstrip()
     if report.totals.reasons:
         yield "Still pending, by reason:"

@@ -120,6 +120,7 @@ def test_a_refusal_and_a_redirect_fail_the_user_at_once(campaign: Campaign, name
     user = USERS[f"at once: {name}"]
     assert len(campaign.requests[user]) == 1
     assert campaign.outcomes[user][0] == Reason.API_ERROR
+    assert "failed requests" not in campaign.outcomes[user][1]
 
 
 @pytest.mark.parametrize("name", REJECTED)

@@ -52,7 +52,7 @@ class JobCommand(BaseCommand):
         def refuse(message: str) -> NoReturn:
             raise CommandError(f"Error: {message}", returncode=2)
 
-        if not self._called_from_command_line:
+        if not parser.called_from_command_line:
             parser.error = refuse  # type: ignore[method-assign]
         return parser
 

@@ -383,11 +383,19 @@ def test_a_503_without_retry_after_pauses_nobody_else() -> None:
 @pytest.mark.parametrize("handler", [dripping(b"", b"H"), sending(b"", then=lambda _sock: time.sleep(5))])
 def test_a_stop_ends_a_request_under_way(handler: Handler) -> None:
     stop = threading.Event()
+    stopped: list[float] = []
+
+    def stop_once_asked() -> None:
+        while not server.requests:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        stopped.append(time.monotonic())
+        stop.set()
+
     with serve(handler) as server:
-        threading.Timer(0.1, stop.set).start()
-        started = time.monotonic()
+        threading.Thread(target=stop_once_asked, daemon=True).start()
         error = failure(server.url, stop=stop, read_timeout=10.0, request_deadline=10.0)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - stopped[0] < 1
     assert isinstance(error, Interrupted)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import runpy
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-from tests.servers import die_with_parent
+from tests.servers import ROOT, die_with_parent
 
 POLL = 0.005
 
@@ -108,6 +109,8 @@ def _exit_code(work: Callable[[], object]) -> int:
             return error.code or 0
         sys.stderr.write(f"{error.code}\n")
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # before manage.py had begun
     except BaseException:
         import traceback
 
@@ -120,10 +123,8 @@ def manage(*args: str) -> Callable[[], None]:
     """`manage.py ARGS`, for `fork`."""
 
     def work() -> None:
-        import manage as program
-
         sys.argv = ["manage.py", *args]
-        program.main()
+        runpy.run_path(str(ROOT / "manage.py"), run_name="__main__")
 
     return work
 

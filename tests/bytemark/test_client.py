@@ -314,7 +314,51 @@ def test_an_answer_over_the_limit_is_cut_off(handler: Handler) -> None:
     with serve(handler) as server:
         error = failure(server.url, request_deadline=5.0)
     assert isinstance(error, TryAgain)
-    assert error.kind is Kind.TOO_LARGE
+    assert (error.kind, error.detail) == (Kind.TOO_LARGE, "the answer is larger than 8 MiB")
+
+
+@pytest.mark.parametrize(
+    ("big", "announced"),
+    [(BLANKS, True), (gzip.compress(BLANKS) + b"rest", False)],
+    ids=["announced", "unpacked"],
+)
+def test_what_is_left_of_an_answer_over_the_limit_is_not_waited_for(big: bytes, announced: bool) -> None:
+    """The connection is closed at once: the server that still has something to send sees it go."""
+    gone = threading.Event()
+
+    def handler(_request: Request, sock: socket.socket) -> None:
+        coding = b"" if announced else b"Content-Encoding: gzip\r\n"
+        sock.sendall(OK + coding + b"Content-Length: 90000000\r\n\r\n" + (b"" if announced else big))
+        sock.settimeout(3)
+        try:
+            if sock.recv(1) == b"":
+                gone.set()
+        except ConnectionError:
+            gone.set()
+        except TimeoutError:
+            pass
+
+    with serve(handler) as server:
+        one = client(server.url, request_deadline=5.0, read_timeout=5.0)
+        with pytest.raises(TryAgain):
+            one.get_page(KEY, 1)
+        assert gone.wait(1)
+
+
+def test_a_limit_without_a_time_pauses_for_as_long_as_the_backoff_would() -> None:
+    """The third attempt weighs four times the first."""
+    with serve(answering(429)) as server:
+        one = client(server.url)
+        for attempt, seconds in ((1, 0.01), (4, 0.08), (9, 0.2)):
+            one.pause.wait()
+            with pytest.raises(TryAgain) as limited:
+                one.get_page(KEY, 1, attempt=attempt)
+            assert limited.value.pause == pytest.approx(seconds)
+
+
+def test_an_empty_answer_is_told_as_such() -> None:
+    with serve(answering(200, b"")) as server:
+        assert failure(server.url).detail == "the answer is not JSON (0 bytes)"
 
 
 def test_a_gzip_bomb_costs_no_memory() -> None:

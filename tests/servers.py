@@ -30,8 +30,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: SIGKILL for this process when the thread that started it ends."""
+    """For `preexec_fn`: SIGKILL for this process when the thread that started it ends.
+
+    And Ctrl-C as on a terminal, also where the tests run as a shell's background job, which ignores SIGINT.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class _Spawner:

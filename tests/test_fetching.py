@@ -313,14 +313,24 @@ def test_there_is_no_wait_after_the_last_attempt(api: Api) -> None:
 @pytest.mark.parametrize("status", [500, 429], ids=["in a backoff", "in a pause"])
 def test_a_stop_ends_a_wait_at_once_and_keeps_what_was_found(api: Api, status: int) -> None:
     whole = paged(MANY)
-    api.answer = lambda request: whole(request) if request.page == 1 else (status, b"")
-    api.headers = {"Retry-After": "60"}
     stop = threading.Event()
+    stopped: list[float] = []
+
+    def stop_soon() -> None:
+        stopped.append(time.monotonic())
+        stop.set()
+
+    def answer(request: Request) -> Any:
+        if request.page == 1:
+            return whole(request)
+        threading.Timer(0.15, stop_soon).start()  # by then the failure has come home, and the wait has begun
+        return status, b""
+
+    api.answer = answer
+    api.headers = {"Retry-After": "60"}
     client = api.client(stop=stop, backoff_base=60.0, backoff_cap=60.0)
-    threading.Timer(0.15, stop.set).start()
-    started = time.monotonic()
     result = fetch_user(client, user("o1", "o15", " "))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - stopped[0] < 2
     assert result.interrupted
     assert result.failure is None
     assert stored(result) == {"o1": ["p1"]}

@@ -142,8 +142,6 @@ class _Adapter(HTTPAdapter):
         response.status_code = resp.status
         response.headers = resp.headers
         response.raw = resp
-        response.url = req.url or ""
-        response.request = req
         return response
 
 
@@ -187,12 +185,12 @@ class Transport:
         request.method = "GET"
         request.url = url
         request.headers = requests.structures.CaseInsensitiveDict(headers)
-        request.hooks = {"response": []}
         _current.deadline = deadline
         try:
             adapter = self._session().get_adapter(url)
             # Session.send adds hooks, cookies and redirects, none of which may happen here, for a third of its cost.
-            return adapter.send(request, stream=True, timeout=self._timeout, verify=True, proxies={})
+            # The adapter never reads ahead, knows no proxy, and verifies by its own context.
+            return adapter.send(request, timeout=self._timeout)
         finally:
             del _current.deadline
 

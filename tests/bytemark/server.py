@@ -21,6 +21,7 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     connection: int
+    method: str = "GET"
 
     @property
     def token(self) -> str:
@@ -102,7 +103,9 @@ def _read_request(sock: socket.socket, number: int) -> Request | None:
     first, *lines = head.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     parts = urlsplit(first.split(" ")[1])
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Request(parts.path, {k: v[0] for k, v in parse_qs(parts.query).items()}, headers, number)
+    return Request(
+        parts.path, {k: v[0] for k, v in parse_qs(parts.query).items()}, headers, number, first.split(" ")[0]
+    )
 
 
 def send(sock: socket.socket, status: int = 200, body: Any = b"", headers: dict[str, str] | None = None) -> None:

@@ -78,7 +78,8 @@ def test_one_page_is_one_get_with_page_size_token_and_name() -> None:
         found = client(server.url, page_size=25).get_page(KEY, 3)
     (request,) = server.requests
     assert [one.uuid for one in found.orders] == ["A"]
-    assert (request.path, request.query) == ("/v4.0/orders", {"page": "3", "per_page": "25"})
+    assert (request.method, request.path) == ("GET", "/v4.0/orders")
+    assert request.query == {"page": "3", "per_page": "25"}
     assert request.headers["authorization"] == "Bearer made-up-key"
     assert request.headers["accept"] == "application/json"
     assert request.headers["user-agent"] == f"bytemark-sync/{VERSION}"

@@ -82,6 +82,7 @@ def test_one_page_is_one_get_with_page_size_token_and_name() -> None:
     assert request.query == {"page": "3", "per_page": "25"}
     assert request.headers["authorization"] == "Bearer made-up-key"
     assert request.headers["accept"] == "application/json"
+    assert request.headers["accept-encoding"] == "gzip"
     assert request.headers["user-agent"] == f"bytemark-sync/{VERSION}"
     assert "cookie" not in request.headers
 
@@ -545,3 +546,10 @@ def test_a_silence_shorter_than_the_read_timeout_loses_nothing(certificate: Path
     with serve(handler, tls(certificate) if secure else None) as server:
         one = client(server.url, ca_file=str(certificate), read_timeout=3.0, request_deadline=5.0)
         assert len(one.get_page(KEY, 1).orders) == 1
+
+
+def test_the_words_for_a_token_that_cannot_be_sent() -> None:
+    with serve(answering()) as server, pytest.raises(TokenRejected) as rejected:
+        client(server.url).get_page(Token("made-up\nkey"), 1)
+    assert rejected.value.detail == "the token holds characters that cannot be sent; it was not tried"
+    assert server.requests == []

@@ -12,7 +12,7 @@ from bytemark_sync.reasons import Reason
 
 class FindingKind(StrEnum):
     PASS_MISSING = "pass_missing"  # noqa: S105 - a transit pass
-    PASS_UNKNOWN = "pass_unknown"  # noqa: S105
+    PASS_UNKNOWN = "pass_unknown"  # noqa: S105 - a transit pass
     PRODUCT_DIFFERS = "product_differs"
     NOT_LISTED = "order_not_listed"
     STORED_TWICE = "stored_twice"

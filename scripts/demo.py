@@ -82,7 +82,8 @@ def show_stored() -> bool:
     expected = [item for item in world.expected_items() if not _is_down(world, item.order_id)]
     columns = "order_id, order_uuid, oauth_token, product_uuid, pass_uuid"
     with closing(sqlite3.connect(DATABASE)) as connection:
-        rows = connection.execute(f"SELECT {columns} FROM bytemark_order_items ORDER BY id").fetchall()  # noqa: S608
+        query = f"SELECT {columns} FROM bytemark_order_items ORDER BY id"  # noqa: S608 - the columns are written above
+        rows = connection.execute(query).fetchall()
     print("bytemark_order_items:")
     print(f"  {'order':>5}  {'order_uuid':36}  {'oauth_token':11}  {'product_uuid':36}  pass_uuid")
     for order_id, order_uuid, _token, product, pass_uuid in rows[-5:]:

@@ -24,7 +24,7 @@ from bytemark_sync.audit_recorder import AuditRecorder
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.database import DatabaseGone, ValueRefused, retrying
-from bytemark_sync.matching import PendingUser, WantedOrder
+from bytemark_sync.matching import PendingUser, WantedOrder, normalise
 from bytemark_sync.models import AuditFinding, Order, OrderItem, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.pending import DueUser
@@ -40,7 +40,6 @@ from bytemark_sync.windows import (
     folded_uuid,
     groups,
     keys_of_all,
-    normalise,
     tokens_of,
 )
 

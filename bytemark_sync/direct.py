@@ -12,6 +12,7 @@ from django.utils import timezone
 from bytemark_sync import runs
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.database import DatabaseGone, ValueRefused, retrying
+from bytemark_sync.matching import normalise
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, stream, users_named_by, users_with_pending
 from bytemark_sync.recorder import DryRecorder, Recorder
@@ -19,7 +20,6 @@ from bytemark_sync.scope import Scope
 from bytemark_sync.slack import report_forgotten, report_run
 from bytemark_sync.sync import Progress, Records, work
 from bytemark_sync.totals import Totals
-from bytemark_sync.windows import normalise
 
 logger = logging.getLogger(__name__)
 

@@ -69,9 +69,9 @@ class UserResult:
     interrupted: bool = False
 
 
-def normalise(uuid: str) -> str:
+def normalise(uuid: str | None) -> str:
     """Uuids match whatever their letter case and surrounding blanks (CONTRACT: Towards Bytemark)."""
-    return uuid.strip().lower()
+    return (uuid or "").strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Matcher:
     def __init__(self, wanted: Sequence[WantedOrder]) -> None:
         self._wanted = tuple(wanted)
         # A portal column may hold NULL or blanks; such an order matches nothing.
-        self._listings = {key: _Listing() for order in wanted if (key := normalise(order.uuid or ""))}
+        self._listings = {key: _Listing() for order in wanted if (key := normalise(order.uuid))}
         self._waiting = set(self._listings)
 
     @property
@@ -127,7 +127,7 @@ class Matcher:
         left: list[LeftOrder] = []
         unseen: list[WantedOrder] = []
         for order in self._wanted:
-            listing = self._listings.get(normalise(order.uuid or ""))
+            listing = self._listings.get(normalise(order.uuid))
             if listing is None:
                 left.append(LeftOrder(order, Reason.MALFORMED, "The portal's order has no uuid to look for."))
             elif listing.token is not None:

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.matching import PendingUser, WantedOrder
+from bytemark_sync.matching import PendingUser, WantedOrder, normalise
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import Reason
@@ -32,7 +32,6 @@ from bytemark_sync.windows import (
     folded_uuid,
     groups,
     keys_of_all,
-    normalise,
     tokens_of,
 )
 

@@ -21,11 +21,6 @@ IDS_A_QUERY = 500
 BIGINT_MAX = 2**63 - 1
 
 
-def normalise(uuid: str | None) -> str:
-    """Uuids match whatever their letter case and surrounding blanks (CONTRACT: Towards Bytemark)."""
-    return (uuid or "").strip().lower()
-
-
 def folded_uuid() -> Lower:
     """A column to compare with `normalise`d uuids, whatever its collation."""
     return Lower(Trim(_AnyText(F("order_uuid"))))

@@ -29,9 +29,9 @@ from bytemark_sync.console import (
     workers,
 )
 from bytemark_sync.database import DatabaseGone, ValueRefused, explain
+from bytemark_sync.matching import normalise
 from bytemark_sync.models import AuditFinding, RunStatus
 from bytemark_sync.scope import AuditScope
-from bytemark_sync.windows import normalise
 
 MOST_SAMPLED = 10_000
 EXAMPLES = 5

@@ -4,6 +4,7 @@ E001 a portal table lacks a column         E002 some portal tables are there, ot
 E003 a portal table knows no transaction   E004 the items table wants a value for an unknown column
 W001 no index on items' order_id           W002 no index on orders' user_id
 E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
+W011 ALLOWED_HOSTS is empty
 """
 
 from __future__ import annotations
@@ -78,6 +79,20 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="Mend it in the environment or in .env.", id="bytemark_sync.E010")]
     return []
+
+
+@register()
+def check_hosts(**kwargs: Any) -> list[CheckMessage]:
+    """The command and the queue need no host name, so that this is a warning; Django says it under --deploy alone."""
+    if settings.ALLOWED_HOSTS or settings.DEBUG:
+        return []
+    return [
+        Warning(
+            "ALLOWED_HOSTS is empty: the admin answers every request with 400.",
+            hint="Set it to the host names of the admin, e.g. sync.example.org",
+            id="bytemark_sync.W011",
+        )
+    ]
 
 
 def _missing_table(model: type[Model]) -> CheckMessage:

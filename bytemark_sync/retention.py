@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django_q.models import Task
@@ -30,6 +31,7 @@ from bytemark_sync.models.runs import ALIVE
 logger = logging.getLogger(__name__)
 
 ROWS_A_DELETE = 1000
+LOGINS: tuple[type[Model], ...] = (AccessLog, AccessAttempt, AccessFailureLog)
 
 
 def prune(now: datetime) -> dict[str, int]:
@@ -40,6 +42,7 @@ def prune(now: datetime) -> dict[str, int]:
         "attempts": _delete(OrderAttempt.objects.filter(at__lt=before)),
         "outcomes": _delete_gone_outcomes(before),
         "task results": _delete(Task.objects.filter(stopped__lt=before)),
+        "logins": sum(_delete(model._default_manager.filter(attempt_time__lt=before)) for model in LOGINS),
     }
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
     logger.info("pruned: %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))

@@ -37,6 +37,11 @@ if not SECRET_KEY:
             " (python -c 'import secrets; print(secrets.token_urlsafe(50))'), or set DEBUG=1 on a laptop."
         )
     SECRET_KEY = "insecure-laptop-key-" + "0" * 40  # only ever with DEBUG on
+elif len(SECRET_KEY) < 32 and not DEBUG:
+    raise ImproperlyConfigured(
+        "SECRET_KEY: 32 characters or more are needed, for it signs logins and queued tasks"
+        " (python -c 'import secrets; print(secrets.token_urlsafe(50))')."
+    )
 ALLOWED_HOSTS = text_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = text_list("CSRF_TRUSTED_ORIGINS", [])
 SITE_URL = site("SITE_URL")
@@ -154,6 +159,10 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "bytemark_sync/locked_out.html"
 AXES_VERBOSE = False
+# Behind a proxy every request comes from the proxy's address: five wrong passwords of one would lock out all.
+TRUSTED_PROXIES = integer("TRUSTED_PROXIES", 0, minimum=0, maximum=16)
+AXES_CLIENT_IP_CALLABLE = "project.proxies.client_address"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "project.debug.HidesSecrets"
 
 UNFOLD = unfold(PROJECT_NAME, PROJECT_STAGE)
 

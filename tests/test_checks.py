@@ -131,3 +131,12 @@ def test_a_database_that_cannot_be_reached_ends_the_check_in_words() -> None:
     assert "Traceback" not in done.stderr
     assert "Can't connect" in done.stderr
     assert "s3cret" not in done.stderr
+
+
+def test_without_a_host_name_every_page_would_be_refused_and_check_says_so(sqlite_database_url: str) -> None:
+    env = {"DEBUG": "0", "SECRET_KEY": "made-up " * 8}
+    done = check(sqlite_database_url, **env)
+    assert (done.status, "(bytemark_sync.W011) ALLOWED_HOSTS is empty" in done.stderr) == (0, True)
+    assert "HINT: Set it to the host names of the admin" in done.stderr
+    assert "W011" not in check(sqlite_database_url, **env, ALLOWED_HOSTS="sync.example.com").stderr
+    assert "W011" not in check(sqlite_database_url, DEBUG="1").stderr

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -120,3 +121,16 @@ def test_deletes_are_small_and_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -
 def test_nothing_old_is_no_trouble() -> None:
     run(NEW)
     assert set(retention.prune(NOW).values()) == {0}
+
+
+def test_old_logins_go() -> None:
+    for model in (AccessLog, AccessAttempt, AccessFailureLog):
+        more = {"failures_since_start": 1} if model is AccessAttempt else {}
+        for name, at in (("old", OLD), ("new", NEW)):
+            row = model.objects.create(username=name, ip_address="10.0.0.1", user_agent=name, **more)
+            model.objects.filter(pk=row.pk).update(attempt_time=at)
+    deleted = retention.prune(NOW)
+    for model in (AccessLog, AccessAttempt, AccessFailureLog):
+        assert list(model.objects.values_list("username", flat=True)) == ["new"]
+    assert deleted["logins"] == 3
+    assert retention.prune(NOW)["logins"] == 0

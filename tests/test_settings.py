@@ -77,6 +77,7 @@ DEFAULTS = {
     "TIME_ZONE": "UTC",
     "LOG_FORMAT": "text",
     "METRICS_TOKEN": "",
+    "TRUSTED_PROXIES": 0,
 }
 
 USABLE = [
@@ -98,6 +99,7 @@ USABLE = [
     ("BYTEMARK_CONNECT_TIMEOUT", "0.5", "BYTEMARK_CONNECT_TIMEOUT", 0.5),
     ("BYTEMARK_BACKOFF_BASE", "0", "BYTEMARK_BACKOFF_BASE", 0),
     ("SYNC_CRON", "*/5 1-3 * * mon", "SYNC_CRON", "*/5 1-3 * * mon"),
+    ("TRUSTED_PROXIES", "2", "TRUSTED_PROXIES", 2),
     ("SYNC_HEARTBEAT_LIMIT", "2.5", "SYNC_HEARTBEAT_LIMIT", 2.5),
     ("TIME_ZONE", "America/Chicago", "TIME_ZONE", "America/Chicago"),
     ("LOG_FORMAT", "JSON", "LOG_FORMAT", "json"),
@@ -132,6 +134,7 @@ UNUSABLE = [
         for name in ("BYTEMARK_BACKOFF_BASE", "BYTEMARK_BACKOFF_CAP")
         for value in ("x", "-1", "inf", "nan")
     ),
+    *(("TRUSTED_PROXIES", value) for value in ("x", "-1", "1.5", "17", "10.0.0.1")),
     ("DEBUG", "maybe"),
     ("DEBUG", "2"),
     ("TIME_ZONE", "Mars/Olympus"),
@@ -378,7 +381,8 @@ def check(installation: Path, env: Mapping[str, str | None]) -> Finished:
 def test_a_dotenv_file_beside_manage_py_is_read_and_the_environment_wins(installation: Path) -> None:
     dotenv = installation / ".env"
     dotenv.write_text(
-        "DEBUG=0\nSECRET_KEY='from $file'\nBYTEMARK_WORKERS=many\n# note\nexport TIME_ZONE=Europe/Paris\n"
+        "DEBUG=0\nSECRET_KEY='from $file, with 32 letters or more'\n"
+        "BYTEMARK_WORKERS=many\n# note\nexport TIME_ZONE=Europe/Paris\n"
     )
     wrong = check(installation, {"DEBUG": None})
     assert (wrong.status, "BYTEMARK_WORKERS: 'many'" in wrong.stderr) == (2, True)
@@ -399,3 +403,15 @@ def test_without_debug_a_secret_key_is_needed_and_enough(sqlite_database_url: st
     missing = manage("check", database_url=sqlite_database_url, env={"DEBUG": "0"})
     assert (missing.status, "SECRET_KEY is not set" in missing.stderr) == (2, True)
     assert manage("check", database_url=sqlite_database_url, env={"DEBUG": "0", "SECRET_KEY": SECRET * 4}).status == 0
+
+
+def test_a_short_secret_key_is_refused_without_repeating_it(sqlite_database_url: str) -> None:
+    """It signs sessions, tasks and fingerprints of tokens: what can be guessed signs nothing."""
+    for length, status in ((1, 2), (31, 2), (32, 0)):
+        key = ("x%q7" * 8)[:length]
+        done = manage("check", database_url=sqlite_database_url, env={"DEBUG": "0", "SECRET_KEY": key})
+        assert done.status == status, done.stderr
+        assert "Traceback" not in done.stderr
+        if status:
+            assert "SECRET_KEY: 32 characters or more are needed" in done.stderr
+            assert f"{key}\n" not in done.stderr

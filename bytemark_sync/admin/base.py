@@ -101,6 +101,24 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         return queryset.none()
 
 
+class SuperuserWrites:
+    """View by permission; everything else for superusers."""
+
+    adds = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.adds and bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if request.user.is_superuser else {}  # type: ignore[misc]
+
+
 def user_id_of(term: str) -> int | None:
     """`term` as a user id that the database can hold, else None."""
     if term.isascii() and term.isdigit() and len(term) <= 19 and int(term) <= BIGINT_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ FIELDS = (
     *("order__stored__stored_at", "order__stored__run_id"),
 )
 ROWS_A_PAGE = 2000
+
+
+# A formula begins a cell, or stands behind what a spreadsheet of another language takes for the end of one.
+_FORMULA = re.compile(r"(^|[;,|\t\r\n\"])(?=[-=+@\uff0d\uff1d\uff0b\uff20])")
 
 
 class _Line:
@@ -59,4 +64,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not isinstance(value, int) else text
+    if isinstance(value, int):
+        return text
+    guarded = _FORMULA.sub(r"\1'", text)
+    return f"'{guarded}" if text[:1] in ("\t", "\r", "\n") else guarded

@@ -6,31 +6,12 @@ permission to view, look on.
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django_q import admin as q
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-
-class SuperuserWrites:
-    """View by permission; everything else for superusers."""
-
-    adds = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.adds and bool(request.user.is_superuser)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return super().get_actions(request) if request.user.is_superuser else {}  # type: ignore[misc]
+from bytemark_sync.admin.base import SuperuserWrites
 
 
 class ScheduleAdmin(SuperuserWrites, ModelAdmin, q.ScheduleAdmin):  # type: ignore[misc]

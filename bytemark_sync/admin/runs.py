@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from bytemark_sync.admin.base import RESYNC, ReadOnlyAdmin, user_id_of
@@ -52,7 +53,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         own = [
             path("daily/", view(daily_view), name="bytemark_sync_syncrun_daily"),
-            path("<int:run_id>/live/", self.live_view, name="bytemark_sync_syncrun_live"),
+            path("<int:run_id>/live/", never_cache(self.live_view), name="bytemark_sync_syncrun_live"),
             path("<int:run_id>/stop/", view(self.stop_view), name="bytemark_sync_syncrun_stop"),
         ]
         urls: list[URLPattern] = [*own, *super().get_urls()]

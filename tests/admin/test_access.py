@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from axes.models import AccessAttempt
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.test import Client
 from django_q.models import Schedule
@@ -16,6 +17,7 @@ from tests.admin.filling import Filled
 from tests.running import manage
 
 PASSWORD = "a-long-made-up-password"
+NEW_PASSWORD = {"usable_password": "true", **dict.fromkeys(("password1", "password2"), "another-long-password")}
 DAILY = "/admin/bytemark_sync/syncrun/daily/"
 
 
@@ -107,6 +109,133 @@ class TestLogin:
             for _ in range(4):
                 self._try(client, "wrong")
             assert self._try(client, PASSWORD).status_code == 302
+
+    @pytest.mark.parametrize(
+        ("proxies", "forwarded", "address"),
+        [
+            (0, "203.0.113.7", "10.0.0.1"),  # a header that anybody may send
+            (1, "203.0.113.7", "203.0.113.7"),
+            (1, "198.51.100.1, 203.0.113.7", "203.0.113.7"),  # the first is what the client made up
+            (2, "198.51.100.1, 203.0.113.7, 10.9.9.9", "203.0.113.7"),
+            (2, " 203.0.113.7:4711 ,10.9.9.9", "203.0.113.7"),
+            (1, "[2001:db8::7]:4711", "2001:db8::7"),
+            (1, "2001:db8::7", "2001:db8::7"),
+            (2, "203.0.113.7", "10.0.0.1"),  # did not come through both
+            (1, "unknown", "10.0.0.1"),
+            (1, "' OR 1=1", "10.0.0.1"),
+            (1, "", "10.0.0.1"),
+        ],
+    )
+    def test_the_address_is_what_the_last_trusted_proxy_saw(
+        self, db: None, settings: Any, proxies: int, forwarded: str, address: str
+    ) -> None:
+        settings.TRUSTED_PROXIES = proxies
+        User.objects.create_superuser("ada", "", PASSWORD)
+        headers = {"x-forwarded-for": forwarded} if forwarded else {}
+        data = {"username": "ada", "password": "wrong"}
+        Client(headers=headers).post("/admin/login/", data, REMOTE_ADDR="10.0.0.1")
+        assert AccessAttempt.objects.get().ip_address == address
+
+    def test_behind_a_proxy_one_persons_mistakes_lock_nobody_else_out(self, db: None, settings: Any) -> None:
+        settings.TRUSTED_PROXIES = 1
+        User.objects.create_superuser("ada", "", PASSWORD)
+        stranger, ada = (Client(headers={"x-forwarded-for": each}) for each in ("203.0.113.7", "203.0.113.8"))
+        for _ in range(4):
+            self._try(stranger, "wrong")
+        assert self._try(stranger, "wrong").status_code == 429
+        assert self._try(ada, PASSWORD).status_code == 302
+
+
+class TestStaff:
+    """Somebody with every right of the tables of people, but not a superuser."""
+
+    @pytest.fixture
+    def clerk(self, db: None) -> Client:
+        clerk = User.objects.create_user("clerk", "", PASSWORD, is_staff=True)
+        clerk.user_permissions.set(Permission.objects.filter(content_type__app_label="auth"))
+        client = Client()
+        client.force_login(clerk, backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    def _all_of(self, user: User) -> dict[str, Any]:
+        """What somebody who forges the form would send."""
+        return {
+            "username": user.username,
+            "first_name": "Changed",
+            "is_active": "on",
+            "is_staff": "on",
+            "is_superuser": "on",
+            "groups": [group.pk for group in Group.objects.all()],
+            "user_permissions": [each.pk for each in Permission.objects.filter(codename="resync")],
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+            "password": "made-up",
+            "_save": "1",
+        }
+
+    @pytest.mark.parametrize("who", ["clerk", "viewer"])
+    def test_permissions_are_a_superusers(self, clerk: Client, who: str) -> None:
+        user = User.objects.filter(username=who).first() or User.objects.create_user(who, "", PASSWORD, is_staff=True)
+        before = set(user.get_all_permissions()), user.password
+        response = clerk.post(f"/admin/auth/user/{user.pk}/change/", self._all_of(user))
+        user = User.objects.get(pk=user.pk)
+        assert (response.status_code, user.first_name) == (302, "Changed")
+        assert (set(user.get_all_permissions()), user.password) == before
+        assert not user.is_superuser
+        assert user.groups.count() == 0
+
+    def test_passwords_of_others_are_a_superusers(self, clerk: Client) -> None:
+        for user in (User.objects.create_user("bob", "", PASSWORD), User.objects.create_superuser("ada", "", PASSWORD)):
+            url = f"/admin/auth/user/{user.pk}/password/"
+            assert clerk.get(url).status_code == 403
+            assert clerk.post(url, NEW_PASSWORD).status_code == 403
+            assert url not in clerk.get(f"/admin/auth/user/{user.pk}/change/").content.decode()
+            assert User.objects.get(pk=user.pk).check_password(PASSWORD)
+
+    def test_a_superuser_is_a_superusers_to_change_or_delete(self, clerk: Client) -> None:
+        ada = User.objects.create_superuser("ada", "", PASSWORD)
+        url = f"/admin/auth/user/{ada.pk}/"
+        assert clerk.post(f"{url}change/", self._all_of(ada)).status_code == 403
+        assert clerk.post(f"{url}delete/", {"post": "yes"}).status_code == 403
+        chosen = {"action": "delete_selected", "_selected_action": [ada.pk], "post": "yes"}
+        clerk.post("/admin/auth/user/", chosen)
+        assert User.objects.get(pk=ada.pk).first_name == ""
+
+    def test_groups_are_a_superusers(self, clerk: Client) -> None:
+        group = Group.objects.get(name="viewer")
+        before = group.permissions.count()
+        assert clerk.get("/admin/auth/group/").status_code == 200
+        change = {"name": "viewer", "permissions": [each.pk for each in Permission.objects.all()]}
+        assert clerk.post(f"/admin/auth/group/{group.pk}/change/", change).status_code == 403
+        assert clerk.post("/admin/auth/group/add/", change | {"name": "mine"}).status_code == 403
+        assert clerk.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 403
+        assert (Group.objects.count(), group.permissions.count()) == (3, before)
+
+    def test_a_superuser_does_all_of_it(self, logged_in: Callable[[str], Client]) -> None:
+        root, bob = logged_in("superuser"), User.objects.create_user("bob", "", PASSWORD)
+        assert root.post(f"/admin/auth/user/{bob.pk}/change/", self._all_of(bob)).status_code == 302
+        assert root.post(f"/admin/auth/user/{bob.pk}/password/", NEW_PASSWORD).status_code == 302
+        bob = User.objects.get(pk=bob.pk)
+        assert (bob.is_superuser, bob.groups.count()) == (True, 3)
+        assert bob.check_password("another-long-password")
+
+
+class TestDebugPage:
+    CODE = """
+import os
+from django.test import Client
+client = Client(raise_request_exception=False, headers={"host": "127.0.0.1"})
+client.cookies["sessionid"] = "x" * 32  # so that the page asks the database
+meta = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}  # as runserver puts them there
+page = client.get("/admin/", **meta).content.decode()
+print("OperationalError" in page, "Request information" in page, "s3cret" in page, "h1dden" in page)
+"""
+
+    def test_it_shows_no_address_with_a_password(self) -> None:
+        url = "mysql://portal:s3cret-pass@127.0.0.1:1/portal"
+        env = {"REDIS_URL": "redis://:h1dden-pass@127.0.0.1:1/0"}
+        done = manage("shell", "-v", "0", "-c", self.CODE, database_url=url, env=env)
+        assert done.stdout.split() == ["True", "True", "False", "False"], done.stderr
 
 
 class TestHeaders:

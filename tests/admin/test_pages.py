@@ -164,6 +164,7 @@ class TestRuns:
             assert f'hx-get="{url}live/"' in html
             assert 'hx-trigger="every 2s"' in html
             assert 'aria-valuenow="25"' in html
+        assert "no-store" in client.get(f"{url}live/")["Cache-Control"]
         SyncRun.objects.filter(pk=run.pk).update(status=RunStatus.PARTIAL, finished_at=timezone.now(), users=200)
         html = page(client, f"{url}live/")
         assert "hx-get" not in html

@@ -39,7 +39,7 @@ class Machines:
     def environment(self) -> dict[str, str]:
         values = {
             "DEBUG": "0",  # with it on, Django keeps every query in memory
-            "SECRET_KEY": "fault-campaign",
+            "SECRET_KEY": "made-up-for-the-fault-campaign-" + "0" * 30,
             "DATABASE_URL": f"sqlite:///{self.sqlite}",
             "BYTEMARK_CUSTOMER_API_URL": f"http://127.0.0.1:{self.sandbox_port}",
             "BYTEMARK_BACKOFF_BASE": "0.005",

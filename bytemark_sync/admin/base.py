@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.admin.filters import SimpleListFilter
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
@@ -117,6 +119,15 @@ class SuperuserWrites:
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) if request.user.is_superuser else {}  # type: ignore[misc]
+
+
+def came_from(request: HttpRequest, path: str) -> str:
+    """The list at `path` as it was shown, with its filters, where the browser comes from there; else `path` alone."""
+    referrer = request.headers.get("referer", "")
+    if not url_has_allowed_host_and_scheme(referrer, {request.get_host()}, require_https=request.is_secure()):
+        return path
+    parts = urlsplit(referrer)
+    return f"{path}?{parts.query}" if parts.path == path and parts.query else path
 
 
 def user_id_of(term: str) -> int | None:

@@ -7,17 +7,17 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
 from bytemark_sync.admin.background import WatchedPaginator
+from bytemark_sync.admin.base import came_from
 from bytemark_sync.admin.filters import AgeFilter, ReasonFilter
 from bytemark_sync.admin.orders import StoryAdmin
 from bytemark_sync.admin.probing import probed
-from bytemark_sync.admin.resync import Wanted, resync_url, resync_view
+from bytemark_sync.admin.resync import Wanted, confirm, resync_view
 from bytemark_sync.admin.story import outcome_of
 from bytemark_sync.admin.words import NEVER, moment, reason_badge, run_link
 from bytemark_sync.models import PendingOrder
@@ -56,15 +56,14 @@ class PendingOrderAdmin(StoryAdmin):
     @admin.action(description="Resync the users behind the selected orders", permissions=["resync"])
     def resync_users(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         users = queryset.order_by().values_list("user_id", flat=True).distinct()
-        return redirect(resync_url(users[: self.list_per_page]))
+        return confirm(request, users[: self.list_per_page], back=request.get_full_path())
 
     # A permission named in full would make the library's system check ask the database, before there is any table.
     @action(description="Resync the user", icon="sync", permissions=["resync"], url_path="resync")  # type: ignore[untyped-decorator]
     def resync_row(self, request: HttpRequest, object_id: str) -> HttpResponse:
         order = self.get_object(request, object_id)
-        if order is None:
-            return redirect(reverse("admin:bytemark_sync_pendingorder_changelist"))
-        return redirect(resync_url([order.user_id]))
+        back = came_from(request, reverse("admin:bytemark_sync_pendingorder_changelist"))
+        return confirm(request, [order.user_id] if order else [], back=back)
 
     @admin.display(description="Reason")
     def reason(self, order: PendingOrder) -> SafeString:

@@ -30,6 +30,7 @@ from bytemark_sync.tasks import RunRequest, request_run
 
 MOST_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
+NOBODY_LEFT = "Nothing was queued: what was selected is not pending any more, or has no user."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ class Wanted:
         return cls.of_list(query)
 
     def url(self) -> str:
-        named = [("user", user) for user in self.users]
+        named: list[tuple[str, object]] = [("user", user) for user in self.users]
+        if self.nobody:
+            named = [("user", "")]
         if self.failed_of is not None:
             named.append(("failed_of", self.failed_of))
         filters = [("reason", self.reason), ("age", self.age), ("q", self.search)]
@@ -134,7 +137,17 @@ class Wanted:
 
 def resync_url(users: Iterable[int | None]) -> str:
     """The confirmation page for these users."""
-    return Wanted(users=tuple(sorted({user for user in users if user is not None}))).url()
+    named = tuple(sorted({user for user in users if user is not None}))
+    return Wanted(users=named, nobody=not named).url()
+
+
+def confirm(request: HttpRequest, users: Iterable[int | None], *, back: str) -> HttpResponse:
+    """To the confirmation page for these users; with nobody left, `back` to the list."""
+    named = [user for user in users if user is not None]
+    if named:
+        return redirect(resync_url(named))
+    messages.warning(request, NOBODY_LEFT)
+    return redirect(back)
 
 
 def _failed_in(run_id: int) -> Q:

@@ -7,14 +7,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Case, CharField, Count, Max, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 
-from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of
-from bytemark_sync.admin.resync import live_runs, resync_url, under_way
+from bytemark_sync.admin.base import ReadOnlyAdmin, came_from, user_id_of
+from bytemark_sync.admin.resync import confirm, live_runs, under_way
 from bytemark_sync.admin.words import NEVER, REASON_WORDS, badge, link, moment, reason_badge, run_link
 from bytemark_sync.models import OrderOutcome, PortalUser, StoredOrder
 from bytemark_sync.pending import pending_orders
@@ -115,14 +114,13 @@ class PortalUserAdmin(ReadOnlyAdmin):
     @admin.action(description="Resync the selected users", permissions=["resync"])
     def resync_users(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         users = queryset.order_by().values_list("user_id", flat=True).distinct()
-        return redirect(resync_url(users[: self.list_per_page]))
+        return confirm(request, users[: self.list_per_page], back=request.get_full_path())
 
     @action(description="Resync", icon="sync", permissions=["resync"], url_path="resync")  # type: ignore[untyped-decorator]
     def resync_row(self, request: HttpRequest, object_id: str) -> HttpResponse:
         user = self.get_object(request, object_id)
-        if user is None or user.user_id is None:
-            return redirect("admin:bytemark_sync_portaluser_changelist")
-        return redirect(resync_url([user.user_id]))
+        back = came_from(request, reverse("admin:bytemark_sync_portaluser_changelist"))
+        return confirm(request, [user.user_id] if user else [], back=back)
 
     @admin.display(description="User", ordering="user_id")
     def name(self, user: Any) -> str:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from django.test import Client
 
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun
+from bytemark_sync.admin.resync import resync_url
+from bytemark_sync.models import OrderOutcome, OrderToken, RunStatus, SyncRun
 from bytemark_sync.reasons import USER_FAILURES, Reason
 from tests.admin.filling import Filled
 
@@ -93,6 +94,31 @@ def test_the_action_asks_for_the_users_behind_the_orders(logged_in: Callable[[st
     response = client.post(f"{APP}pendingorder/", {"action": "resync_users", "_selected_action": chosen})
     assert response.status_code == 302
     assert response["Location"] == f"{RESYNC}?user=5001&user=5002"
+
+
+@pytest.mark.parametrize(("name", "query"), [("pendingorder", "?reason=not_found"), ("portaluser", "")])
+def test_an_action_with_nobody_left_goes_back_to_the_list(
+    logged_in: Callable[[str], Client], filled: Filled, name: str, query: str
+) -> None:
+    """The orders were stored since the list was read; or the row of the token table has no user."""
+    client = logged_in("operator")
+    stored = filled.stored[0].pk if name == "pendingorder" else OrderToken.objects.create(user_id=None, token="x").pk
+    before = SyncRun.objects.count()
+    action = {"action": "resync_users", "_selected_action": [stored]}
+    response = client.post(f"{APP}{name}/{query}", action, follow=True)
+    assert response.redirect_chain == [(f"{APP}{name}/{query}", 302)]
+    assert "Nothing was queued" in response.content.decode()
+    row = client.get(f"{APP}{name}/{stored}/resync/", headers={"referer": f"http://testserver{APP}{name}/{query}"})
+    assert (row.status_code, row["Location"]) == (302, f"{APP}{name}/{query}")
+    assert "Nothing was queued" in client.get(row["Location"]).content.decode()
+    assert SyncRun.objects.count() == before
+
+
+def test_no_users_are_never_everybody(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    for nobody in ([], [None]):
+        client.post(resync_url(nobody))
+    assert not SyncRun.objects.filter(trigger="admin").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.contrib.filters.forms import SearchForm
 
 from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
-from bytemark_sync.admin.words import moment, page_of, reason_badge, run_link
+from bytemark_sync.admin.words import moment, page_of, reason_badge, rider_link, run_link
 from bytemark_sync.models import Order, OrderAttempt
 
 
@@ -60,24 +60,26 @@ class OrderAttemptAdmin(ReadOnlyAdmin):
     list_display_links = None
     ordering = ("-pk",)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[OrderAttempt]:
-        rows: QuerySet[OrderAttempt] = super().get_queryset(request)
-        return rows.select_related("order").defer("order__oauth_token")
-
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         user_id = user_id_of(term)
         orders = Order.objects.order_by()
         orders = orders.filter(order_uuid__in=uuids_of(term)) if user_id is None else orders.filter(user_id=user_id)
         return queryset.filter(order_id__in=list(orders.values_list("pk", flat=True)[:1000]))
 
+    def prepare(self, rows: list[Any]) -> None:
+        """No join: an attempt may be of an order that the portal has deleted since."""
+        orders = Order.objects.filter(pk__in={row.order_id for row in rows}).values_list("pk", "order_uuid", "user_id")
+        found = {pk: (uuid, user_id) for pk, uuid, user_id in orders}
+        for row in rows:
+            row.order_uuid, row.order_user = found.get(row.order_id, (None, None))
+
     @admin.display(description="Order")
-    def name(self, attempt: OrderAttempt) -> SafeString:
-        return page_of("order", attempt.order_id, _order(attempt) or f"order {attempt.order_id}")
+    def name(self, attempt: Any) -> SafeString:
+        return page_of("order", attempt.order_id, attempt.order_uuid or f"order {attempt.order_id}")
 
     @admin.display(description="User")
-    def user(self, attempt: OrderAttempt) -> int | None:
-        order = _order(attempt)
-        return order.user_id if order else None
+    def user(self, attempt: Any) -> SafeString | str:
+        return rider_link(attempt.order_user)
 
     @admin.display(description="Reason")
     def why(self, attempt: OrderAttempt) -> SafeString:
@@ -90,11 +92,3 @@ class OrderAttemptAdmin(ReadOnlyAdmin):
     @admin.display(description="Run")
     def by(self, attempt: OrderAttempt) -> SafeString | str:
         return run_link(attempt.run_id)
-
-
-def _order(attempt: OrderAttempt) -> Order | None:
-    """The order, or None where the portal has deleted it: no constraint keeps it."""
-    try:
-        return attempt.order
-    except Order.DoesNotExist:
-        return None

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet, Sum
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 
 from bytemark_sync.admin.attempts import NumberFilter
-from bytemark_sync.admin.base import ReadOnlyAdmin, uuids_of
+from bytemark_sync.admin.base import uuids_of
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart
 from bytemark_sync.admin.counting import remembered
-from bytemark_sync.admin.csvfile import export
+from bytemark_sync.admin.csvfile import ExportedAdmin
 from bytemark_sync.admin.days import begin, by_day, last_days, minute_of
-from bytemark_sync.admin.words import link, moment, page_of, run_link, short
+from bytemark_sync.admin.words import link, moment, page_of, rider_link, run_link, short
 from bytemark_sync.models import Order, OrderItem, StoredOrder
 
 MOST_PRODUCTS = 200
@@ -67,14 +67,16 @@ class DayFilter(DropdownFilter):  # type: ignore[misc]
         day = next((day for day in last_days() if day.isoformat() == self.value()), None)
         if day is None:
             return queryset
-        at = "order__stored__stored_at"
-        return queryset.filter(**{f"{at}__gte": begin(day), f"{at}__lt": begin(day + timedelta(days=1))})
+        of_day = StoredOrder.objects.filter(stored_at__gte=begin(day), stored_at__lt=begin(day + timedelta(days=1)))
+        return queryset.filter(order_id__in=of_day.values("order_id"))  # no join: the order itself may be gone
 
 
 @admin.register(OrderItem)
-class OrderItemAdmin(ReadOnlyAdmin):
+class OrderItemAdmin(ExportedAdmin):
     """One row a pass."""
 
+    export_name = "order-items"
+    export_header = ("item_id", "order_id", "order_uuid", "user_id", "product_uuid", "pass_uuid", "stored_at", "run_id")
     tokens = ("oauth_token",)
     list_display = ("name", "product", "order_link", "user", "stored_at", "stored_by")
     list_filter = (ProductFilter, DayFilter, OrderFilter)
@@ -85,11 +87,6 @@ class OrderItemAdmin(ReadOnlyAdmin):
     sortable_by = ("name",)
     fieldsets = ((None, {"fields": ("pass_uuid", "product", "order_link", "user", "stored_at", "stored_by")}),)
     readonly_fields = ("product", "order_link", "user", "stored_at", "stored_by")
-
-    def get_urls(self) -> list[URLPattern]:
-        own = path("export/", self.admin_site.admin_view(self.export_view), name="bytemark_sync_orderitem_export")
-        urls: list[URLPattern] = [own, *super().get_urls()]
-        return urls
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         return queryset.filter(pass_uuid__in=uuids_of(term))
@@ -112,19 +109,13 @@ class OrderItemAdmin(ReadOnlyAdmin):
         context = dict(extra_context or {})
         product = request.GET.get("product", "")
         context["charts"] = (by_day_chart(product), by_product_chart())
-        query = request.GET.urlencode()
-        context["export_url"] = reverse("admin:bytemark_sync_orderitem_export") + (f"?{query}" if query else "")
         response: HttpResponse = super().changelist_view(request, context)
         return response
 
-    def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-        """What the list shows under the same query string, as CSV."""
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        self.request = request
-        return export(self.get_changelist_instance(request).get_queryset(request))
+    def export_cells(self, row: Any) -> Sequence[Any]:
+        order, stored = (row.order_id, row.order_uuid, row.order_user), row.stored_order
+        by = (stored.stored_at, stored.run_id) if stored else (None, None)
+        return (row.pk, *order, row.product_uuid, row.pass_uuid, *by)
 
     @admin.display(description="Pass", ordering="pk")
     def name(self, item: OrderItem) -> SafeString:
@@ -141,9 +132,7 @@ class OrderItemAdmin(ReadOnlyAdmin):
 
     @admin.display(description="User")
     def user(self, item: Any) -> SafeString | str:
-        if item.order_user is None:
-            return "-"
-        return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={item.order_user}", item.order_user)
+        return rider_link(item.order_user)
 
     @admin.display(description="Stored")
     def stored_at(self, item: Any) -> SafeString | str:

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
 from bytemark_sync.admin.story import outcome_of, tell
-from bytemark_sync.admin.words import badge, link, reason_badge
+from bytemark_sync.admin.words import badge, link, reason_badge, rider_link
 from bytemark_sync.models import Order, OrderItem
 
 
@@ -52,9 +52,7 @@ class StoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="User")
     def user(self, order: Order) -> SafeString | str:
-        if order.user_id is None:
-            return "-"
-        return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={order.user_id}", order.user_id)
+        return rider_link(order.user_id)
 
 
 @admin.register(Order)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from bytemark_sync.admin.words import ADVICE, NEVER, Advice, badge, link, moment, page_of, reason_badge, run_link
+from bytemark_sync.admin.words import ADVICE, NEVER, Advice, badge, moment, page_of, reason_badge, rider_link, run_link
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, OrderToken, StoredOrder
 
 MOST_ATTEMPTS = 50
@@ -77,9 +76,7 @@ def _state(
 def _facts(
     order: Order, outcome: OrderOutcome | None, stored: StoredOrder | None, pending: bool
 ) -> list[tuple[str, object]]:
-    users = reverse("admin:bytemark_sync_portaluser_changelist")
-    user: object = "-" if order.user_id is None else link(f"{users}?q={order.user_id}", order.user_id)
-    facts: list[tuple[str, object]] = [("User", user), ("Amount", order.amount or "-")]
+    facts: list[tuple[str, object]] = [("User", rider_link(order.user_id)), ("Amount", order.amount or "-")]
     if stored:
         facts += [("Stored", moment(stored.stored_at)), ("Stored by", run_link(stored.run_id))]
     if pending and outcome:

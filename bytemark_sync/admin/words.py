@@ -122,6 +122,12 @@ def page_of(model: str, key: object, text: object) -> SafeString:
     return link(reverse(f"admin:bytemark_sync_{model}_change", args=[key]), text)
 
 
+def rider_link(user_id: int | None) -> SafeString | str:
+    if user_id is None:
+        return "-"
+    return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={user_id}", user_id)
+
+
 def run_link(run_id: int | None) -> SafeString | str:
     return page_of("syncrun", run_id, f"run {run_id}") if run_id else "-"
 

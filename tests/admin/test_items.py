@@ -12,11 +12,20 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from bytemark_sync.admin.csvfile import HEADER, ROWS_A_PAGE
-from bytemark_sync.models import OrderItem, StoredOrder
+from bytemark_sync.admin.csvfile import ROWS_A_PAGE
+from bytemark_sync.models import Order, OrderItem, StoredOrder
 from tests.admin.filling import PRODUCTS, Filled
 
+HEADER = ("item_id", "order_id", "order_uuid", "user_id", "product_uuid", "pass_uuid", "stored_at", "run_id")
 ITEMS = "/admin/bytemark_sync/orderitem/"
+
+
+def shown(client: Client, query: str = "") -> set[int]:
+    """The keys on all pages of the list."""
+    pages = client.get(f"{ITEMS}{query}").context["cl"].paginator.num_pages
+    sign = "&" if query else "?"
+    lists = [client.get(f"{ITEMS}{query}{sign}p={page}").context["cl"] for page in range(1, pages + 1)]
+    return {item.pk for cl in lists for item in cl.result_list}
 
 
 def exported(client: Client, query: str = "") -> list[dict[str, str]]:
@@ -61,6 +70,21 @@ def test_it_is_read_in_pages_and_each_row_once(logged_in: Callable[[str], Client
     assert len(rows) == count
     assert len({row["item_id"] for row in rows}) == count
     assert len([each for each in queries if f"LIMIT {ROWS_A_PAGE}" in each["sql"]]) == 3
+
+
+def test_an_item_whose_order_is_gone_is_in_the_list_and_in_the_file(
+    logged_in: Callable[[str], Client], filled: Filled
+) -> None:
+    client = logged_in("viewer")
+    order = filled.stored[0]
+    items = set(OrderItem.objects.filter(order=order).values_list("pk", flat=True))
+    day = timezone.localdate(StoredOrder.objects.get(order=order).stored_at).isoformat()
+    Order.objects.filter(pk=order.pk).delete()
+    for query in ("", f"?day={day}", f"?order={order.pk}"):
+        rows = {int(row["item_id"]): row for row in exported(client, query)}
+        assert items <= set(rows), query
+        assert {rows[pk]["user_id"] for pk in items} == {""}
+        assert shown(client, query) == set(rows), query
 
 
 def test_no_cell_is_a_formula(logged_in: Callable[[str], Client], filled: Filled) -> None:

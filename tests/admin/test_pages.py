@@ -13,7 +13,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bytemark_sync.admin.words import REASON_WORDS
-from bytemark_sync.models import ClusterBeat, Order, OrderOutcome, OrderToken, RunStatus, StoredOrder, SyncRun
+from bytemark_sync.models import (
+    ClusterBeat,
+    Order,
+    OrderAttempt,
+    OrderOutcome,
+    OrderToken,
+    RunStatus,
+    StoredOrder,
+    SyncRun,
+)
 from bytemark_sync.pending import pending_orders
 from bytemark_sync.reasons import Reason
 from tests.admin.filling import Filled
@@ -149,6 +158,19 @@ class TestPendingOrders:
         stored = StoredOrder.objects.get(order=order)
         assert f"run {stored.run_id}" in text
         assert client.get(f"{APP}pendingorder/{order.pk}/change/").status_code == 302
+
+
+class TestAttempts:
+    def test_an_attempt_whose_order_is_gone_is_counted_and_shown(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        attempt = OrderAttempt.objects.order_by("pk")[0]
+        Order.objects.filter(pk=attempt.order_id).delete()
+        response = logged_in("viewer").get(f"{APP}orderattempt/?run={attempt.run_id}")
+        changes = response.context["cl"]
+        assert attempt.pk in {row.pk for row in changes.result_list}
+        assert changes.result_count == len(changes.result_list)
+        assert f"order {attempt.order_id}" in words(response.content.decode())
 
 
 class TestRuns:

@@ -12,9 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
-from bytemark_sync.admin.story import outcome_of, tell
-from bytemark_sync.admin.words import badge, link, reason_badge, rider_link
-from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.admin.states import state_of
+from bytemark_sync.admin.story import tell
+from bytemark_sync.admin.words import link, rider_link
+from bytemark_sync.models import Order, OrderItem, OrderToken
 
 
 class StoryAdmin(ReadOnlyAdmin):
@@ -41,7 +42,7 @@ class StoryAdmin(ReadOnlyAdmin):
         if order is not None and self.has_view_permission(request):
             story = tell(order)
             context |= {"story": story, "title": f"Order {order.order_uuid or order.pk}", "subtitle": None}
-            if story.pending and self.has_resync_permission(request):
+            if story.state.pending and self.has_resync_permission(request):
                 context["resync_url"] = f"{reverse('admin:bytemark_sync_resync')}?user={order.user_id}"
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
@@ -66,17 +67,16 @@ class OrderAdmin(StoryAdmin):
     def prepare(self, rows: list[Any]) -> None:
         counted = OrderItem.objects.filter(order_id__in=[order.pk for order in rows]).values("order_id")
         counts = {each["order_id"]: each["n"] for each in counted.annotate(n=Count("pk")).order_by()}
+        token_rows = OrderToken.objects.filter(user_id__in={order.user_id for order in rows} - {None})
+        users = set(token_rows.order_by().values_list("user_id", flat=True).distinct())
         for order in rows:
             order.item_count = counts.get(order.pk, 0)
+            order.state = state_of(order, has_items=order.item_count > 0, has_token_row=order.user_id in users)
 
     @admin.display(description="State")
-    def state(self, order: Any) -> SafeString | str:
-        if order.item_count:
-            return badge("stored", "success")
-        outcome = outcome_of(order)
-        if outcome:
-            return reason_badge(outcome.reason)
-        return badge("never tried", "info") if order.amount == "0" else "-"
+    def state(self, order: Any) -> SafeString:
+        badge: SafeString = order.state.badge
+        return badge
 
     @admin.display(description="Items")
     def items(self, order: Any) -> SafeString | str:

@@ -18,8 +18,8 @@ from bytemark_sync.admin.filters import AgeFilter, ReasonFilter
 from bytemark_sync.admin.orders import StoryAdmin
 from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.resync import Wanted, confirm, resync_view
-from bytemark_sync.admin.story import outcome_of
-from bytemark_sync.admin.words import NEVER, moment, reason_badge, run_link
+from bytemark_sync.admin.states import outcome_of, state_of
+from bytemark_sync.admin.words import moment, run_link
 from bytemark_sync.models import PendingOrder
 
 NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
@@ -67,8 +67,7 @@ class PendingOrderAdmin(StoryAdmin):
 
     @admin.display(description="Reason")
     def reason(self, order: PendingOrder) -> SafeString:
-        outcome = outcome_of(order)
-        return reason_badge(outcome.reason if outcome else NEVER)
+        return state_of(order, has_items=False, has_token_row=True).badge
 
     @admin.display(description="Attempts")
     def attempts(self, order: PendingOrder) -> int:

@@ -73,6 +73,7 @@ class AttemptAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ("username__exact", "ip_address__exact")
     fields = ("username", "ip_address", "user_agent", "attempt_time", "failures_since_start")
     readonly_fields = fields
+    when_empty = "Nobody has given a wrong password lately."
     ordering = ("-pk",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

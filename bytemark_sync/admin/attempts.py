@@ -58,6 +58,7 @@ class OrderAttemptAdmin(ReadOnlyAdmin):
     search_fields = ("order__order_uuid__exact",)
     search_help_text = "order uuid or user id, whole"
     list_display_links = None
+    when_empty = "No run has left an order pending."
     ordering = ("-pk",)
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:

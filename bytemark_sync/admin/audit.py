@@ -31,6 +31,7 @@ class AuditFindingAdmin(ExportedAdmin):
     search_fields = ("pass_uuid__exact",)
     search_help_text = "order uuid, pass uuid or user id, whole"
     list_display_links = None
+    when_empty = "No audit has found a difference. manage.py audit_order_items starts an audit."
     ordering = ("-pk",)
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:

@@ -83,6 +83,7 @@ class OrderItemAdmin(ExportedAdmin):
     list_before_template = "bytemark_sync/items_before.html"
     search_fields = ("pass_uuid__exact",)
     search_help_text = "pass uuid, whole"
+    when_empty = "Items appear when a run stores the first order."
     ordering = ("-pk",)
     sortable_by = ("name",)
     fieldsets = ((None, {"fields": ("pass_uuid", "product", "order_link", "user", "stored_at", "stored_by")}),)

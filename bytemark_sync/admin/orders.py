@@ -61,6 +61,7 @@ class OrderAdmin(StoryAdmin):
     """Stored, pending, and those that are no business of the sync."""
 
     list_display = ("uuid", "user", "amount", "state", "items")
+    when_empty = "The portal's order table is empty."
     ordering = ("-pk",)
     sortable_by = ("uuid",)
 

@@ -32,6 +32,7 @@ class PendingOrderAdmin(StoryAdmin):
     list_display = ("uuid", "user", "reason", "attempts", "last_try", "next_try", "last_run")
     list_filter = (ReasonFilter, AgeFilter)
     list_before_template = "bytemark_sync/pending_before.html"
+    when_empty = "Every free order of a known user is stored."
     ordering = ("-pk",)
     sortable_by = ("uuid",)
     paginator = WatchedPaginator

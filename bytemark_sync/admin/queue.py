@@ -20,16 +20,19 @@ class ScheduleAdmin(SuperuserWrites, ModelAdmin, q.ScheduleAdmin):  # type: igno
 
 
 class SuccessAdmin(SuperuserWrites, ModelAdmin, q.TaskAdmin):  # type: ignore[misc]
+    when_empty = "No task has finished yet."
     list_filter = ()
     show_full_result_count = False
 
 
 class FailureAdmin(SuperuserWrites, ModelAdmin, q.FailAdmin):  # type: ignore[misc]
+    when_empty = "No task has failed."
     list_filter = ()
     show_full_result_count = False
 
 
 class QueueAdmin(SuperuserWrites, ModelAdmin, q.QueueAdmin):  # type: ignore[misc]
+    when_empty = "No task is waiting."
     list_filter = ()
 
 

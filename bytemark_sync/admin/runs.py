@@ -44,6 +44,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
     list_filter = (("status", ChoicesDropdownFilter), ("trigger", ChoicesDropdownFilter))
     search_fields = ("pk__exact",)
     search_help_text = "number of the run"
+    when_empty = "The daily run makes the first one, or a resync of pending orders."
     ordering = ("-pk",)
     fieldsets = (("Asked for", {"fields": ("trigger", "requested_by", "scope_words", "created", "host", "slack")}),)
     readonly_fields = ("scope_words", "created")

@@ -54,6 +54,7 @@ class PortalUserAdmin(ReadOnlyAdmin):
     list_filter = (TokenFilter, OutcomeFilter)
     search_fields = ("user_id__exact",)
     search_help_text = "user id, whole"
+    when_empty = "The portal's token table is empty."
     ordering = ("-pk",)
     sortable_by = ("name",)
     actions = ("resync_users",)

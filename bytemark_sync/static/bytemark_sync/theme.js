@@ -1,0 +1,4 @@
+// The admin's own choice of theme, for pages outside its frame.
+const theme = (localStorage.getItem("adminTheme") ?? '"auto"').replaceAll('"', "");
+const dark = theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+document.documentElement.classList.toggle("dark", dark);

@@ -197,6 +197,9 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
         with transaction.atomic():
             closed = runs.finish(run_id, status, error=error)
             if closed:
+                # Of a run that ends before its time. Whoever still works one finds its claim lost, and stores no more.
+                left = SyncBatch.objects.filter(run_id=run_id, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
+                left.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now())
                 SyncRun.objects.filter(pk=run_id).update(**_api(run_id))
             return closed
 

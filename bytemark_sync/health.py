@@ -17,10 +17,9 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from bytemark_sync import schedules, slack
-from bytemark_sync.latches import take_turn
+from bytemark_sync.latches import CLOCK_SKEW, take_turn
 from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import pending_orders
-from bytemark_sync.scope import Scope
 
 CLUSTER_SILENCE = timedelta(seconds=90)
 """A cluster renews its sign of life every 15 s."""
@@ -76,7 +75,7 @@ def look() -> Health:
 
 
 def _look(health: Health, now: datetime) -> None:
-    vital = _vital_signs()
+    vital = _vital_signs(now)
     if vital is None:
         health.problems.append("`migrate` has not created the schedules yet.")
         return
@@ -84,12 +83,9 @@ def _look(health: Health, now: datetime) -> None:
     health.cluster_alive = bool(vital["beat"] and now - vital["beat"] < CLUSTER_SILENCE)
     if not health.cluster_alive:
         health.problems.append("No cluster is alive: start `manage.py qcluster`.")
-    health.next_scheduled_run = vital["next_run"]
-    if vital["next_run"] is None:
-        health.problems.append("The schedule is missing, or it is used up: no run is coming.")
-    elif health.cluster_alive and now - vital["next_run"] > OVERDUE:
-        health.problems.append("The schedule is overdue though a cluster is alive: one of the schedules is malformed.")
-    _look_at_runs(health, now, vital["created_at"], schedules.longest_silence_of(vital["cron"]))
+    plans = schedules.sync_schedules()
+    _look_at_schedules(health, now, plans)
+    _look_at_last_run(health, now, vital, schedules.longest_silence(plans))
     pending = count_pending()
     health.pending_orders = pending.orders
     health.oldest_pending_order = pending.oldest_order
@@ -97,29 +93,40 @@ def _look(health: Health, now: datetime) -> None:
     health.oldest_pending_since = vital["oldest"] if pending.orders else None
 
 
-def _vital_signs() -> dict[str, Any] | None:
-    """One query: when the schedule was made and is next due, a cluster's last sign of life, the oldest outcome."""
-    beat = ClusterBeat.objects.order_by("-heartbeat_at").values("heartbeat_at")[:1]
-    sync = Schedule.objects.filter(func=schedules.SYNC).exclude(repeats=0).order_by("next_run")
-    signs: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(
-        beat=Subquery(beat),
-        cron=Subquery(sync.values("cron")[:1]),
-        next_run=Subquery(sync.values("next_run")[:1]),
-        oldest=Subquery(OrderOutcome.objects.order_by("first_at").values("first_at")[:1]),
-    )
-    found: dict[str, Any] | None = signs.values("created_at", "beat", "cron", "next_run", "oldest").first()
-    return found
+def _vital_signs(now: datetime) -> dict[str, Any] | None:
+    """One query: when the schedule was made, a cluster's last sign of life, the last whole run, the oldest outcome.
+
+    Times further ahead than clocks may differ were written by a clock that was wrong, and tell nothing.
+    """
+    beat = ClusterBeat.objects.filter(heartbeat_at__lt=now + CLOCK_SKEW).order_by("-heartbeat_at")
+    # The last run over everything that worked, whoever asked for it.
+    last = SyncRun.objects.filter(whole=True, status__in=WORKED, finished_at__lt=now + CLOCK_SKEW).order_by("-pk")
+    signs = {
+        "beat": Subquery(beat.values("heartbeat_at")[:1]),
+        "last_run": Subquery(last.values("pk")[:1]),
+        "last_run_status": Subquery(last.values("status")[:1]),
+        "last_run_at": Subquery(last.values("finished_at")[:1]),
+        "oldest": Subquery(OrderOutcome.objects.order_by("first_at").values("first_at")[:1]),
+    }
+    found: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(**signs).values("created_at", *signs)
+    vital: dict[str, Any] | None = found.first()
+    return vital
 
 
-def _look_at_runs(health: Health, now: datetime, installed: datetime, longest: timedelta) -> None:
-    """The last run over everything that worked, whoever asked for it."""
-    runs = SyncRun.objects.filter(status__in=WORKED, finished_at__isnull=False).order_by("-pk")
-    for run_id, status, finished_at, scope in runs.values_list("pk", "status", "finished_at", "scope")[:100]:
-        if finished_at and Scope.from_json(scope).is_everything:
-            health.last_run, health.last_run_status, health.last_run_at = run_id, status, finished_at
-            health.last_run_age_seconds = int((now - finished_at).total_seconds())
-            break
-    if now - (health.last_run_at or installed) > longest:
+def _look_at_schedules(health: Health, now: datetime, plans: list[Schedule]) -> None:
+    health.next_scheduled_run = plans[0].next_run if plans else None
+    if health.next_scheduled_run is None:
+        health.problems.append("The schedule is missing, or it is used up: no run is coming.")
+    elif health.cluster_alive and now - health.next_scheduled_run > OVERDUE:
+        health.problems.append("The schedule is overdue though a cluster is alive: one of the schedules is malformed.")
+
+
+def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], longest: timedelta) -> None:
+    health.last_run, health.last_run_status = vital["last_run"], vital["last_run_status"]
+    health.last_run_at = vital["last_run_at"]
+    if health.last_run_at:
+        health.last_run_age_seconds = int((now - health.last_run_at).total_seconds())
+    if now - (health.last_run_at or vital["created_at"]) > longest:
         health.problems.append(f"No run has succeeded for {_hours(longest)}.")
 
 
@@ -149,7 +156,7 @@ def check_silence() -> str:
     Latch.objects.filter(name="silence").update(at=now)
     last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=WORKED).order_by("-pk").first()
     since = last.finished_at if last else schedules.installed_at()
-    longest = schedules.longest_silence()
+    longest = schedules.longest_silence(schedules.sync_schedules())
     if since is None or now - since <= longest:
         Latch.objects.filter(name="silence told").delete()
         return "no silence"

@@ -7,15 +7,23 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from bytemark_sync.models import Latch
 
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may differ; a time further ahead was written by a clock that was wrong."""
+
 
 def take_turn(name: str, every: float) -> bool:
-    """True for the one caller that may act now: nobody did in the last `every` seconds."""
+    """True for the one caller that may act now: nobody did in the last `every` seconds.
+
+    A turn that was taken in the future counts for nothing: it would block all others until then.
+    """
     now = timezone.now()
-    if Latch.objects.filter(name=name, at__lte=now - timedelta(seconds=every)).update(at=now):
+    may_act = Q(at__lte=now - timedelta(seconds=every)) | Q(at__gt=now + CLOCK_SKEW)
+    if Latch.objects.filter(may_act, name=name).update(at=now):
         return True
     return not Latch.objects.filter(name=name).exists() and Latch.objects.get_or_create(name=name)[1]
 

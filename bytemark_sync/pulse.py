@@ -16,12 +16,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connections
-from django.db.models import Q
 from django.utils import timezone
 from django_q.signals import post_execute_in_worker, pre_execute
 
 from bytemark_sync.cluster import Hearing, end_guard
-from bytemark_sync.latches import take_turn
+from bytemark_sync.latches import CLOCK_SKEW, take_turn
 from bytemark_sync.models import ClusterBeat
 
 logger = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def beat(cluster: str) -> None:
     now = timezone.now()
     workers = int(settings.Q_CLUSTER["workers"])
     mine = ClusterBeat.objects.filter(name=cluster)
-    if mine.filter(~Q(heartbeat_at__lt=now - timedelta(seconds=BEAT))).exists():
+    if mine.filter(heartbeat_at__range=(now - timedelta(seconds=BEAT), now + CLOCK_SKEW)).exists():
         return
     if not mine.update(heartbeat_at=now, workers=workers):
         ClusterBeat.objects.get_or_create(name=cluster, defaults={"workers": workers})

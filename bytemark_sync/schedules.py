@@ -6,6 +6,7 @@ in the admin never comes back by itself, and two machines that migrate at once c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -23,6 +24,8 @@ SILENCE = "bytemark_sync.tasks.check_silence"
 PRUNE = "bytemark_sync.tasks.prune"
 SYNC_LATCH = "schedule scheduled_run"
 LEAST_SILENCE = timedelta(hours=36)
+MALFORMED = (ValueError, KeyError, AttributeError, TypeError, OverflowError)
+"""What croniter and django-q2 raise for a schedule that cannot be read."""
 
 
 def create_schedules(using: str = "default", **_signal: Any) -> None:
@@ -56,22 +59,31 @@ def installed_at() -> datetime | None:
     return Latch.objects.filter(name=SYNC_LATCH).values_list("created_at", flat=True).first()
 
 
-def longest_silence() -> timedelta:
-    """How long no scheduled run may succeed, by the schedule as it is now."""
-    sync = Schedule.objects.filter(func=SYNC, schedule_type=Schedule.CRON)
-    return longest_silence_of(sync.values_list("cron", flat=True).first())
+def sync_schedules() -> list[Schedule]:
+    """The sync's schedules that are not used up, the next due first."""
+    return list(Schedule.objects.filter(func=SYNC).exclude(repeats=0).order_by("next_run", "pk"))
 
 
-def longest_silence_of(cron: str | None) -> timedelta:
-    """36 hours, or one and a half times the longest wait between two runs of a schedule that is rarer than daily."""
-    return max(LEAST_SILENCE, 1.5 * _longest_wait(cron)) if cron else LEAST_SILENCE
+def longest_silence(plans: Iterable[Schedule]) -> timedelta:
+    """How long no scheduled run may succeed: 36 hours, or one and a half times the longest wait between two runs.
+
+    Of several schedules the one that comes most often counts; one that comes once promises nothing.
+    """
+    waits = [_longest_wait(plan) for plan in plans if plan.schedule_type != Schedule.ONCE]
+    return max(LEAST_SILENCE, 1.5 * min(waits)) if waits else LEAST_SILENCE
 
 
-def _longest_wait(cron: str) -> timedelta:
+def _longest_wait(plan: Schedule) -> timedelta:
+    """Between two of the next ten due times; none where the schedule cannot be read."""
+    due: list[datetime] = [timezone.now() if plan.schedule_type == Schedule.CRON else plan.next_run]
     try:
-        times = croniter(cron, timezone.now())
-        due: list[datetime] = [times.get_next(datetime) for _ in range(10)]
-    except (ValueError, KeyError, AttributeError):
+        if plan.schedule_type == Schedule.CRON:
+            times = croniter(plan.cron, due[0])
+            due = [times.get_next(datetime) for _ in range(10)]
+        else:
+            for _ in range(10):
+                due.append(plan.calculate_next_run(due[-1]))
+    except MALFORMED:
         return timedelta(0)
     return max(later - earlier for earlier, later in pairwise(due))
 

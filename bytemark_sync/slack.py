@@ -18,7 +18,6 @@ from django.utils import timezone
 
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES, Reason
-from bytemark_sync.scope import Scope
 from bytemark_sync.totals import many
 
 logger = logging.getLogger(__name__)
@@ -27,6 +26,8 @@ ORIGIN = "bytemark_sync/sync_order_items"
 BUDGET = 28.0
 """Seconds for one message with all its retries; a run waits no longer (30 s with the database's part)."""
 USERS_A_REASON = 5
+LATE = timedelta(hours=1)
+"""A message that comes later than this says when the run ended."""
 
 NOT_NEEDED, SENT, NOT_SET, SENDING = "not needed", "sent", "no token or channel set", "being sent"
 _BAD = (RunStatus.FAILED, RunStatus.PARTIAL)
@@ -49,11 +50,14 @@ def report_run(run: SyncRun) -> None:
 
 
 def report_forgotten() -> int:
-    """Tell about ended runs whose process died before it told; how many. A message may come twice, never not at all."""
+    """Tell about ended runs whose process died before it told, ten at a time; how many it were.
+
+    However long ago they ended: a message may come twice, never not at all.
+    """
     now = timezone.now()
-    ended = SyncRun.objects.filter(finished_at__range=(now - timedelta(days=1), now - timedelta(minutes=3)))
+    ended = SyncRun.objects.filter(finished_at__lt=now - timedelta(minutes=3))
     ended.filter(slack=SENDING).update(slack="")
-    forgotten = list(ended.filter(slack="")[:10])
+    forgotten = list(ended.filter(slack="").order_by("pk")[:10])
     for run in forgotten:
         report_run(run)
     return len(forgotten)
@@ -133,7 +137,10 @@ def run_link(run_id: int) -> str:
 
 
 def _head(run: SyncRun, sign: str) -> str:
-    return f"{sign} {place()}: run {run.pk} ({run.trigger})"
+    """Which run; and when it ended, where the message comes late."""
+    ended = run.finished_at
+    late = f", ended {ended:%Y-%m-%d %H:%M} UTC," if ended and timezone.now() - ended > LATE else ""
+    return f"{sign} {place()}: run {run.pk} ({run.trigger}){late}"
 
 
 def _words(run: SyncRun) -> str:
@@ -174,12 +181,13 @@ def _series_before(run: SyncRun) -> int:
     ended = SyncRun.objects.filter(status__in=_ENDED, pk__lt=run.pk).order_by("-pk")
     if run.trigger != Trigger.AUDIT:
         ended = ended.exclude(trigger=Trigger.AUDIT)
-    wide = Scope.from_json(run.scope).is_everything
+    if run.whole:
+        good = ended.filter(whole=True, status=RunStatus.SUCCEEDED).values_list("pk", flat=True).first()
+        return ended.filter(status__in=_BAD, pk__gt=good or 0).count()
     bad = 0
-    for status, scope in ended.values_list("status", "scope")[:200]:
-        if not wide and scope != run.scope:
-            continue
-        bad += status in _BAD
-        if status == RunStatus.SUCCEEDED and (not wide or Scope.from_json(scope).is_everything):
-            break
+    for status, scope in ended.filter(whole=False).values_list("status", "scope")[:200]:
+        if scope == run.scope:
+            if status == RunStatus.SUCCEEDED:
+                break
+            bad += 1
     return bad

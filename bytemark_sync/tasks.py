@@ -58,17 +58,17 @@ def request_run(
     planning.check_filters(filters or {})
     wanted = sorted({int(user) for user in users})
     with held("request"):
-        under_way = _under_way(wanted) if trigger == Trigger.ADMIN else set()
-        left = tuple(user for user in wanted if user not in under_way)
+        taken = under_way(wanted) if trigger == Trigger.ADMIN else {}
+        left = tuple(user for user in wanted if user not in taken)
         if wanted and not left:
-            return RunRequest(None, tuple(sorted(under_way)))
+            return RunRequest(None, tuple(sorted(taken)))
         uuids = tuple(dict.fromkeys(uuid.strip() for uuid in orders))
         scope = Scope(left, uuids, dict(filters or {}), limit, include_deferred)
         if trigger == Trigger.ADMIN and not wanted and (same := _same(scope)):
             return RunRequest(None, same=same)
         run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
         transaction.on_commit(lambda: enqueue(PLAN, run.pk))
-    return RunRequest(run, tuple(sorted(under_way)))
+    return RunRequest(run, tuple(sorted(taken)))
 
 
 def request_audit(scope: AuditScope, *, requested_by: str = "") -> SyncRun:
@@ -82,16 +82,21 @@ def _live() -> QuerySet[SyncRun]:
     return SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).exclude(trigger=Trigger.AUDIT)
 
 
-def _under_way(wanted: list[int]) -> set[int]:
-    """Users named by a live run, or still to be worked by one that a person asked for by a filter."""
-    taken: set[int] = set()
-    for scope in _live().values_list("scope", flat=True):
-        taken.update(scope.get("users", ()))
-    resyncs = [run.pk for run in _live().filter(trigger=Trigger.ADMIN) if not run.scope.get("users")]
+def under_way(users: Iterable[int]) -> dict[int, SyncRun]:
+    """Which of `users` a live run is to work with all their orders, and which run that is.
+
+    It names them, or has them in a batch still to be worked where a person asked for it by a filter. A run of some
+    orders alone holds nobody up, nor does one whose limit may leave the user out.
+    """
+    wanted = set(users)
+    whole = [run for run in _live().order_by("pk") if not run.scope.get("orders")]
+    named = (run for run in whole if run.scope.get("limit") is None)
+    taken = {user: run for run in named for user in wanted.intersection(run.scope.get("users", ()))}
+    resyncs = {run.pk: run for run in whole if run.trigger == Trigger.ADMIN and not run.scope.get("users")}
     waiting = SyncBatch.objects.filter(run__in=resyncs, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
-    for user_ids in waiting.values_list("user_ids", flat=True).iterator(chunk_size=100):
-        taken.update(set(wanted).intersection(user_ids))
-    return taken.intersection(wanted)
+    for run_id, user_ids in waiting.values_list("run", "user_ids").iterator(chunk_size=100):
+        taken.update((user, resyncs[run_id]) for user in wanted.intersection(user_ids))
+    return taken
 
 
 def _same(scope: Scope) -> SyncRun | None:

@@ -130,8 +130,14 @@ def test_pending_orders_are_counted_once_in_a_while(
             "The schedule is overdue",
         ),
         (lambda: Latch.objects.all().delete(), "`migrate` has not created the schedules yet."),
+        # Written by a clock that was days ahead.
+        (lambda: (run_ended(timedelta(hours=2)), cluster_seen(-timedelta(days=1))), "No cluster is alive"),
+        (
+            lambda: (cluster_seen(timedelta(0)), installed(timedelta(9)), run_ended(-timedelta(days=30))),
+            "No run has succeeded",
+        ),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_what_is_wrong_is_said_with_503(client: Client, make: Any, problem: str) -> None:
     make()
@@ -159,6 +165,29 @@ def test_a_partial_run_has_worked(client: Client) -> None:
     cluster_seen(timedelta(0))
     run_ended(timedelta(hours=1), RunStatus.PARTIAL)
     assert client.get("/healthz").status_code == 200
+
+
+def test_no_number_of_resyncs_hides_the_last_whole_run(client: Client) -> None:
+    run = all_well()
+    for user_id in range(150):
+        run_ended(timedelta(minutes=30), trigger=Trigger.ADMIN, scope={"users": [user_id]})
+    answer = client.get("/healthz")
+    assert answer.status_code == 200, answer.json()
+    assert answer.json()["last_run"] == run.pk
+
+
+def test_a_weekly_schedule_is_well_in_the_middle_of_the_week(client: Client, fake_slack: FakeSlack) -> None:
+    coming = timezone.now() + timedelta(days=3)
+    Schedule.objects.filter(func=schedules.SYNC).update(schedule_type=Schedule.WEEKLY, cron=None, next_run=coming)
+    cluster_seen(timedelta(0))
+    installed(timedelta(days=30))
+    run = run_ended(timedelta(days=4))
+    answer = client.get("/healthz")
+    assert answer.status_code == 200, answer.json()
+    assert tasks.check_silence() == "no silence"
+    SyncRun.objects.filter(pk=run.pk).update(finished_at=timezone.now() - timedelta(days=11))
+    assert "No run has succeeded for 252 hours." in client.get("/healthz").json()["problems"]
+    assert tasks.check_silence() == "sent"
 
 
 # --- The command ----------------------------------------------------------------------------------------------------

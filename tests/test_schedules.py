@@ -185,7 +185,25 @@ def test_an_address_that_is_not_redis_is_refused_without_repeating_its_password(
     ("expression", "hours"), [("0 3 * * *", 36), ("*/5 * * * *", 36), ("0 3 * * MON", 252), ("0 3 * * MON-FRI", 108)]
 )
 def test_a_rare_schedule_is_given_more_time_before_it_counts_as_silent(expression: str, hours: int) -> None:
-    assert schedules.longest_silence_of(expression) == timedelta(hours=hours)
+    assert schedules.longest_silence([Schedule(schedule_type=Schedule.CRON, cron=expression)]) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("kind", "days"),
+    [("H", 1.5), ("D", 1.5), ("W", 10.5), ("BW", 21), ("M", 46.5), ("BM", 93), ("Q", 138), ("Y", 549), ("O", 1.5)],
+)
+def test_a_schedule_without_cron_is_given_time_by_its_type(kind: str, days: float) -> None:
+    schedule = Schedule(schedule_type=kind, next_run=datetime(2026, 1, 1, 3, tzinfo=UTC))
+    assert schedules.longest_silence([schedule]) == timedelta(days=days)
+
+
+def test_of_several_schedules_the_one_that_comes_most_often_counts() -> None:
+    weekly = Schedule(schedule_type=Schedule.WEEKLY, next_run=timezone.now())
+    daily = Schedule(schedule_type=Schedule.CRON, cron="0 3 * * *")
+    once = Schedule(schedule_type=Schedule.ONCE, next_run=timezone.now())
+    assert schedules.longest_silence([weekly, daily]) == timedelta(hours=36)
+    assert schedules.longest_silence([once, weekly]) == timedelta(days=10.5)
+    assert schedules.longest_silence([]) == timedelta(hours=36)
 
 
 def test_the_installation_is_remembered() -> None:

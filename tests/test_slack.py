@@ -202,6 +202,19 @@ def test_a_run_whose_process_died_before_telling_is_told_later(fake_slack: FakeS
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("left", ["", slack.SENDING])
+def test_a_run_that_ended_days_ago_untold_is_told_with_its_date(fake_slack: FakeSlack, left: str) -> None:
+    """Nobody was there to tell it: the only cluster was off over the weekend."""
+    run = ended(RunStatus.FAILED, slack=left, error="The disk was full.")
+    SyncRun.objects.update(finished_at=timezone.now() - timedelta(days=3))
+    run.refresh_from_db()
+    assert (slack.report_forgotten(), slack.report_forgotten()) == (1, 0)
+    (post,) = fake_slack.posts
+    assert "The disk was full." in post["text"]
+    assert f"{run.finished_at:%Y-%m-%d %H:%M} UTC" in post["text"]
+
+
+@pytest.mark.django_db
 def test_without_a_token_nothing_is_sent_and_it_is_said_once(
     fake_slack: FakeSlack, settings: object, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,7 +26,7 @@ from bytemark_sync.admin.words import REASON_WORDS, page_of, scope_words
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import USER_FAILURES
-from bytemark_sync.tasks import RunRequest, request_run
+from bytemark_sync.tasks import RunRequest, request_run, under_way
 
 MOST_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
@@ -159,12 +159,6 @@ def live_runs() -> list[SyncRun]:
     return list(SyncRun.objects.filter(status__in=ALIVE).order_by("-pk"))
 
 
-def under_way(runs: Iterable[SyncRun], users: Iterable[int]) -> dict[int, SyncRun]:
-    """Which of `users` a live resync already has, and which."""
-    wanted = set(users)
-    return {user: run for run in runs for user in wanted.intersection((run.scope or {}).get("users", ()))}
-
-
 @require_http_methods(["GET", "POST"])
 def resync_view(request: HttpRequest) -> HttpResponse:
     """GET says how many users and orders; POST queues them and leads to the run."""
@@ -181,7 +175,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
         "wanted": wanted.words(),
         "orders": counts["orders"],
         "users": counts["users"],
-        "under_way": under_way(alive, wanted.users),
+        "under_way": under_way(wanted.users),
         "live_runs": [(page_of("syncrun", run.pk, run), scope_words(run)) for run in alive],
         "back_url": reverse("admin:bytemark_sync_pendingorder_changelist"),
     }
@@ -219,7 +213,7 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
 
 
 def _left_out(users: tuple[int, ...]) -> str:
-    runs = {run.pk for run in under_way(live_runs(), users).values()}
+    runs = {run.pk for run in under_way(users).values()}
     links = format_html_join(", ", "{}", ((page_of("syncrun", pk, f"run {pk}"),) for pk in sorted(runs)))
     who = f"User {users[0]} is" if len(users) == 1 else f"{len(users):,} users are"
     return format_html("{} under way already ({}) and not asked for twice.", who, links)

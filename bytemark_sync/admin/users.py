@@ -13,10 +13,11 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 
 from bytemark_sync.admin.base import ReadOnlyAdmin, came_from, user_id_of
-from bytemark_sync.admin.resync import confirm, live_runs, under_way
+from bytemark_sync.admin.resync import confirm
 from bytemark_sync.admin.words import NEVER, REASON_WORDS, badge, link, moment, reason_badge, run_link
 from bytemark_sync.models import OrderOutcome, PortalUser, StoredOrder
 from bytemark_sync.pending import pending_orders
+from bytemark_sync.tasks import under_way
 
 THERE, MISSING = "there", "missing"
 
@@ -78,7 +79,7 @@ class PortalUserAdmin(ReadOnlyAdmin):
         tried = _by_user(OrderOutcome.objects.filter(user_id__in=users), at=Max("last_at"))
         newest = OrderOutcome.objects.filter(user_id__in=users, last_at__in={each["at"] for each in tried.values()})
         reasons = {(each.user_id, each.last_at): each.reason for each in newest}
-        runs = under_way(live_runs(), users)
+        runs = under_way(users)
         for row in rows:
             row.pending_orders = pending.get(row.user_id, {}).get("n", 0)
             row.stored_orders = stored.get(row.user_id, {}).get("n", 0)

@@ -77,6 +77,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                (
+                    "whole",
+                    models.BooleanField(
+                        default=False, help_text="It took all that was due, and so speaks for the whole job."
+                    ),
+                ),
                 ("started_at", models.DateTimeField(null=True)),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
@@ -135,6 +141,10 @@ class Migration(migrations.Migration):
                 "db_table": "bytemark_sync_run",
                 "ordering": ["-id"],
                 "permissions": [("resync", "Can resync users"), ("schedule", "Can set when the daily run is due")],
+                "indexes": [
+                    models.Index(fields=["whole", "status"], name="bytemark_sync_run_whole"),
+                    models.Index(fields=["slack"], name="bytemark_sync_run_slack"),
+                ],
             },
         ),
         migrations.CreateModel(

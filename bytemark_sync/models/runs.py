@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.utils import timezone
 
 from bytemark_sync.models.portal import Order
 from bytemark_sync.reasons import REASON_CHOICES
+from bytemark_sync.scope import Scope
 
 
 class Trigger(models.TextChoices):
@@ -46,6 +49,7 @@ class SyncRun(models.Model):
     trigger = models.CharField(max_length=16, choices=Trigger.choices)
     requested_by = models.CharField(max_length=150, blank=True, help_text="Who asked for it, where a person did.")
     scope = models.JSONField(default=dict, help_text="users, orders, limit, include_deferred; empty: all that are due.")
+    whole = models.BooleanField(default=False, help_text="It took all that was due, and so speaks for the whole job.")
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED, db_index=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
     started_at = models.DateTimeField(null=True)
@@ -84,9 +88,18 @@ class SyncRun(models.Model):
         db_table = "bytemark_sync_run"
         ordering = ["-id"]
         permissions = [("resync", "Can resync users"), ("schedule", "Can set when the daily run is due")]
+        indexes = [
+            models.Index(fields=["whole", "status"], name="bytemark_sync_run_whole"),
+            models.Index(fields=["slack"], name="bytemark_sync_run_slack"),
+        ]
 
     def __str__(self) -> str:
         return f"run {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self.whole = Scope.from_json(self.scope).is_everything
+        super().save(*args, **kwargs)
 
 
 class SyncBatch(models.Model):

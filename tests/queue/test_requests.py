@@ -89,6 +89,21 @@ def test_users_of_a_live_resync_are_not_asked_for_again() -> None:
     assert tasks.request_run(trigger=Trigger.ADMIN, users=[1]).run is not None
 
 
+def test_one_order_of_a_user_under_way_does_not_hold_the_user_up(users: list[int]) -> None:
+    """`--user 3 --order a-3` works that order alone, and so does a resync of one order's uuid."""
+    ask(users=[3], orders=["a-3"])
+    by_uuid = ask(trigger=Trigger.ADMIN, orders=["b-4"])
+    assert planned(by_uuid) == [4]
+    wanted = tasks.request_run(trigger=Trigger.ADMIN, users=[3, 4])
+    assert wanted.run is not None
+    assert (wanted.run.scope, wanted.users_under_way) == ({"users": [3, 4]}, ())
+
+
+def test_a_user_whom_a_limit_may_leave_out_is_not_under_way(users: list[int]) -> None:
+    ask(users=[3, 4], limit=1)
+    assert tasks.request_run(trigger=Trigger.ADMIN, users=[4]).run is not None
+
+
 def test_the_same_filter_is_not_asked_for_twice_and_its_users_are_under_way(users: list[int]) -> None:
     for user_id in users[:5]:
         outcome(user_id, Reason.API_ERROR, days=2)

@@ -147,6 +147,27 @@ def test_planning_that_died_is_queued_again_and_closed_when_it_never_gets_on(run
     assert "Planning died" in run.error
 
 
+@pytest.mark.parametrize("worker", ["", "dead"])
+def test_a_run_whose_planning_died_for_good_leaves_no_batch_open(run: SyncRun, queue: Queue, worker: str) -> None:
+    """What a worker that lives after all still has is not its own any more: the run's counts are told."""
+    status = BatchStatus.RUNNING if worker else BatchStatus.QUEUED
+    change(1, status=status, worker=worker, heartbeat_at=timezone.now())
+    change(2, status=BatchStatus.DONE, user_ids=[])
+    SyncRun.objects.update(planned_at=None, planner_at=ago(1.1), heartbeat_at=ago(1.1), planning_tries=2)
+    tasks.watch()
+    run.refresh_from_db()
+    assert run.status == RunStatus.FAILED
+    assert [batch(number).status for number in (1, 2, 3)] == [
+        BatchStatus.GIVEN_UP,
+        BatchStatus.DONE,
+        BatchStatus.GIVEN_UP,
+    ]
+    assert all(batch(number).finished_at for number in (1, 3))
+    tasks.watch()
+    queue.work()
+    assert SyncBatch.objects.exclude(status__in=(BatchStatus.DONE, BatchStatus.GIVEN_UP)).count() == 0
+
+
 def test_planning_that_died_is_queued_again_while_batches_are_worked(run: SyncRun, queue: Queue) -> None:
     """Batches keep the run's heartbeat young: planning must not wait until the last of them has ended."""
     change(1, status=BatchStatus.RUNNING, worker="alive", heartbeat_at=timezone.now())
@@ -230,3 +251,20 @@ def test_turns_are_taken_by_one() -> None:
     assert [latches.take_turn("t", 60) for _ in range(3)] == [True, False, False]
     Latch.objects.filter(name="t").update(at=timezone.now() - timedelta(seconds=61))
     assert [latches.take_turn("t", 60) for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize("every", [30.0, 24 * 3600.0])
+def test_a_clock_that_was_a_day_ahead_blocks_nobodys_turn(every: float) -> None:
+    Latch.objects.create(name="t", at=timezone.now() + timedelta(days=1))
+    assert [latches.take_turn("t", every) for _ in range(3)] == [True, False, False]
+
+
+def test_clocks_that_differ_by_seconds_do_not_give_a_turn_twice() -> None:
+    Latch.objects.create(name="t", at=timezone.now() + timedelta(seconds=20))
+    assert latches.take_turn("t", 5) is False
+
+
+def test_a_cluster_renews_a_sign_of_life_that_a_wrong_clock_wrote() -> None:
+    ClusterBeat.objects.create(name="here:1", heartbeat_at=timezone.now() + timedelta(days=1))
+    pulse.beat("here:1")
+    assert ClusterBeat.objects.get().heartbeat_at <= timezone.now()

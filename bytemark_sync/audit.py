@@ -23,7 +23,7 @@ from bytemark_sync import direct, runs
 from bytemark_sync.audit_recorder import AuditRecorder
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.database import DatabaseGone, ValueRefused, retrying
+from bytemark_sync.database import explain, retrying
 from bytemark_sync.matching import PendingUser, WantedOrder, normalise
 from bytemark_sync.models import AuditFinding, Order, OrderItem, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.portal import FREE
@@ -192,8 +192,8 @@ def audit_here(
             progress=progress,
         )
         findings, repaired = found_by(run.pk)
-    except (DatabaseGone, ValueRefused) as gone:
-        error = str(gone)
+    except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
+        error = explain(broken)
     status = direct.status_of(totals, error)
     if run:
         direct.close(run, status, error, totals)

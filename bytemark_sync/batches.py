@@ -27,7 +27,7 @@ from bytemark_sync.audit_recorder import AuditRecorder
 from bytemark_sync.broker import BATCH, enqueue
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.config import bytemark_settings
-from bytemark_sync.database import in_transaction, retrying
+from bytemark_sync.database import explain, in_transaction, retrying
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.pending import stream
 from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder
@@ -41,6 +41,10 @@ MOST_TRIES = 2
 """How often a batch is queued again after it died, before it is given up (CONTRACT: Queue)."""
 
 FEWEST_HANDED_OUT = 8
+
+
+class BrokeOff(Exception):
+    """A batch broke off; what django-q2 keeps and shows of it is this text: no value and no token."""
 
 
 def time_limit() -> float:
@@ -82,10 +86,13 @@ def work_batch(batch_id: int) -> str:
         ended = "lost to another worker after a silence"
     except BaseException as error:
         # The task's time limit arrives as a SystemExit some 3 s before the process is killed.
-        logger.error("run %s: batch %s broke off (%s)", run.pk, batch_id, type(error).__name__)
+        words = explain(error)
+        logger.error("run %s: batch %s broke off: %s", run.pk, batch_id, words)
         with suppress(DatabaseError, InterfaceError):  # a database that is away leaves it to the watchdog
-            _try_again(claim)
+            queue_again(_mine(claim), error=words)
             go_on(run.pk)
+        if isinstance(error, Exception):
+            raise BrokeOff(words) from None
         raise
     retrying(lambda: go_on(run.pk))
     return ended
@@ -146,22 +153,23 @@ def _end_batch(claim: BatchClaim, totals: Totals) -> str:
         retrying(lambda: _mine(claim).update(status=BatchStatus.DONE, finished_at=timezone.now(), user_ids=[]))
         return "done"
     if not totals.counts.users:
-        _try_again(claim)
+        queue_again(_mine(claim))
     else:
         retrying(lambda: _mine(claim).update(status=BatchStatus.QUEUED, worker="", queued_at=None))
     return f"handed back with {len(claim.user_ids)} users left"
 
 
-def _try_again(claim: BatchClaim) -> None:
-    queue_again(_mine(claim))
+def queue_again(one: Any, *, error: str = "") -> str:
+    """Queue the batch in `one` (a queryset with the condition) once more, or give it up; what became of it, if any.
 
-
-def queue_again(one: Any) -> str:
-    """Queue the batch in `one` (a queryset with the condition) once more, or give it up; what became of it, if any."""
+    `error` is why it broke off, where it is known.
+    """
+    why = {"error": error} if error else {}
     again = one.filter(tries__lt=MOST_TRIES)
-    if again.update(status=BatchStatus.QUEUED, worker="", queued_at=None, tries=F("tries") + 1):
+    if again.update(status=BatchStatus.QUEUED, worker="", queued_at=None, tries=F("tries") + 1, **why):
         return "queued again"
-    if one.filter(tries__gte=MOST_TRIES).update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now()):
+    over = one.filter(tries__gte=MOST_TRIES)
+    if over.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now(), **why):
         return "given up"
     return ""
 
@@ -180,14 +188,25 @@ def close_if_done(run_id: int) -> bool:
     run.refresh_from_db()  # after the look at the batches: every count is in by now
     if run.stop_requested:
         return end(run_id, RunStatus.INTERRUPTED)
-    status = runs.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced)
-    given_up = batches.filter(status=BatchStatus.GIVEN_UP).count()
-    if not given_up:
-        return end(run_id, status)
-    missed = sum(map(len, batches.filter(status=BatchStatus.GIVEN_UP).values_list("user_ids", flat=True).iterator()))
-    error = f"{given_up} of {batches.count()} batches were given up; {missed} users were not reached and stay pending."
+    error = " ".join(filter(None, (run.error, _given_up(batches))))
+    if not error:
+        return end(
+            run_id, runs.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced)
+        )
     worked = run.users > run.users_failed or run.orders_synced
     return end(run_id, RunStatus.PARTIAL if worked else RunStatus.FAILED, error=error)
+
+
+def _given_up(batches: Any) -> str:
+    """How many of a run's batches were given up, and why the last of them broke off; empty for none."""
+    given_up = batches.filter(status=BatchStatus.GIVEN_UP)
+    missed = [len(user_ids) for user_ids in given_up.values_list("user_ids", flat=True).iterator()]
+    if not missed:
+        return ""
+    words = f"{len(missed)} of {batches.count()} batches were given up;"
+    words += f" {sum(missed)} users were not reached and stay pending."
+    why = given_up.exclude(error="").order_by("-finished_at").values_list("error", flat=True).first()
+    return f"{words} The last one broke off: {why}" if why else words
 
 
 def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:

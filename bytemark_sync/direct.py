@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from bytemark_sync import runs
 from bytemark_sync.bytemark.config import BytemarkSettings
-from bytemark_sync.database import DatabaseGone, ValueRefused, retrying
+from bytemark_sync.database import DatabaseGone, RowRefused, explain, retrying
 from bytemark_sync.matching import normalise
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, stream, users_named_by, users_with_pending
@@ -71,8 +71,8 @@ def sync_here(
             progress=progress,
         )
         totals.orders_deferred = deferred.orders
-    except (DatabaseGone, ValueRefused) as gone:
-        error = str(gone)
+    except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
+        error = explain(broken)
     status = status_of(totals, error)
     if run:
         close(run, status, error, totals)
@@ -94,17 +94,14 @@ def status_of(totals: Totals, error: str) -> RunStatus:
 
 
 def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
-    """A database that is gone cannot take the end either: the next run closes this one as dead."""
+    """Waits for a database that is away; one that stays away cannot take the end: the next run closes this as dead."""
     deferred = totals.orders_deferred
-    patience = 5.0
     try:
-        retrying(lambda: SyncRun.objects.filter(pk=run.pk).update(orders_deferred=deferred), patience=patience)
-        closed = retrying(lambda: runs.finish(run.pk, status, error=error), patience=patience)
-    except DatabaseGone:
-        logger.error("run %s could not be closed; the next run closes it", run.pk)
-        return
-    if closed:
-        report_run(SyncRun.objects.get(pk=run.pk))
+        retrying(lambda: SyncRun.objects.filter(pk=run.pk).update(orders_deferred=deferred))
+        if retrying(lambda: runs.finish(run.pk, status, error=error)):
+            report_run(retrying(lambda: SyncRun.objects.get(pk=run.pk)))
+    except (DatabaseGone, RowRefused) as gone:
+        logger.error("run %s could not be closed; the next run closes it: %s", run.pk, gone)
 
 
 def _tell_of_the_dead(run_ids: list[int]) -> None:
@@ -113,7 +110,7 @@ def _tell_of_the_dead(run_ids: list[int]) -> None:
         for run in retrying(lambda: list(SyncRun.objects.filter(pk__in=run_ids)), patience=5.0):
             report_run(run)
         retrying(report_forgotten, patience=5.0)
-    except DatabaseGone:
+    except (DatabaseGone, RowRefused):
         logger.error("dead runs could not be reported; the next run reports them")
 
 

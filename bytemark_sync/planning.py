@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db.models import F, Max, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -18,7 +17,7 @@ from django.utils.dateparse import parse_datetime
 from bytemark_sync import audit, batches, runs
 from bytemark_sync.broker import PLAN, enqueue
 from bytemark_sync.config import bytemark_settings
-from bytemark_sync.database import in_transaction, retrying
+from bytemark_sync.database import DatabaseAway, explain, in_transaction, retrying
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, pending_orders, stream
 from bytemark_sync.reasons import Reason
@@ -31,16 +30,29 @@ FILTERS = frozenset({"reason", "first_before", "first_after", "user"})
 
 
 def plan(run_id: int) -> None:
-    """Plan the run to its end, or until this task's time is up, and hand its first batches out."""
+    """Plan the run to its end, or until this task's time is up, and hand its first batches out.
+
+    A database that is away leaves it to the watchdog; with any other error the run ends behind what was planned.
+    """
+    try:
+        _plan(run_id)
+    except DatabaseAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run is closed and told
+        words = explain(error)
+        logger.error("run %s: planning broke off: %s", run_id, words)
+        now = timezone.now()
+        planning = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None)
+        retrying(lambda: planning.update(planned_at=now, error=words))
+        retrying(lambda: batches.go_on(run_id))
+
+
+def _plan(run_id: int) -> None:
     retrying(lambda: runs.start(run_id))
     run = retrying(lambda: SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, pid=None).first())
     if run is None or run.planned_at is not None:
         return
-    try:
-        bytemark_settings()
-    except ImproperlyConfigured as error:
-        batches.end(run_id, RunStatus.FAILED, error=str(error))
-        return
+    bytemark_settings()  # before any batch is made
     deadline = time.monotonic() + batches.time_limit()
     deferred = Deferred()
     cursor = run.planned_user_id

@@ -12,7 +12,6 @@ import logging
 import math
 import queue
 import threading
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.fetching import Steps, fetch_steps
 from bytemark_sync.matching import LeftOrder, PendingUser, UserResult
 from bytemark_sync.reasons import Reason
+from bytemark_sync.unexpected import describe
 
 logger = logging.getLogger(__name__)
 
@@ -107,9 +107,7 @@ class FetchPool:
 
 
 def _unexpected(user: PendingUser, error: Exception) -> UserResult:
-    """The error's text may hold anything, so only its class and place are told."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    detail = f"internal error: {type(error).__name__} in {place.name}, line {place.lineno}"
+    detail = describe(error)
     logger.error("user %s: %s", user.user_id, detail)
     left = tuple(LeftOrder(order, Reason.API_ERROR, detail) for order in user.orders)
     return UserResult(user.user_id, (), left, failure=Reason.API_ERROR, detail=detail)

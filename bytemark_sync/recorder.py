@@ -13,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from bytemark_sync.bytemark.stats import ApiSample, Histogram
-from bytemark_sync.database import ValueRefused, in_transaction, retrying
+from bytemark_sync.database import RowRefused, in_transaction, retrying
 from bytemark_sync.matching import LeftOrder, UserResult
 from bytemark_sync.models import BatchStatus, SyncBatch, SyncRun
 from bytemark_sync.pending import DueUser
@@ -95,7 +95,7 @@ class Recorder:
             in_transaction(transaction)
         except _WrittenBefore:
             pass
-        except ValueRefused as refused:
+        except RowRefused as refused:
             if not part:
                 raise
             return self._write_apart(part, extra, done, str(refused))
@@ -112,7 +112,7 @@ class Recorder:
         if orders == 1:
             (finding,) = part
             if not finding.found:
-                raise ValueRefused(refusal)
+                raise RowRefused(refusal)
             left = tuple(LeftOrder(found.order, Reason.MALFORMED, refusal) for found in finding.found)
             return self._write([replace(finding, found=(), left=left)], extra, done)
         first, second = _halves(part, orders // 2)

@@ -252,6 +252,7 @@ class Migration(migrations.Migration):
                 ),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
+                ("error", models.TextField(blank=True, help_text="Why it last broke off.")),
                 (
                     "writes",
                     models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written."),

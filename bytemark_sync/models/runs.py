@@ -114,6 +114,7 @@ class SyncBatch(models.Model):
     queued_at = models.DateTimeField(null=True, help_text="When it was handed to the broker; null: it waits its turn.")
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True, help_text="Why it last broke off.")
     writes = models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written.")
     answers = models.JSONField(default=dict)
     latency = models.JSONField(default=dict)

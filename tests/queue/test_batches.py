@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
@@ -171,6 +173,49 @@ def test_a_batch_that_breaks_off_is_tried_twice_more_and_the_task_counts_as_fail
     run.refresh_from_db()
     assert (run.status, run.users) == (RunStatus.PARTIAL, 3)
     assert "1 of 2 batches were given up; 3 users" in run.error
+
+
+def test_an_exception_in_a_batch_ends_the_run_with_its_class_and_place(
+    serve: Serve, queue: Queue, fake_slack: FakeSlack
+) -> None:
+    """A token of bytes, which no portal is known to have; the text of the exception would repeat a value."""
+    world = World.sample(users=3, seed=3)
+    serve(world)
+    run = planned()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE bytemark_tokens SET token = x'73656372657421'")
+    (batch,) = SyncBatch.objects.all()
+    for _ in range(3):
+        with pytest.raises(
+            batches.BrokeOff, match=r"^internal error: TypeError in \w+, pending.py line \d+$"
+        ) as caught:
+            tasks.sync_batch(batch.pk)
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+    run.refresh_from_db()
+    assert run.status == RunStatus.FAILED
+    assert re.search(r"1 of 1 batches were given up; 3 users .*TypeError in \w+, pending.py line \d+", run.error)
+    (post,) = fake_slack.posts
+    assert "TypeError" in post["text"]
+
+
+@pytest.mark.parametrize("planned_before", [0, 3])
+def test_an_exception_while_planning_ends_the_run_behind_what_was_planned(
+    serve: Serve, queue: Queue, fake_slack: FakeSlack, monkeypatch: pytest.MonkeyPatch, planned_before: int
+) -> None:
+    world = World.sample(users=6, seed=3)
+    serve(world)
+    monkeypatch.setattr("bytemark_sync.windows.ORDERS_A_GROUP", 1)
+    users = sorted({order.user_id for order in world.pending()})
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE bytemark_tokens SET token = x'73' WHERE user_id >= %s", [users[planned_before]])
+    run = ask()
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users) == (RunStatus.PARTIAL if planned_before else RunStatus.FAILED, planned_before)
+    assert re.search(r"^internal error: TypeError in \w+, pending.py line \d+$", run.error)
+    (post,) = fake_slack.posts
+    assert run.error in post["text"]
+    assert queue.tasks() == []
 
 
 def test_a_worker_whose_batch_was_queued_again_meanwhile_writes_nothing_more(serve: Serve, queue: Queue) -> None:

@@ -28,7 +28,7 @@ from bytemark_sync.console import (
     who,
     workers,
 )
-from bytemark_sync.database import DatabaseGone, ValueRefused, explain
+from bytemark_sync.database import DatabaseGone, RowRefused, explain
 from bytemark_sync.matching import normalise
 from bytemark_sync.models import AuditFinding, RunStatus
 from bytemark_sync.scope import AuditScope
@@ -105,7 +105,7 @@ class Command(JobCommand):
                 self._audit(scope, options)
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(explain(error), returncode=1) from None
-        except (DatabaseGone, ValueRefused) as error:
+        except (DatabaseGone, RowRefused) as error:
             raise CommandError(str(error), returncode=1) from None
 
     def _scope(self, options: dict[str, Any]) -> AuditScope:

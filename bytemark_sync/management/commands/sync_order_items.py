@@ -26,7 +26,7 @@ from bytemark_sync.console import (
     who,
     workers,
 )
-from bytemark_sync.database import DatabaseGone, ValueRefused, explain
+from bytemark_sync.database import DatabaseGone, RowRefused, explain
 from bytemark_sync.direct import RunReport, nothing_pending, sync_here
 from bytemark_sync.models import RunStatus
 from bytemark_sync.scope import Scope
@@ -69,7 +69,7 @@ class Command(JobCommand):
                 self._sync(scope, client_settings, options)
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(explain(error), returncode=1) from None
-        except (DatabaseGone, ValueRefused) as error:
+        except (DatabaseGone, RowRefused) as error:
             raise CommandError(str(error), returncode=1) from None
 
     def _enqueue(self, scope: Scope, options: dict[str, Any]) -> None:

@@ -1,0 +1,53 @@
+"""Whatever exception comes in a run: it is closed, its class and place are told, and no value is."""
+
+from __future__ import annotations
+
+from tests.engine.conftest import MakeGround
+from tests.engine.ground import Ground, simple_world
+from tests.running import manage
+from tests.test_slack import FakeSlack, fake_slack
+
+__all__ = ["fake_slack"]
+
+
+def test_an_exception_closes_the_run_as_failed_prints_the_line_and_tells_slack(
+    ground: MakeGround, fake_slack: FakeSlack
+) -> None:
+    """A token column of bytes, which no portal is known to have."""
+    at = ground(simple_world(users=2, orders=2))
+    if at.portal.is_sqlite:
+        there = "UPDATE bytemark_tokens SET token = CAST(token AS BLOB)"
+        back = "UPDATE bytemark_tokens SET token = CAST(token AS TEXT)"
+    else:
+        there, back = (f"ALTER TABLE bytemark_tokens MODIFY token {kind}" for kind in ("BLOB", "TEXT"))
+    at.portal.execute(there)
+    fails_in_words(at, "sync_order_items", fake_slack)
+    fails_in_words(at, "sync_order_items", fake_slack)
+    assert at.portal.items() == []
+    at.portal.execute(back)
+    at.settle()
+
+
+def test_an_audit_too(mariadb_ground: MakeGround, fake_slack: FakeSlack) -> None:
+    """User ids of text."""
+    at = mariadb_ground(simple_world(users=2, orders=2))
+    assert at.sync().status == 0
+    at.portal.execute("ALTER TABLE bytemark_orders MODIFY user_id VARCHAR(20)")
+    fails_in_words(at, "audit_order_items", fake_slack)
+
+
+def fails_in_words(at: Ground, command: str, slack: FakeSlack) -> None:
+    slack.posts.clear()
+    told = {"SLACK_BOT_TOKEN": "xoxb-made-up", "SLACK_CHANNEL_ID": "C1", "SLACK_API_URL": slack.url}
+    done = manage(command, "--json", database_url=at.url, env={**at.env(), **told})
+    assert done.status == 1
+    assert "Traceback" not in done.stderr
+    run = at.portal.runs()[-1]
+    assert (run["status"], run["slack"]) == ("failed", "sent")
+    assert run["finished_at"]
+    assert "TypeError" in run["error"]
+    assert ".py line " in run["error"]
+    assert (done.json["run_id"], done.json["status"], done.json["error"]) == (run["id"], "failed", run["error"])
+    (post,) = slack.posts
+    assert run["error"] in post["text"]
+    assert "key-101" not in done.stdout + done.stderr + run["error"] + post["text"]

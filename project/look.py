@@ -60,7 +60,7 @@ def _navigation() -> list[dict[str, Any]]:
                     "bytemark_sync_pendingorder_changelist",
                     "bytemark_sync.view_pendingorder",
                 ),
-                _item("Users", "group", "bytemark_sync_portaluser_changelist", "bytemark_sync.view_portaluser"),
+                _item("Riders", "group", "bytemark_sync_portaluser_changelist", "bytemark_sync.view_portaluser"),
                 _item("Runs", "sync", "bytemark_sync_syncrun_changelist", "bytemark_sync.view_syncrun"),
             ]
         },

@@ -13,6 +13,7 @@ from django.utils import timezone
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.stuck import STUCK, Stuck
+from bytemark_sync.admin.users import NEEDED
 from bytemark_sync.admin.words import (
     NEVER,
     REASON_WORDS,
@@ -27,12 +28,12 @@ from bytemark_sync.admin.words import (
 from bytemark_sync.health import CLUSTER_SILENCE
 from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.reasons import Reason
 from bytemark_sync.schedules import daily_schedule
 from bytemark_sync.scope import Scope
 
 LAST_RUNS = 10
 ITEMS = "admin:bytemark_sync_orderitem_changelist"
+RIDERS = "admin:bytemark_sync_portaluser_changelist"
 ENDED = [status for status in RunStatus if status not in ALIVE and status != RunStatus.SKIPPED]
 
 
@@ -72,18 +73,18 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _stuck_cards(stuck: Stuck | None) -> list[Card]:
     pending = reverse("admin:bytemark_sync_pendingorder_changelist")
     if stuck is None:
-        names = ("Pending orders", "Users waiting", "Users with a rejected token", "Deferred orders")
+        names = ("Pending orders", "Riders waiting", "Riders who need a new token", "Deferred orders")
         return [Card(name, "…", "being counted", pending) for name in names]
     oldest = f"oldest first tried {away(stuck.oldest)}" if stuck.oldest else ""
     return [
         Card("Pending orders", f"{stuck.orders:,}", oldest or ("none tried yet" if stuck.orders else ""), pending),
-        Card("Users waiting", f"{stuck.users:,}", "with a pending order", pending),
+        Card("Riders waiting", f"{stuck.users:,}", "with a pending order", pending),
         Card(
-            "Users with a rejected token",
-            f"{stuck.rejected_users:,}",
-            "they have to log in again" if stuck.rejected_users else "",
-            f"{pending}?reason={Reason.TOKEN_REJECTED}",
-            warn=bool(stuck.rejected_users),
+            "Riders who need a new token",
+            f"{stuck.tokenless_users:,}",
+            "rejected by Bytemark, or none at all" if stuck.tokenless_users else "",
+            f"{reverse(RIDERS)}?token_is={NEEDED}",
+            warn=bool(stuck.tokenless_users),
         ),
         Card("Deferred orders", f"{stuck.deferred:,}", "tried again by themselves, later", pending),
     ]

@@ -18,12 +18,13 @@ from bytemark_sync.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """What is pending now. `oldest` is the first try of the order that waits longest, of those tried at all."""
+    """What is pending now. `oldest` is the first try of the order that waits longest, of those tried at all;
+    `tokenless_users` need a new token: theirs were rejected, or there is none."""
 
     orders: int
     users: int
     deferred: int
-    rejected_users: int
+    tokenless_users: int
     oldest: datetime | None
     reasons: tuple[tuple[str, int], ...]
     counted_at: datetime
@@ -47,7 +48,7 @@ def count_stuck() -> Stuck:
         orders=Sum("n", default=0),
         users=Count("user_id"),
         put_off=Sum("deferred", default=0),
-        rejected_users=Count("user_id", filter=Q(token_rejected__gt=0)),
+        tokenless=Count("user_id", filter=Q(token_rejected__gt=0) | Q(no_token__gt=0)),
         first=Min("oldest"),
         **{f"all_{reason}": Sum(reason, default=0) for reason in Reason},
     )
@@ -57,7 +58,7 @@ def count_stuck() -> Stuck:
         orders=found["orders"],
         users=found["users"],
         deferred=found["put_off"],
-        rejected_users=found["rejected_users"],
+        tokenless_users=found["tokenless"],
         oldest=found["first"],
         reasons=tuple(sorted(((name, n) for name, n in reasons.items() if n), key=lambda pair: -pair[1])),
         counted_at=now,

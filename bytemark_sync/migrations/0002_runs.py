@@ -358,7 +358,7 @@ class Migration(migrations.Migration):
             name="PortalUser",
             fields=[],
             options={
-                "verbose_name": "user",
+                "verbose_name": "rider",
                 "proxy": True,
                 "indexes": [],
                 "constraints": [],

@@ -14,8 +14,11 @@ class PendingOrder(Order):
 
 
 class PortalUser(OrderToken):
-    """A row of the portal's token table, read as the user that it stands for."""
+    """A row of the portal's token table, read as the rider that it stands for."""
 
     class Meta:
         proxy = True
-        verbose_name = "user"
+        verbose_name = "rider"
+
+    def __str__(self) -> str:
+        return f"no user (token row {self.pk})" if self.user_id is None else f"rider {self.user_id}"

@@ -18,7 +18,8 @@ A = "/admin/bytemark_sync/"
 for url in (
     "/admin/", A + "pendingorder/", A + "pendingorder/?reason=never_tried", A + "pendingorder/?age=day",
     A + "pendingorder/?q=5001", A + "pendingorder/resync/?reason=api_error", A + "portaluser/?reason=no_token",
-    A + "portaluser/?token_is=missing", A + "order/", A + "orderitem/", A + "orderitem/?product=day-pass-7f31",
+    A + "portaluser/?token_is=missing", A + "portaluser/?token_is=present", A + "portaluser/?token_is=needed",
+    A + "portaluser/export/", A + "order/", A + "orderitem/", A + "orderitem/?product=day-pass-7f31",
     A + "orderitem/?day=" + __import__("django.utils.timezone").utils.timezone.localdate().isoformat(),
     A + "orderattempt/?reason=api_error", A + "syncrun/", "/admin/django_q/schedule/", "/admin/django_q/ormq/",
 ):
@@ -43,6 +44,32 @@ def test_every_list_works(run_manage: Callable[..., Finished], portal: Portal) -
     items = int(portal.value("SELECT COUNT(*) FROM bytemark_order_items"))
     assert f"Items stored a day: {items} items in 30 days" in done.stdout
     assert f"lines {items + 1}" in lines
+
+
+def test_the_riders_list_is_right_without_the_portals_index(
+    run_manage: Callable[..., Finished], portal: Portal
+) -> None:
+    code = """
+from django.db import connection
+from bytemark_sync.admin.probing import _indexed, one_row_a_user
+from bytemark_sync.models import OrderToken
+for user_id in (1, 1, 1, 2, None, None, 3, 3):
+    OrderToken.objects.create(user_id=user_id, token="made-up")
+def riders():
+    rows = one_row_a_user(OrderToken.objects.all())
+    return [row.user_id for row in rows.order_by("pk")], max(row.pk for row in rows if row.user_id == 1)
+indexed = riders()
+with connection.cursor() as cursor:
+    for name, each in connection.introspection.get_constraints(cursor, "bytemark_tokens").items():
+        if each["columns"] == ["user_id"]:
+            cursor.execute(f"DROP INDEX {name}" + (" ON bytemark_tokens" if connection.vendor == "mysql" else ""))
+print(_indexed(OrderToken, "user_id"))
+_indexed.cache_clear()
+print(_indexed(OrderToken, "user_id"), indexed == riders(), indexed[0])
+"""
+    done = run_manage("shell", "-v", "0", "-c", code)
+    assert done.status == 0, done.stderr
+    assert done.stdout.splitlines() == ["True", "False True [1, 2, None, None, 3]"]
 
 
 def test_the_pending_list_is_right_without_the_portals_indexes(

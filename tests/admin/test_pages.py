@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +27,7 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.pending import pending_orders
 from bytemark_sync.reasons import Reason
-from tests.admin.filling import Filled
+from tests.admin.filling import SECRET, Filled
 
 APP = "/admin/bytemark_sync/"
 
@@ -47,13 +49,22 @@ def listed(html: str) -> list[int]:
     ]
 
 
+def riders(client: Client, query: str = "") -> dict[str, str]:
+    """The rows of the riders' list by name; a rider that comes twice fails."""
+    html = page(client, f"{APP}portaluser/{query}")
+    rows = re.findall(r'<tr class="data-row.*?</tr>', html, re.DOTALL)
+    found = {words(row.partition("</th>")[0]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
 class TestDashboard:
     def test_it_counts_what_is_stuck(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         ClusterBeat.objects.create(name="host:1", workers=4)
         text = words(page(logged_in("viewer"), "/admin/"))
         assert "Pending orders 28 oldest first tried 3 days ago" in text
-        assert "Users waiting 14" in text
-        assert "Users with a rejected token 2" in text
+        assert "Riders waiting 14" in text
+        assert "Riders who need a new token 4" in text
         deferred = OrderOutcome.objects.filter(next_at__gt=timezone.now()).count()
         assert f"Deferred orders {deferred}" in text
         last = filled.runs[-1]
@@ -264,14 +275,66 @@ class TestRuns:
         assert "<script>x" not in html
 
 
-class TestUsers:
-    def test_a_row_says_what_is_known_of_the_user(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+class TestRiders:
+    def test_a_row_says_what_is_known_of_the_rider(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client = logged_in("viewer")
         text = words(page(client, f"{APP}portaluser/?q=5005"))
-        assert "user 5005 missing" in text
+        assert "rider 5005 Missing" in text
         assert "no token" in text
         stored = filled.stored[0].user_id
         assert "stored" in words(page(client, f"{APP}portaluser/?q={stored}"))
+
+    def test_one_row_a_rider_whatever_token_rows_there_are(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("viewer")
+        OrderToken.objects.create(user_id=5000, token="", status="expired")
+        OrderToken.objects.create(user_id=5000, token=None, status="expired")
+        OrderToken.objects.filter(user_id=5001).update(token="  ")  # blanks are no token
+        nobody = OrderToken.objects.create(user_id=None, token="made-up", status="active")
+        rows = {name: words(row) for name, row in riders(client).items()}
+        users = set(OrderToken.objects.exclude(user_id=None).values_list("user_id", flat=True))
+        assert set(rows) == {f"rider {user_id}" for user_id in users} | {f"no user (token row {nobody.pk})"}
+        assert "Present active, expired" in rows["rider 5000"]
+        assert "Missing active" in rows["rider 5001"]
+        assert f"no user (token row {nobody.pk}) Present active" in rows[f"no user (token row {nobody.pk})"]
+        present = riders(client, "?token_is=present")
+        missing = riders(client, "?token_is=missing")
+        assert not set(present) & set(missing)
+        assert set(present) | set(missing) == set(rows)
+        assert set(missing) == {"rider 5001", "rider 5005", "rider 5012"}
+        text = words(page(client, f"{APP}portaluser/{nobody.pk}/change/"))
+        assert "No user (token row" in text
+        newest = OrderToken.objects.filter(user_id=5000).order_by("-pk")[0]
+        assert "Rows in bytemark_tokens 3" in words(page(client, f"{APP}portaluser/{newest.pk}/change/"))
+
+    def test_who_needs_a_new_token_is_one_card_one_list_and_one_file(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("viewer")
+        reasons = (Reason.TOKEN_REJECTED, Reason.NO_TOKEN)
+        needy = set(OrderOutcome.objects.filter(reason__in=reasons).values_list("user_id", flat=True))
+        OrderToken.objects.create(user_id=min(needy), token="a-second-row")
+        paid = OrderOutcome.objects.filter(user_id=max(needy))  # pending no longer: nobody needs a token for them
+        Order.objects.filter(pk__in=paid.values("pk")).update(amount="275")
+        needy.remove(max(needy))
+        html = page(client, "/admin/")
+        assert f"Riders who need a new token {len(needy)}" in words(html)
+        url = f"{APP}portaluser/?token_is=needed"
+        assert f'href="{url}"' in html
+        assert set(riders(client, "?token_is=needed")) == {f"rider {user_id}" for user_id in needy}
+        assert f"{APP}portaluser/export/?token_is=needed" in page(client, url)
+        response = client.get(f"{APP}portaluser/export/?token_is=needed")
+        file = b"".join(response.streaming_content).decode()  # type: ignore[attr-defined]
+        rows = {int(row["user_id"]): row for row in csv.DictReader(io.StringIO(file))}
+        assert set(rows) == needy
+        for user_id, row in rows.items():
+            outcome = OrderOutcome.objects.filter(user_id=user_id).order_by("-last_at")[0]
+            assert row["last_outcome"] == outcome.reason
+            assert row["pending_orders"] == "2"
+            bare = outcome.reason == Reason.NO_TOKEN and user_id != min(needy)
+            assert row["token"] == ("missing" if bare else "present")
+        assert SECRET not in file
 
     def test_a_page_costs_the_same_however_many_users(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client = logged_in("viewer")

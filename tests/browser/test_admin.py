@@ -17,7 +17,7 @@ APP = "/admin/bytemark_sync"
 MAIN = {
     "dashboard": "/admin/",
     "pending orders": f"{APP}/pendingorder/",
-    "users": f"{APP}/portaluser/",
+    "riders": f"{APP}/portaluser/",
     "runs": f"{APP}/syncrun/",
     "items": f"{APP}/orderitem/",
 }
@@ -26,7 +26,7 @@ Visit = Callable[..., Page]
 
 def test_from_the_dashboard_to_a_resync_worked_off_by_the_cluster(visit: Visit, served: Site) -> None:
     page = visit("operator")
-    expect(page.get_by_text("Users with a rejected token")).to_be_visible()
+    expect(page.get_by_text("Riders who need a new token")).to_be_visible()
     page.get_by_role("link", name="Pending orders").first.click()
     page.locator("#changelist a", has_text="Filters").first.click()
     page.select_option("select[name=reason]", "never_tried")

@@ -32,15 +32,17 @@ from bytemark_sync.scope import AuditScope
 from bytemark_sync.sync import Progress, work
 from bytemark_sync.totals import Totals
 from bytemark_sync.windows import (
-    BIGINT_MAX,
     IDS_A_QUERY,
     Key,
     chunks,
     fetched,
+    fits,
     folded_uuid,
     groups,
     keys_of_all,
+    still_theirs,
     tokens_of,
+    usable,
 )
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ def stored_orders(scope: AuditScope | None = None) -> QuerySet[Order]:
     if scope is not None and scope.since is not None:
         orders = orders.filter(stored__stored_at__gte=scope.since)
     if scope is not None and scope.users:
-        orders = orders.filter(user_id__in=[user_id for user_id in scope.users if abs(user_id) <= BIGINT_MAX])
+        orders = orders.filter(user_id__in=list(filter(fits, scope.users)))
     return orders
 
 
@@ -87,8 +89,8 @@ def audit_stream(
 
     Tokens in the order in which they are tried: those stored with the items, the orders' own, `bytemark_tokens`.
     """
-    for ids in groups(_keys(scope, user_ids, after_user)):
-        rows = _rows(ids)
+    for owners in groups(_keys(scope, user_ids, after_user)):
+        rows = _rows(owners)
         stored_tokens = _stored_tokens([row.id for row in rows])
         tokens = tokens_of(sorted({row.user_id for row in rows}))
         for user_id, group in groupby(rows, key=lambda row: row.user_id):
@@ -126,17 +128,15 @@ def _keys(scope: AuditScope, user_ids: Sequence[int] | None, after: int | None) 
 
 def _all_keys(parts: Iterable[QuerySet[Order]]) -> Iterator[Key]:
     for part in parts:
-        for user_id, order_id in fetched(part.order_by("user_id", "id").values_list("user_id", "id")):
-            yield user_id or 0, order_id
+        yield from usable(fetched(part.order_by("user_id", "id").values_list("user_id", "id")))
 
 
-def _rows(ids: Sequence[int]) -> list[_Row]:
+def _rows(owners: dict[int, int]) -> list[_Row]:
+    fields = ("id", "order_uuid", "user_id", "oauth_token")
     rows: list[_Row] = []
-    for chunk in chunks(ids, IDS_A_QUERY):
-        query = Order.objects.filter(FREE, pk__in=chunk).order_by("user_id", "id")
-        for order_id, uuid, user_id, token in fetched(query.values_list("id", "order_uuid", "user_id", "oauth_token")):
-            if user_id is not None:
-                rows.append(_Row(order_id, uuid, user_id, token))
+    for chunk in chunks(list(owners), IDS_A_QUERY):
+        found = fetched(Order.objects.filter(FREE, pk__in=chunk).order_by("user_id", "id").values_list(*fields))
+        rows += still_theirs((_Row(*row) for row in found), owners)
     return rows
 
 

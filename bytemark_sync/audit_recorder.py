@@ -29,18 +29,18 @@ class AuditRecorder(Recorder):
     def _apply(self, part: list[Finding]) -> Counts:
         """The rows are read here, not when the orders were streamed: with `repair` behind the order rows' locks."""
         ids = [each.order.id for finding in part for each in _orders(finding)]
-        uuids = self._uuids(ids)
-        stored = _items(list(uuids))
+        orders = self._orders(ids)
+        stored = _items(list(orders))
         counts = Counts()
         findings: list[AuditFinding] = []
         rows: list[OrderItem] = []
         for finding in part:
             for order in _orders(finding):
-                # Without rows by now it is no stored order any more, and the sync's business.
-                if order.order.id not in stored:
+                # Without rows by now it is no stored order any more, and the sync's business; or it changed hands.
+                if order.order.id not in stored or orders[order.order.id][0] != finding.user_id:
                     continue
                 differences = _differences(order, stored[order.order.id])
-                mending = _missing_rows(order, differences, uuids[order.order.id]) if self._repair else []
+                mending = _missing_rows(order, differences, orders[order.order.id][1]) if self._repair else []
                 rows += mending
                 findings += [
                     self._finding(finding, order, each, repaired=bool(mending) and each.missing is not None)
@@ -53,14 +53,15 @@ class AuditRecorder(Recorder):
         self._keep(ids, findings)
         return counts
 
-    def _uuids(self, ids: Sequence[int]) -> dict[int, str]:
-        """Order id -> uuid as the order table has it; locked, lowest id first, where rows may be inserted."""
-        found: dict[int, str] = {}
+    def _orders(self, ids: Sequence[int]) -> dict[int, tuple[int | None, str]]:
+        """Order id -> user and uuid as the order table has them; locked, lowest id first, for a repair."""
+        found: dict[int, tuple[int | None, str]] = {}
         for chunk in chunks(sorted(ids), IDS_A_QUERY):
             orders = Order.objects.filter(FREE, pk__in=chunk).order_by("pk")
             if self._repair:
                 orders = orders.select_for_update()
-            found.update((order_id, uuid or "") for order_id, uuid in orders.values_list("pk", "order_uuid"))
+            rows = orders.values_list("pk", "user_id", "order_uuid")
+            found.update((order_id, (user_id, uuid or "")) for order_id, user_id, uuid in rows)
         return found
 
     def _finding(

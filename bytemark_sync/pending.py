@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,15 +25,17 @@ from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import Scope
 from bytemark_sync.windows import (
-    BIGINT_MAX,
     IDS_A_QUERY,
     Key,
     chunks,
     fetched,
+    fits,
     folded_uuid,
     groups,
     keys_of_all,
+    still_theirs,
     tokens_of,
+    usable,
 )
 
 
@@ -112,20 +115,24 @@ def stream(
                 yield DueUser(PendingUser(user_rows[0].user_id, _candidates(user_rows, tokens), orders), mark)
 
 
-def users_named_by(uuids: Collection[str]) -> dict[str, int]:
-    """Pending orders among `uuids`: normalised uuid -> user id. The match is by text in any collation."""
+def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
+    """Pending orders among `uuids`: normalised uuid -> user ids, for two users may have the same one.
+
+    The match is by text in any collation.
+    """
     folded = pending_orders().annotate(folded=folded_uuid())
-    found: dict[str, int] = {}
+    found: defaultdict[str, set[int]] = defaultdict(set)
     for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
-        query = folded.filter(folded__in=chunk).values_list("order_uuid", "user_id")
-        found.update((normalise(uuid), user_id) for uuid, user_id in fetched(query) if user_id is not None)
-    return found
+        for uuid, user_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "user_id")):
+            if user_id is not None and fits(user_id):
+                found[normalise(uuid)].add(user_id)
+    return dict(found)
 
 
 def users_with_pending(user_ids: Collection[int]) -> set[int]:
     """Those of `user_ids` that have a pending order."""
     found: set[int] = set()
-    for chunk in chunks(sorted(user_id for user_id in user_ids if abs(user_id) <= BIGINT_MAX), IDS_A_QUERY):
+    for chunk in chunks(sorted(filter(fits, user_ids)), IDS_A_QUERY):
         query = pending_orders().filter(user_id__in=chunk).values_list("user_id", flat=True).distinct()
         found.update(user_id for user_id in fetched(query) if user_id is not None)
     return found
@@ -143,18 +150,18 @@ def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
     if user_ids is not None:  # an empty batch is nobody, not everybody
         sets.append(set(user_ids))
     if scope.orders:
-        sets.append(set(users_named_by(scope.orders).values()))
+        sets.append(set().union(*users_named_by(scope.orders).values()))
     if not sets:
         return None
-    return sorted(user_id for user_id in set.intersection(*sets) if abs(user_id) <= BIGINT_MAX)
+    return sorted(filter(fits, set.intersection(*sets)))
 
 
 def _users(user_ids: list[int] | None, after: int | None) -> Iterator[list[tuple[list[_Row], list[str | None]]]]:
     """Group by group: each whole user's pending rows (newest order last) with the user's `bytemark_tokens`."""
     free = Order.objects.filter(FREE, ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
     keys = keys_of_all(free, after) if user_ids is None else _keys_of(user_ids, after)
-    for ids in groups(keys):
-        rows = _rows(ids)
+    for owners in groups(keys):
+        rows = _rows(owners)
         tokens = tokens_of(sorted({row.user_id for row in rows}))
         users = (list(group) for _, group in groupby(rows, key=lambda row: row.user_id))
         # Without a row in bytemark_tokens nothing of the user is pending.
@@ -165,17 +172,18 @@ def _keys_of(user_ids: list[int], after: int | None) -> Iterator[Key]:
     """The same for some users, those with items included: `_rows` sorts them out by key."""
     for chunk in chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_A_QUERY):
         query = Order.objects.filter(FREE, user_id__in=chunk).order_by("user_id", "id")
-        yield from ((user_id or 0, order_id) for user_id, order_id in fetched(query.values_list("user_id", "id")))
+        yield from usable(fetched(query.values_list("user_id", "id")))
 
 
-def _rows(ids: list[int]) -> list[_Row]:
-    """The orders that still have no items, by user and key; a long run's window may be hours old."""
+def _rows(owners: dict[int, int]) -> list[_Row]:
+    """The orders that still have no items and the same user, by user and key; a long run's window may be hours old."""
     fields = ("id", "order_uuid", "user_id", "oauth_token", "outcome__reason", "outcome__next_at", "outcome__tokens")
     rows: list[_Row] = []
-    for chunk in chunks(ids, IDS_A_QUERY):
+    for chunk in chunks(list(owners), IDS_A_QUERY):
         stored = set(fetched(OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", flat=True)))
         query = Order.objects.filter(FREE, pk__in=[each for each in chunk if each not in stored])
-        rows += [_Row(*row) for row in fetched(query.order_by("user_id", "id").values_list(*fields))]
+        found = fetched(query.order_by("user_id", "id").values_list(*fields))
+        rows += still_theirs((_Row(*row) for row in found), owners)
     return rows
 
 

@@ -22,6 +22,8 @@ LONGEST_DEFERRAL_DAYS = 30
 DEFERRAL_MARGIN = timedelta(hours=1)
 """A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
 
+_Key = tuple[int | None, int]  # user id, order id
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -35,7 +37,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Written:
-    """What a transaction wrote. An order in neither set was stored by somebody else, or is gone."""
+    """What a transaction wrote. An order in neither set was stored by somebody else, changed hands, or is gone."""
 
     stored: set[int] = field(default_factory=set)
     left: set[int] = field(default_factory=set)
@@ -50,23 +52,27 @@ def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> W
     if not wanted:
         return written
     locked = Order.objects.select_for_update().filter(FREE, pk__in=wanted).order_by("pk")
-    uuids = dict(locked.values_list("pk", "order_uuid"))
-    have = set(OrderItem.objects.filter(order_id__in=list(uuids)).values_list("order_id", flat=True).distinct())
+    rows = list(locked.values_list("user_id", "pk", "order_uuid"))
+    ids = [order_id for _, order_id, _ in rows]
+    have = set(OrderItem.objects.filter(order_id__in=ids).values_list("order_id", flat=True).distinct())
     if have:
         OrderOutcome.objects.filter(order_id__in=have).delete()
-    free = {order_id: uuid for order_id, uuid in uuids.items() if order_id not in have}
+    # By user and order: what was fetched for one user says nothing once the order is another's; the next run takes it.
+    free = {(user_id, order_id): uuid or "" for user_id, order_id, uuid in rows if order_id not in have}
     _store(findings, free, written, run_id)
     _note(findings, free, written, run_id, reference)
     return written
 
 
-def _store(findings: Sequence[Finding], free: dict[int, str | None], written: Written, run_id: int) -> None:
+def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written, run_id: int) -> None:
+    """Each order that is `free`, and free no longer then."""
     now = timezone.now()
     rows: list[OrderItem] = []
     stored: list[StoredOrder] = []
     for finding in findings:
         for found in finding.found:
-            if found.order.id not in free:
+            uuid = free.pop((finding.user_id, found.order.id), None)
+            if uuid is None:
                 continue
             stored.append(
                 StoredOrder(
@@ -80,7 +86,7 @@ def _store(findings: Sequence[Finding], free: dict[int, str | None], written: Wr
             rows += [
                 OrderItem(
                     order_id=found.order.id,
-                    order_uuid=free[found.order.id] or "",
+                    order_uuid=uuid,
                     oauth_token=found.token.reveal(),
                     product_uuid=item.product_uuid,
                     pass_uuid=item.pass_uuid,
@@ -100,7 +106,7 @@ def _store(findings: Sequence[Finding], free: dict[int, str | None], written: Wr
 
 
 def _note(
-    findings: Sequence[Finding], free: dict[int, str | None], written: Written, run_id: int, reference: datetime
+    findings: Sequence[Finding], free: dict[_Key, str], written: Written, run_id: int, reference: datetime
 ) -> None:
     """One outcome an order, counting its attempts, and one line in the order's story."""
     now = timezone.now()
@@ -108,7 +114,7 @@ def _note(
         left.order.id: (finding, left)
         for finding in findings
         for left in finding.left
-        if left.order.id in free and left.order.id not in written.stored
+        if (finding.user_id, left.order.id) in free
     }
     if not left:
         return

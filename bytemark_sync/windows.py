@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from django.db.models import CharField, F, Func, Q, QuerySet
 from django.db.models.functions import Lower, Trim
@@ -13,7 +14,18 @@ from django.db.models.functions import Lower, Trim
 from bytemark_sync.database import retrying
 from bytemark_sync.models import Order, OrderToken
 
+logger = logging.getLogger(__name__)
+
+
+class _OwnedRow(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def user_id(self) -> int | None: ...
+
+
 T = TypeVar("T")
+R = TypeVar("R", bound=_OwnedRow)
 Key = tuple[int, int]
 KEYS_A_WINDOW = 20_000
 ORDERS_A_GROUP = 1000
@@ -40,30 +52,62 @@ def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
     """(user id, order id) of `orders`, rising, behind the user `after`; orders of no user are left out.
 
     In few large windows of bare numbers, because MySQL reads all items anew for each such query (0.5 s with a million).
+    A row may have changed by the time it is read by its key (`still_theirs`).
     """
     where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
     while True:
         window = orders.filter(where).order_by("user_id", "id").values_list("user_id", "id")[:KEYS_A_WINDOW]
-        numbers = array("q", (number or 0 for key in fetched(window) for number in key))
+        rows = fetched(window)
+        last = rows[-1] if len(rows) == KEYS_A_WINDOW else None
+        numbers = array("q", (number for key in usable(rows) for number in key))
+        del rows
         yield from zip(numbers[::2], numbers[1::2], strict=True)
-        if len(numbers) < 2 * KEYS_A_WINDOW:
+        if last is None:
             return
-        user_id, order_id = numbers[-2:]
+        user_id, order_id = last
         where = Q(user_id__gte=user_id) & (Q(user_id__gt=user_id) | Q(id__gt=order_id))
 
 
-def groups(keys: Iterable[Key]) -> Iterator[list[int]]:
-    """Order ids in groups of about `ORDERS_A_GROUP`, cut between two users."""
-    group: list[int] = []
+def fits(number: int) -> bool:
+    """Whether the product's own tables, and the database's parameters, can hold the id: a portal's may be unsigned."""
+    return -BIGINT_MAX - 1 <= number <= BIGINT_MAX
+
+
+def usable(rows: Iterable[tuple[int | None, int]]) -> Iterator[Key]:
+    """Those (user id, order id) that can be worked: there is a user, and both numbers fit."""
+    beyond = 0
+    for user_id, order_id in rows:
+        if user_id is None:
+            continue
+        if fits(user_id) and fits(order_id):
+            yield user_id, order_id
+        else:
+            beyond += 1
+    if beyond:
+        logger.warning("%d orders have ids beyond 64 bits with a sign; they are passed over", beyond)
+
+
+def groups(keys: Iterable[Key]) -> Iterator[dict[int, int]]:
+    """Order id -> user id in groups of about `ORDERS_A_GROUP` orders, cut between two users."""
+    group: dict[int, int] = {}
     last: int | None = None
     for user_id, order_id in keys:
         if user_id != last and len(group) >= ORDERS_A_GROUP:
             yield group
-            group = []
+            group = {}
         last = user_id
-        group.append(order_id)
+        group[order_id] = user_id
     if group:
         yield group
+
+
+def still_theirs(rows: Iterable[R], owners: Mapping[int, int]) -> list[R]:
+    """Those rows whose order has the user that its key had.
+
+    The others changed hands since: the new user may have had the turn already, or has it yet to come. The next run
+    takes them.
+    """
+    return [row for row in rows if owners.get(row.id) == row.user_id]
 
 
 def tokens_of(user_ids: list[int]) -> dict[int, list[str | None]]:

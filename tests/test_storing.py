@@ -65,6 +65,7 @@ def item_rows() -> list[tuple[object, ...]]:
 
 def test_a_row_a_pass_with_the_token_that_fetched_it_and_the_uuid_of_the_order_table(run: SyncRun) -> None:
     portal(1, 2, 3)
+    Order.objects.filter(pk=3).update(user_id=8)
     before = timezone.now()
     written = store(run, finding(found(1)), finding(found(3, PASSES[1], token=Token("other")), user=8))
     assert written == Written(stored={1, 3}, left=set(), items=3)
@@ -142,6 +143,21 @@ def test_an_order_that_is_no_longer_free_or_gone_gets_nothing(run: SyncRun, amou
     assert item_rows() == rows(StoredOrder) == rows(OrderOutcome) == rows(OrderAttempt) == []
 
 
+@pytest.mark.parametrize("owner", [None, 8])
+def test_an_order_that_changed_hands_meanwhile_gets_nothing_and_stops_no_other(run: SyncRun, owner: int | None) -> None:
+    portal(1, 2, 3)
+    Order.objects.filter(pk__in=(1, 2)).update(user_id=owner)
+    assert store(run, finding(found(1), left(2), found(3))) == Written({3}, set(), 2)
+    assert rows(OrderOutcome) == rows(OrderAttempt) == []
+    # What was fetched for the new owner counts, and counts once.
+    if owner:
+        both = (finding(found(1, PASSES[0]), left(2)), finding(found(1, PASSES[1]), left(2), user=owner))
+        assert store(run, *both, finding(found(1), user=owner)) == Written({1}, {2}, 1)
+        assert rows(OrderItem, "pass_uuid")[-1] == ("pass-2",)
+        assert rows(StoredOrder, "order_id", "user_id") == [(1, owner), (3, 7)]
+        assert rows(OrderOutcome, "order_id", "user_id") == [(2, owner)]
+
+
 def test_an_order_that_is_stored_loses_its_reason_and_no_other_does(run: SyncRun) -> None:
     portal(1, 2)
     for order_id in (1, 2):
@@ -167,6 +183,7 @@ def test_an_order_found_and_left_in_one_call_is_stored(run: SyncRun) -> None:
 
 def test_a_left_order_has_its_outcome_and_a_line_in_its_story(run: SyncRun) -> None:
     portal(1, 2)
+    Order.objects.filter(pk=2).update(user_id=8)
     before = timezone.now()
     written = store(run, finding(left(1, Reason.MALFORMED, "d" * 600)), finding(left(2, Reason.API_ERROR), user=8))
     assert written == Written(set(), {1, 2}, 0)

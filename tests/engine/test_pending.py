@@ -88,3 +88,20 @@ def test_named_users_and_orders_narrow_the_run_and_those_with_nothing_pending_ar
     assert (both.status, both.json["users"]) == (0, 0)
     assert at.sync("--json", "--order", "order-3a", "--user", 3).json["orders_synced"] == 1
     at.settle()
+
+
+def test_a_named_order_that_two_users_have_is_taken_for_both(ground: MakeGround) -> None:
+    world = World()
+    for user in (1, 2, 3):
+        add_user(world, user, [listed("shared" if user < 3 else "other", f"pass-{user}")])
+    at = ground(world)
+    done = at.sync("--json", "--order", "SHARED", "--order", "other", "--user", 1, "--user", 2)
+    assert (done.status, done.json["users"], done.json["orders_synced"]) == (0, 2, 2)
+    assert [(item.order_uuid, item.oauth_token) for item in at.portal.items()] == [
+        ("shared", "key-1"),
+        ("shared", "key-2"),
+    ]
+    assert "order shared: nothing pending" not in done.stderr
+    again = at.sync("--json", "--order", "shared")
+    assert (again.status, again.json["orders"]) == (0, 0)
+    at.settle()

@@ -17,6 +17,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 from django_q.models import Schedule
 
+from bytemark_sync.cron import next_due
 from bytemark_sync.models import Latch
 
 SYNC = "bytemark_sync.tasks.scheduled_run"
@@ -97,9 +98,9 @@ def daily_schedule() -> Schedule | None:
 def set_daily_cron(cron: str) -> datetime | None:
     """Run the daily sync by `cron` (in `TIME_ZONE`) from now on; when next. None where the schedule was deleted.
 
-    ValueError for an expression that croniter does not take.
+    ValueError for what is not an expression, or is never due.
     """
-    next_run: datetime = croniter(cron, timezone.localtime()).get_next(datetime)
+    next_run = next_due(cron, timezone.localtime())
     changed = Schedule.objects.filter(func=SYNC).update(
         cron=cron, schedule_type=Schedule.CRON, next_run=next_run, repeats=-1
     )

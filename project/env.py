@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from croniter import croniter
 from django.core.exceptions import ImproperlyConfigured
+
+from bytemark_sync.cron import next_due
 
 _TRUE = {"1", "true", "yes", "on", "y", "t", "ok"}
 _FALSE = {"0", "false", "no", "off", "n", "f", ""}
@@ -82,13 +83,12 @@ def choice(name: str, default: str, allowed: Sequence[str]) -> str:
 def cron(name: str, default: str) -> str:
     """A cron expression of five fields (minute hour day month weekday) that has a next time."""
     raw = " ".join(text(name, default).split())
-    hint = "use five fields, such as 0 3 * * * for every day at 3:00."
-    if len(raw.split()) != 5 or len(raw) > 100:
-        raise ImproperlyConfigured(f"{name}: {raw!r} is no cron expression; {hint}")
     try:
-        croniter(raw, datetime.now(UTC)).get_next(datetime)
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be used ({error}); {hint}") from None
+        next_due(raw, datetime.now(UTC))
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name}: {raw!r} cannot be used. {error} 0 3 * * * is every day at 03:00."
+        ) from None
     return raw
 
 

@@ -18,6 +18,12 @@ def _allowed(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
 
+def _is_runs(request: HttpRequest) -> bool:
+    """The daily run's page lies below the runs' and has an entry of its own."""
+    path = request.path
+    return path.startswith(str(reverse_lazy("admin:bytemark_sync_syncrun_changelist"))) and "/daily/" not in path
+
+
 def _item(title: str, icon: str, url: str, permission: str) -> dict[str, Any]:
     return {
         "title": title,
@@ -61,7 +67,8 @@ def _navigation() -> list[dict[str, Any]]:
                     "bytemark_sync.view_pendingorder",
                 ),
                 _item("Riders", "group", "bytemark_sync_portaluser_changelist", "bytemark_sync.view_portaluser"),
-                _item("Runs", "sync", "bytemark_sync_syncrun_changelist", "bytemark_sync.view_syncrun"),
+                _item("Runs", "sync", "bytemark_sync_syncrun_changelist", "bytemark_sync.view_syncrun")
+                | {"active": _is_runs},
             ]
         },
         {

@@ -6,15 +6,56 @@ permission to view, look on.
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.utils import timezone
 from django_q import admin as q
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldBooleanWidget
 
 from bytemark_sync.admin.base import SuperuserWrites
+from bytemark_sync.admin.daily import caution
+from bytemark_sync.cron import next_due
+
+
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
+    """django-q2's fields. A cron expression has a next time, and a next run that is unusual is asked for."""
+
+    confirmed = forms.BooleanField(label="Save this next run", required=False, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if self.errors or not (self._is_moved(cleaned["next_run"]) or self._is_other_plan()):
+            return cleaned
+        if cleaned["schedule_type"] == Schedule.CRON:
+            cleaned["cron"] = " ".join((cleaned["cron"] or "").split())
+            try:
+                due = next_due(cleaned["cron"], timezone.localtime())
+            except ValueError as error:
+                self.add_error("cron", str(error))
+                return cleaned
+            if self.instance.pk is None or not self._is_moved(cleaned["next_run"]):
+                cleaned["next_run"] = due  # else the old expression would still decide about the next run
+        if (words := caution(cleaned["next_run"])) and not cleaned["confirmed"]:
+            self.fields["confirmed"].widget = UnfoldBooleanWidget()
+            self.add_error("confirmed", f"{words} Tick this box and save again if that is what you want.")
+        return cleaned
+
+    def _is_other_plan(self) -> bool:
+        return self.instance.pk is None or bool({"schedule_type", "minutes", "cron"}.intersection(self.changed_data))
+
+    def _is_moved(self, next_run: datetime) -> bool:
+        """Whether a person changed it; the form cuts it to the second."""
+        before: datetime | None = self.instance.next_run
+        return before is None or next_run.replace(microsecond=0) != before.replace(microsecond=0)
 
 
 class ScheduleAdmin(SuperuserWrites, ModelAdmin, q.ScheduleAdmin):  # type: ignore[misc]
+    form = ScheduleForm
     adds = True
     list_filter = ()
 

@@ -144,6 +144,12 @@ def moment(at: datetime | None, empty: SafeString | str = "-") -> SafeString | s
     )
 
 
+def dated(at: datetime) -> str:
+    """A point in time in full, with its zone, for sentences and forms."""
+    local = timezone.localtime(at)
+    return f"{date_format(local, 'j M Y, H:i')} {local.tzname()}"
+
+
 def away(at: datetime) -> str:
     """ "3 days ago", "in 2 hours"."""
     now = timezone.now()

@@ -68,7 +68,8 @@ class TestSchedules:
         client = logged_in("manager")
         assert "0 3 * * *" in client.get(DAILY).content.decode()
         assert (
-            "The daily run is due next on" in client.post(DAILY, {"cron": "30 4 * * *"}, follow=True).content.decode()
+            "The daily run is due next on"
+            in client.post(DAILY, {"cron": "30 4 * * *", "confirmed": "1"}, follow=True).content.decode()
         )
         schedule = Schedule.objects.get(func=SYNC)
         assert schedule.cron == "30 4 * * *"

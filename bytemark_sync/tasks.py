@@ -113,9 +113,12 @@ def _without_times(scope: Scope) -> Scope:
 
 
 def request_stop(run_id: int, *, requested_by: str = "") -> bool:
-    """Ask a live run to stop; what is fetched is stored. False when it has ended, or was asked before."""
-    asked = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, stop_requested=False).update(stop_requested=True)
-    if not asked:
+    """Ask a live run to stop; what is fetched is stored. False when it has ended, or was asked before.
+
+    The run keeps who asked first.
+    """
+    alive = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, stop_requested=False)
+    if not alive.update(stop_requested=True, stopped_by=requested_by[:150]):
         return False
     logger.info("run %s: %s asked it to stop", run_id, requested_by or "somebody")
     if SyncRun.objects.filter(pk=run_id, status=RunStatus.QUEUED).exists():

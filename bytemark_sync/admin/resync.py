@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
@@ -30,6 +31,8 @@ from bytemark_sync.tasks import RunRequest, request_run, under_way
 
 MOST_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
+MOST_LISTED = 10
+"""Users whose ids are written out in a sentence."""
 NOBODY_LEFT = "Nothing was queued: what was selected is not pending any more, or has no user."
 
 
@@ -102,13 +105,19 @@ class Wanted:
             rows = rows.filter(Q(order_uuid__in=uuids_of(self.search)) if user_id is None else Q(user_id=user_id))
         return rows
 
+    def named_users(self) -> Sequence[int]:
+        """The users that this names, or that failed in the run; of many the first, one more than one run takes."""
+        if self.failed_of is None:
+            return self.users
+        failed = OrderOutcome.objects.filter(last_run_id=self.failed_of, reason__in=USER_FAILURES)
+        return list(failed.order_by().values_list("user_id", flat=True).distinct()[: MOST_USERS + 1])
+
     def ask(self, requested_by: str) -> RunRequest:
         """Queue it."""
         if self.users:
             return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=self.users)
         if self.failed_of is not None:
-            failed = OrderOutcome.objects.filter(last_run_id=self.failed_of, reason__in=USER_FAILURES)
-            users = list(failed.order_by().values_list("user_id", flat=True).distinct()[: MOST_USERS + 1])
+            users = self.named_users()
             if not users:
                 return RunRequest(None)
             if len(users) <= MOST_USERS:
@@ -175,7 +184,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
         "wanted": wanted.words(),
         "orders": counts["orders"],
         "users": counts["users"],
-        "under_way": under_way(wanted.users),
+        "skipped": skipped(under_way(wanted.named_users())),
         "live_runs": [(page_of("syncrun", run.pk, run), scope_words(run)) for run in alive],
         "back_url": reverse("admin:bytemark_sync_pendingorder_changelist"),
     }
@@ -198,8 +207,8 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
         messages.warning(request, "Nothing is pending there any more: no run was queued.")
         return redirect("admin:bytemark_sync_pendingorder_changelist")
     asked = wanted.ask(request.user.get_username())
-    if asked.users_under_way:
-        messages.warning(request, _left_out(asked.users_under_way))
+    for each in skipped(under_way(asked.users_under_way)):
+        messages.warning(request, each)
     if asked.same is not None:
         same = page_of("syncrun", asked.same.pk, f"run {asked.same.pk}")
         messages.warning(request, format_html("{} does the same already; nothing is asked for twice.", same))
@@ -212,8 +221,22 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
     return redirect("admin:bytemark_sync_syncrun_change", asked.run.pk)
 
 
-def _left_out(users: tuple[int, ...]) -> str:
-    runs = {run.pk for run in under_way(users).values()}
-    links = format_html_join(", ", "{}", ((page_of("syncrun", pk, f"run {pk}"),) for pk in sorted(runs)))
-    who = f"User {users[0]} is" if len(users) == 1 else f"{len(users):,} users are"
-    return format_html("{} under way already ({}) and not asked for twice.", who, links)
+def skipped(taken: Mapping[int, SyncRun]) -> list[SafeString]:
+    """A sentence for each run that already has some of the users; `taken` is what `tasks.under_way` gives."""
+    runs: dict[int, list[int]] = {}
+    for user, run in sorted(taken.items()):
+        runs.setdefault(run.pk, []).append(user)
+    return [
+        format_html(
+            "{} already being synced by {}; skipped{}.",
+            f"User {users[0]} is" if len(users) == 1 else f"{len(users):,} users are",
+            page_of("syncrun", pk, f"run {pk}"),
+            f": {_listed(users)}" if len(users) > 1 else "",
+        )
+        for pk, users in runs.items()
+    ]
+
+
+def _listed(users: Sequence[int]) -> str:
+    shown = ", ".join(str(user) for user in users[:MOST_LISTED])
+    return shown + (f" and {len(users) - MOST_LISTED:,} more" if len(users) > MOST_LISTED else "")

@@ -80,6 +80,8 @@ def _times(run: SyncRun) -> list[tuple[str, object]]:
         times += [("For", duration(run_seconds(run))), ("Last sign of life", away(run.heartbeat_at))]
     else:
         times += [("Ended", moment(run.finished_at)), ("Took", duration(run_seconds(run)))]
+    if run.stopped_by:
+        times.append(("Stopped by", run.stopped_by))
     return times
 
 

@@ -84,13 +84,19 @@ class SyncRunAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "bytemark_sync/run_live.html", {"page": self._page(request, run)})
 
     def stop_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """POST only."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        """GET asks whether it is meant; POST stops the run and notes who did."""
+        if request.method not in ("GET", "POST"):
+            return HttpResponseNotAllowed(["GET", "POST"])
         if not request.user.has_perm(RESYNC):
             raise PermissionDenied
         run = get_object_or_404(SyncRun, pk=run_id)
-        if request_stop(run.pk, requested_by=request.user.get_username()):
+        page = self._page(request, run)
+        if request.method == "GET" and page.stop_url:
+            back = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk])
+            context = {**self.admin_site.each_context(request), "title": f"Stop {run}"}
+            context |= {"run": run, "page": page, "back_url": back}
+            return TemplateResponse(request, "bytemark_sync/stop.html", context)
+        if request.method == "POST" and request_stop(run.pk, requested_by=request.user.get_username()):
             messages.success(request, "The run stops within seconds; what is fetched is stored.")
         else:
             messages.info(request, "The run has ended, or was asked to stop before.")
@@ -99,10 +105,11 @@ class SyncRunAdmin(ReadOnlyAdmin):
     def _page(self, request: HttpRequest, run: SyncRun) -> RunPage:
         may = request.user.has_perm(RESYNC)
         alive = run.status in ALIVE
+        may_stop = may and alive and not run.stop_requested
         return run_page(
             run,
             live_url=reverse("admin:bytemark_sync_syncrun_live", args=[run.pk]) if alive else "",
-            stop_url=reverse("admin:bytemark_sync_syncrun_stop", args=[run.pk]) if alive and may else "",
+            stop_url=reverse("admin:bytemark_sync_syncrun_stop", args=[run.pk]) if may_stop else "",
             retry_url=Wanted(failed_of=run.pk).url() if may and not alive and _has_failed(run) else "",
         )
 

@@ -106,6 +106,10 @@ class Migration(migrations.Migration):
                     models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain."),
                 ),
                 ("stop_requested", models.BooleanField(default=False)),
+                (
+                    "stopped_by",
+                    models.CharField(blank=True, help_text="Who asked it to stop, where a person did.", max_length=150),
+                ),
                 ("host", models.CharField(blank=True, max_length=255)),
                 ("pid", models.BigIntegerField(help_text="Of a run that one process works by itself.", null=True)),
                 ("users_planned", models.PositiveBigIntegerField(default=0)),

@@ -62,6 +62,7 @@ class SyncRun(models.Model):
     planned_user_id = models.BigIntegerField(null=True, help_text="Planned up to this user; where planning goes on.")
     planning_tries = models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain.")
     stop_requested = models.BooleanField(default=False)
+    stopped_by = models.CharField(max_length=150, blank=True, help_text="Who asked it to stop, where a person did.")
     host = models.CharField(max_length=255, blank=True)
     pid = models.BigIntegerField(null=True, help_text="Of a run that one process works by itself.")
 

@@ -254,17 +254,35 @@ class TestRuns:
         assert "ok" in text
         assert "Median 102 ms 95 % within 246 ms" in text
 
-    def test_stop_is_a_post_of_an_operator(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
-        client = logged_in("operator")
-        run = SyncRun.objects.create(trigger="schedule", status=RunStatus.RUNNING, started_at=timezone.now())
-        url = f"{APP}syncrun/{run.pk}/stop/"
-        assert client.get(url).status_code == 405
+    def test_stop_asks_once_and_notes_who(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        client, other = logged_in("operator"), logged_in("manager")
+        run = SyncRun.objects.create(
+            trigger="schedule", status=RunStatus.RUNNING, started_at=timezone.now(), users_planned=9, users=4
+        )
+        url, change = f"{APP}syncrun/{run.pk}/stop/", f"{APP}syncrun/{run.pk}/change/"
+        assert f'href="{url}"' in page(client, change)
+        asked = words(page(client, url))
+        assert f"Stop run {run.pk}? 4 of 9 users" in asked
+        assert "What has been fetched is stored" in asked
+        assert client.put(url).status_code == 405
+        run.refresh_from_db()
+        assert not run.stop_requested
+
         assert "The run stops within seconds" in client.post(url, follow=True).content.decode()
         run.refresh_from_db()
-        assert run.stop_requested
-        text = page(client, f"{APP}syncrun/{run.pk}/change/")
-        assert "stopping" in text
-        assert "was asked to stop before" in client.post(url, follow=True).content.decode()
+        assert (run.stop_requested, run.stopped_by) == (True, "some-operator")
+        html = page(other, change)
+        assert "stopping" in html
+        assert "Stopped by some-operator" in words(html)
+        assert url not in html
+        for response in (other.post(url, follow=True), other.get(url, follow=True)):
+            assert "was asked to stop before" in response.content.decode()
+        run.refresh_from_db()
+        assert run.stopped_by == "some-operator"
+
+    def test_only_an_operator_is_asked(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+        run = SyncRun.objects.create(trigger="schedule", status=RunStatus.RUNNING, started_at=timezone.now())
+        page(logged_in("viewer"), f"{APP}syncrun/{run.pk}/stop/", 403)
 
     def test_an_error_of_the_run_is_said_without_being_markup(
         self, logged_in: Callable[[str], Client], filled: Filled

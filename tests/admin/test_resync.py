@@ -10,12 +10,16 @@ import pytest
 from django.test import Client
 
 from bytemark_sync.admin.resync import resync_url
-from bytemark_sync.models import OrderOutcome, OrderToken, RunStatus, SyncRun
+from bytemark_sync.models import OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.reasons import USER_FAILURES, Reason
 from tests.admin.filling import Filled
 
 APP = "/admin/bytemark_sync/"
 RESYNC = f"{APP}pendingorder/resync/"
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
 def newest() -> SyncRun:
@@ -44,12 +48,12 @@ def test_one_run_a_user_at_a_time(logged_in: Callable[[str], Client], filled: Fi
     first.post(f"{RESYNC}?user=5001")
     run = newest()
     page = second.get(f"{RESYNC}?user=5001&user=5002").content.decode()
-    assert "1 of these users is under way already" in page
+    assert "User 5001 is already being synced by" in page
     assert f"run {run.pk}" in page
 
     again = second.post(f"{RESYNC}?user=5001", follow=True).content.decode()
     assert newest() == run
-    assert "User 5001 is under way already" in again
+    assert "User 5001 is already being synced by" in again
     second.post(f"{RESYNC}?user=5001&user=5002")
     assert newest().scope == {"users": [5002]}
     users = second.get(f"{APP}portaluser/?q=5001").content.decode()
@@ -161,6 +165,28 @@ def test_the_failed_users_of_a_run(logged_in: Callable[[str], Client], filled: F
     failed = OrderOutcome.objects.filter(last_run=run, reason__in=reasons).values_list("user_id", flat=True)
     assert newest().scope == {"users": sorted(set(failed))}
     assert Reason.NOT_FOUND not in USER_FAILURES
+
+
+def test_a_retry_says_beforehand_who_is_under_way(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    failed_of = filled.runs[-1].pk
+    client.get(f"{RESYNC}?failed_of={failed_of}")
+    reasons = [reason.value for reason in USER_FAILURES]
+    found = OrderOutcome.objects.filter(last_run=failed_of, reason__in=reasons).values_list("user_id", flat=True)
+    failed = sorted(set(found))
+    assert len(failed) > 3
+    client.post(f"{RESYNC}?user={failed[0]}&user={failed[2]}")
+    busy = newest()
+    by_filter = SyncRun.objects.create(
+        trigger="admin", status=RunStatus.RUNNING, scope={"filters": {"reason": "api_error"}}
+    )
+    SyncBatch.objects.create(run=by_filter, number=1, user_ids=[failed[3]])
+    text = words(client.get(f"{RESYNC}?failed_of={failed_of}").content.decode())
+    assert f"2 users are already being synced by run {busy.pk} ; skipped: {failed[0]}, {failed[2]}." in text
+    assert f"User {failed[3]} is already being synced by run {by_filter.pk} ; skipped." in text
+    said = words(client.post(f"{RESYNC}?failed_of={failed_of}", follow=True).content.decode())
+    assert f"2 users are already being synced by run {busy.pk} ; skipped: {failed[0]}, {failed[2]}." in said
+    assert newest().scope == {"users": [user for user in failed if user not in (failed[0], failed[2], failed[3])]}
 
 
 def test_nothing_pending_queues_nothing(logged_in: Callable[[str], Client], filled: Filled) -> None:

@@ -67,7 +67,8 @@ def test_all_that_match_live_progress_and_stop(visit: Visit, served: Site) -> No
     expect(bar).to_have_attribute("aria-valuenow", re.compile("^[1-9]"), timeout=40_000)
     expect(page.locator("#run-state")).to_have_text(re.compile("running", re.I))
     assert page.evaluate("window.same") is True
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("link", name="Stop").click()
+    page.get_by_role("button", name="Stop the run").click()
     expect(page.get_by_text("The run stops within seconds")).to_be_visible()
     expect(page.locator("#run-state")).to_have_text(re.compile("interrupted", re.I), timeout=20_000)
     run = int(page.url.rstrip("/").split("/")[-2])

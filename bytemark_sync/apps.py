@@ -7,11 +7,13 @@ class BytemarkSyncConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.db.backends.signals import connection_created
         from django.db.models.signals import post_migrate
         from django_q.signals import post_spawn
 
-        from bytemark_sync import access, checks, checks_queue, pulse, schedules  # noqa: F401 - checks register themselves
+        from bytemark_sync import access, checks, checks_queue, own_tables, pulse, schedules  # noqa: F401 - checks register themselves
 
+        connection_created.connect(own_tables.refuse_foreign_tables)
         post_migrate.connect(schedules.create_schedules, sender=self)
         post_migrate.connect(access.create_groups, sender=self)
         post_spawn.connect(pulse.start)

@@ -2,7 +2,10 @@
 
 E001 a portal table lacks a column         E002 some portal tables are there, others not
 E003 a portal table knows no transaction   E004 the items table wants a value for an unknown column
+E005 the database user lacks a right on a portal table
+E006 the database user lacks a right on the product's own database
 W001 no index on items' order_id           W002 no index on orders' user_id
+W003 the database user lacks a right that MySQL needs and MariaDB does not
 E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
 W011 ALLOWED_HOSTS is empty
 """
@@ -18,10 +21,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.models import Model
 
+from bytemark_sync import privileges
 from bytemark_sync.config import bytemark_settings
-from bytemark_sync.models import Order, OrderItem, OrderToken
+from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.models.portal import IN_ONE_PLACE, bare_name
+from bytemark_sync.portal_schema import PORTAL, PortalSchema
 
-PORTAL: tuple[type[Model], ...] = (Order, OrderToken, OrderItem)
+PORTAL_TAG = "portal"
 INDEXES = (
     (
         "W001",
@@ -39,31 +45,56 @@ INDEXES = (
 )
 
 
-@register(Tags.database)
+@register(PORTAL_TAG)
 def check_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """The portal's tables hold the columns that the product reads, and the indexes that it leans on."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
-        connection = connections[alias]
-        with connection.cursor() as cursor:
-            present = set(connection.introspection.table_names(cursor))
-            there = [model for model in PORTAL if model._meta.db_table in present]
-            if not there:
-                continue  # nothing to look at before the first migrate
-            messages += [_missing_table(model) for model in PORTAL if model not in there]
-            for model in there:
-                table = connection.introspection.get_table_description(cursor, model._meta.db_table)
-                messages += _missing_columns(model, {column.name.lower() for column in table})
-                messages += _without_transactions(connection, cursor, model)
-                if model is OrderItem:
-                    messages += _unknown_obligations(table)
-            for number, model, column, cost in INDEXES:
-                if model in there and not _indexed(connection, cursor, model, column):
-                    messages.append(_missing_index(number, model, column, cost))
+        schema = PortalSchema(connections[alias])
+        there = schema.present()
+        if not there and IN_ONE_PLACE:
+            continue  # nothing to look at before the first migrate
+        messages += [_missing_table(model, schema) for model in PORTAL if model not in there]
+        for model in there:
+            messages += _missing_columns(model, schema)
+            messages += _without_transactions(model, schema)
+        if OrderItem in there:
+            messages += _unknown_obligations(schema)
+        for number, model, column, cost in INDEXES:
+            if model in there and not schema.is_indexed(model, column):
+                messages.append(_missing_index(number, model, column, cost))
     return messages
 
 
-@register()
+@register(PORTAL_TAG)
+def check_rights_on_the_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """The database user may do there what the product does (CONTRACT: Tables)."""
+    return [
+        _lacking(lack, Error if lack.needed else Warning, "E005" if lack.needed else "W003")
+        for alias in databases or ()
+        if connections[alias].vendor == "mysql"
+        for lack in privileges.missing_on_the_portal(connections[alias])
+    ]
+
+
+@register(Tags.database)
+def check_rights_on_our_own(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """The same on the database of `DATABASE_URL`, before `migrate` stops half-way for want of one."""
+    return [
+        _lacking(lack, Error, "E006")
+        for alias in databases or ()
+        if connections[alias].vendor == "mysql" and not IN_ONE_PLACE
+        for lack in privileges.missing_on_our_own(connections[alias])
+    ]
+
+
+def _lacking(lack: privileges.Lack, kind: type[Error] | type[Warning], number: str) -> CheckMessage:
+    text = f"The database user lacks {lack.privilege} on {lack.place}: {lack.why}."
+    hint = f"As an administrator of the database server: {lack.grant}"
+    return kind(text, hint=hint, id=f"bytemark_sync.{number}")
+
+
+@register("bytemark")
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """`migrate` and the admin work without the API's URL, so that its absence is a warning here."""
     if not settings.BYTEMARK_CUSTOMER_API_URL:
@@ -81,7 +112,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
+@register("bytemark")
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     """The command and the queue need no host name, so that this is a warning; Django says it under --deploy alone."""
     if settings.ALLOWED_HOSTS or settings.DEBUG:
@@ -95,18 +126,25 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def _missing_table(model: type[Model]) -> CheckMessage:
+def _missing_table(model: type[Model], schema: PortalSchema) -> CheckMessage:
+    if IN_ONE_PLACE:
+        return Error(
+            f"The portal table {bare_name(model)} is missing while others of the portal are there.",
+            hint="Check that DATABASE_URL names the right database, or set PORTAL_DATABASE to the portal's.",
+            id="bytemark_sync.E002",
+        )
     return Error(
-        f"The portal table {model._meta.db_table} is missing while others of the portal are there.",
-        hint="Check that DATABASE_URL names the portal database.",
+        f"The portal table {bare_name(model)} is not in the database {schema.database!r}, or the user may not see it.",
+        hint="Check that PORTAL_DATABASE names the portal's database, and that the user has its rights there (E005).",
         id="bytemark_sync.E002",
     )
 
 
-def _missing_columns(model: type[Model], present: set[str]) -> list[CheckMessage]:
+def _missing_columns(model: type[Model], schema: PortalSchema) -> list[CheckMessage]:
+    present = {column.name for column in schema.columns(model)}
     return [
         Error(
-            f"The portal table {model._meta.db_table} has no column {field.column}.",
+            f"The portal table {bare_name(model)} has no column {field.column}.",
             hint="The product reads this column and never adds one to a portal table.",
             id="bytemark_sync.E001",
         )
@@ -115,52 +153,37 @@ def _missing_columns(model: type[Model], present: set[str]) -> list[CheckMessage
     ]
 
 
-def _without_transactions(connection: Any, cursor: Any, model: type[Model]) -> list[CheckMessage]:
+def _without_transactions(model: type[Model], schema: PortalSchema) -> list[CheckMessage]:
     """On MyISAM and the like no row is locked and nothing is rolled back."""
-    if connection.vendor != "mysql":
+    engine = schema.engine_without_transactions(model)
+    if not engine:
         return []
-    cursor.execute(
-        "SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine"
-        " WHERE t.table_schema = DATABASE() AND t.table_name = %s AND e.transactions <> 'YES'",
-        [model._meta.db_table],
-    )
     return [
         Error(
-            f"The portal table {model._meta.db_table} is of the engine {engine}, which knows no transactions.",
+            f"The portal table {bare_name(model)} is of the engine {engine}, which knows no transactions.",
             hint="An order could be stored twice, or half. Ask the portal's owners to make it InnoDB.",
             id="bytemark_sync.E003",
         )
-        for (engine,) in cursor.fetchall()
     ]
 
 
-def _unknown_obligations(table: Sequence[Any]) -> list[CheckMessage]:
-    """Columns of the items table that take neither nothing nor a default."""
+def _unknown_obligations(schema: PortalSchema) -> list[CheckMessage]:
+    """Columns of the items table that must be given a value, and that the product does not know."""
     known = {str(field.column).lower() for field in OrderItem._meta.local_concrete_fields}
     return [
         Error(
-            f"The portal table {OrderItem._meta.db_table} wants a value for its column {column.name}.",
+            f"The portal table {bare_name(OrderItem)} wants a value for its column {column.name}.",
             hint="The product does not know the column, so nothing can be stored: give it a default, or allow NULL.",
             id="bytemark_sync.E004",
         )
-        for column in table
-        if column.name.lower() not in known and not column.null_ok and column.default is None
+        for column in schema.columns(OrderItem)
+        if column.wants_value and column.name not in known
     ]
-
-
-def _indexed(connection: Any, cursor: Any, model: type[Model], column: str) -> bool:
-    constraints = connection.introspection.get_constraints(cursor, model._meta.db_table)
-    return any(
-        (each["index"] or each["unique"] or each["primary_key"])
-        and each["columns"]
-        and each["columns"][0].lower() == column
-        for each in constraints.values()
-    )
 
 
 def _missing_index(number: str, model: type[Model], column: str, cost: str) -> CheckMessage:
     return Warning(
-        f"The portal table {model._meta.db_table} has no index that begins with {column}: {cost}.",
+        f"The portal table {bare_name(model)} has no index that begins with {column}: {cost}.",
         hint="Ask the portal's owners for one; the product never adds an index to a portal table.",
         id=f"bytemark_sync.{number}",
     )

@@ -39,7 +39,7 @@ KNOWN = frozenset(
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-@register()
+@register("queue")
 def check_queue(**kwargs: Any) -> list[CheckMessage]:
     """All findings on `Q_CLUSTER` and what belongs to it."""
     conf: Mapping[str, Any] = getattr(settings, "Q_CLUSTER", {})

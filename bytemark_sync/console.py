@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.config import bytemark_settings
+from bytemark_sync.own_tables import look_early
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class JobCommand(BaseCommand):
     def check(self, *args: Any, **options: Any) -> None:
         """Settings that cannot be used end the command with status 2, before any request."""
         checked_settings()
+        try:
+            look_early()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error), returncode=2) from None
         try:
             super().check(*args, **options)
         except SystemCheckError as error:

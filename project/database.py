@@ -45,20 +45,21 @@ def database(url: str, folder: Path) -> dict[str, Any]:
     # First, for of a scheme that it does not know the parser warns with the password.
     if not url.startswith(("mysql://", "sqlite://")):
         raise ImproperlyConfigured(
-            "DATABASE_URL: use mysql://user:password@host:3306/portal or sqlite:////path/to/file; no other database."
+            "DATABASE_URL: use mysql://user:password@host:3306/bytemark_sync or sqlite:////path/to/file;"
+            " no other database."
         )
     try:
         given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
         config: dict[str, Any] = dict(environ.Env.db_url_config(url.partition("?")[0]))
     except Exception:  # noqa: BLE001 - the parser raises many classes; its text would repeat the password
         raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read. Use mysql://user:password@host:3306/portal or sqlite:////path/to/file."
+            "DATABASE_URL cannot be read. Use mysql://user:password@host:3306/bytemark_sync or sqlite:////path/to/file."
         ) from None
     engine = config["ENGINE"]
     name = str(config.get("NAME") or "")
     if engine == MYSQL:
         if not name:
-            raise ImproperlyConfigured("DATABASE_URL names no database: mysql://user:password@host:3306/portal")
+            raise ImproperlyConfigured("DATABASE_URL names no database: mysql://user:password@host:3306/bytemark_sync")
         config |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
     elif not name:
         raise ImproperlyConfigured("DATABASE_URL names no file: sqlite:////path/to/file")
@@ -66,6 +67,28 @@ def database(url: str, folder: Path) -> dict[str, Any]:
         config["NAME"] = str(folder / name)
     config["OPTIONS"] = _DEFAULTS[engine] | _options(engine, given)
     return config
+
+
+def portal_database(name: str, entry: Mapping[str, Any]) -> str:
+    """`PORTAL_DATABASE`, where it can go with the database `entry`; empty: one place (CONTRACT: Tables).
+
+    The name is put into statements between backticks, so it may hold none.
+    """
+    if not name:
+        return ""
+    if entry["ENGINE"] != MYSQL:
+        raise ImproperlyConfigured(
+            "PORTAL_DATABASE is for MySQL and MariaDB: with SQLite the one file of DATABASE_URL holds all tables."
+            " Leave it unset, or set DATABASE_URL=mysql://..."
+        )
+    if len(name) > 64 or not name.isprintable() or set(name) & set("`/\\."):
+        raise ImproperlyConfigured(f"PORTAL_DATABASE: {name!r} is no name of a database.")
+    if name == entry["NAME"]:
+        raise ImproperlyConfigured(
+            f"PORTAL_DATABASE and DATABASE_URL both name the database {name!r}. DATABASE_URL must name a database of"
+            " the product's own on the same server; to keep all tables in one database, leave PORTAL_DATABASE unset."
+        )
+    return name
 
 
 def _options(engine: str, given: Mapping[str, str]) -> dict[str, Any]:

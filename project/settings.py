@@ -15,7 +15,7 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
-from project.database import database
+from project.database import database, portal_database
 from project.env import boolean, choice, cron, decimal, integer, redis_url, site, text, text_list
 from project.look import unfold
 
@@ -169,6 +169,7 @@ UNFOLD = unfold(PROJECT_NAME, PROJECT_STAGE)
 # --- Database -------------------------------------------------------------------------------------------------------
 
 DATABASES = {"default": database(text("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"), BASE_DIR)}
+PORTAL_DATABASE = portal_database(text("PORTAL_DATABASE", ""), DATABASES["default"])
 
 # --- Bytemark -------------------------------------------------------------------------------------------------------
 # The base URL may be missing here: `migrate` and the admin work without it. The command, the worker and the system

@@ -1,7 +1,12 @@
-"""Fixtures that every test may use: fresh databases on both engines, the real `manage.py`, the sandbox."""
+"""Fixtures that every test may use: fresh databases on every engine, the real `manage.py`, the sandbox.
+
+A database on a server is in two places: the portal's tables apart, and a user with no more than the contract's rights.
+With `TEST_MYSQL_URL` (of an administrator) what runs on MariaDB runs on that server too.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +18,10 @@ import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
 from tests.running import Finished, Portal, copy_database, manage, sqlite_url
-from tests.servers import MariaDB, Redis
+from tests.servers import Databases, MariaDB, MySQL, Redis
 
-ENGINES = ("sqlite", "mariadb")
+SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
+ENGINES = ("sqlite", *SERVERS)
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +38,41 @@ def redis_server() -> Iterator[Redis]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mysql() -> MySQL:
+    """The server of `TEST_MYSQL_URL`."""
+    return MySQL(os.environ["TEST_MYSQL_URL"])
+
+
+@pytest.fixture(params=SERVERS)
+def server_engine(request: pytest.FixtureRequest) -> str:
+    """`mariadb`, and `mysql` where there is one."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server(server_engine: str, request: pytest.FixtureRequest) -> Databases:
+    """Each database server in turn."""
+    found: Databases = request.getfixturevalue(server_engine)
+    return found
+
+
 class FreshDatabase(Protocol):
     def __call__(self, engine: str) -> str: ...
 
 
 @pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Engine to the URL of its migrated, empty database; `migrate` costs seconds, a copy does not."""
-    return {"folder": str(tmp_path_factory.mktemp("templates"))}
+    made = {"folder": str(tmp_path_factory.mktemp("templates"))}
+    yield made
+    if "mysql" in made:  # the private MariaDB goes with its folder
+        MySQL(os.environ["TEST_MYSQL_URL"]).drop(made["mysql"])
+
+
+def unique_name(prefix: str = "t") -> str:
+    """For a database: a server of `TEST_MYSQL_URL` may be used by several test processes at once."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
 def _migrated(url: str) -> str:
@@ -53,10 +86,10 @@ def fresh_database(
     templates: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[FreshDatabase]:
     """Gives the `DATABASE_URL` of a migrated database of its own, as often as it is called."""
-    made: list[tuple[MariaDB, str]] = []
+    made: list[tuple[Databases, str]] = []
 
     def fresh(engine: str) -> str:
-        name = f"t_{uuid.uuid4().hex[:12]}"
+        name = unique_name()
         if engine == "sqlite":
             if engine not in templates:
                 templates[engine] = _migrated(sqlite_url(Path(templates["folder"]) / "template.sqlite3"))
@@ -64,34 +97,35 @@ def fresh_database(
             path = tmp_path / f"{name}.sqlite3"
             shutil.copy(Path(templates["folder"]) / "template.sqlite3", path)
             return sqlite_url(path)
-        server: MariaDB = request.getfixturevalue("mariadb")
+        server: Databases = request.getfixturevalue(engine)
         if engine not in templates:
-            templates[engine] = _migrated(server.create_database("template"))
-        url = server.create_database(name)
-        made.append((server, name))
+            templates[engine] = _migrated(server.create_two_places(unique_name("template")))
+        url = server.create_two_places(name)
+        made.append((server, url))
         copy_database(Portal(templates[engine]), Portal(url))
         return url
 
     yield fresh
-    for server, name in made:
-        server.execute(f"DROP DATABASE `{name}`")
+    for server, url in made:
+        server.drop(url)
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
-    """`sqlite` and `mariadb` in turn."""
+    """`sqlite` and each database server in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def database_url(engine: str, fresh_database: FreshDatabase) -> str:
-    """A migrated, empty database: the test runs once on SQLite and once on MariaDB."""
+    """A migrated, empty database: the test runs once on SQLite and once on each server, there in two places."""
     return fresh_database(engine)
 
 
 @pytest.fixture
-def mariadb_url(fresh_database: FreshDatabase) -> str:
-    return fresh_database("mariadb")
+def server_url(server_engine: str, fresh_database: FreshDatabase) -> str:
+    """The same on the servers alone."""
+    return fresh_database(server_engine)
 
 
 @pytest.fixture

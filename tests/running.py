@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import MySQLdb
 
 from bytemark_sync.sandbox import ExpectedItem, World
-from bytemark_sync.sandbox.portal import inserts, inserts_many
-from tests.servers import ROOT, clean_environment, spawn
+from bytemark_sync.sandbox.portal import TABLES, inserts, inserts_many, placed
+from tests.servers import OWNER, PASSWORD, ROOT, clean_environment, spawn
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,35 @@ class Finished:
         return found
 
 
+def places(url: str) -> dict[str, str]:
+    """The settings for a database of the tests: behind a `#` its URL names the portal's, where that is apart."""
+    address, _, portal = url.partition("#")
+    return {"DATABASE_URL": address, "PORTAL_DATABASE": portal}
+
+
+def as_owner(url: str) -> str:
+    """The URL of the one who owns both databases, for a test's own code that fills the portal through Django."""
+    address, _, portal = url.partition("#")
+    if not portal:
+        return url
+    return (
+        urlsplit(address)._replace(netloc=f"{OWNER}:{PASSWORD}@127.0.0.1:{urlsplit(url).port}").geturl() + "#" + portal
+    )
+
+
+def with_option(url: str, option: str) -> str:
+    """The URL with one more option behind its question mark."""
+    address, hash_sign, portal = url.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}{option}{hash_sign}{portal}"
+
+
 def start_manage(
     *args: object, database_url: str, env: Mapping[str, str | None] | None = None, **options: Any
 ) -> subprocess.Popen[str]:
     """`manage.py` in a process of its own with a clean environment; it dies with the tests."""
     command: Sequence[str | Path] = [sys.executable, ROOT / "manage.py", *(str(arg) for arg in args)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = clean_environment({"DATABASE_URL": database_url} | dict(env or {}))
+    environment = clean_environment(places(database_url) | dict(env or {}))
     return spawn(command, env=environment, cwd=ROOT, **(pipes | options))
 
 
@@ -73,15 +95,25 @@ def finish(process: subprocess.Popen[str], timeout: float = 120, started: float 
 
 
 class Portal:
-    """Plain SQL on a database by its `DATABASE_URL`; statements use `%s`. Every call has its own connection."""
+    """Plain SQL on a database by its URL; statements use `%s`. Every call has its own connection.
+
+    In two places it connects as the owner of both, and finds the portal's tables by their bare names.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._parts = urlsplit(url)
+        self.name = self._parts.path.lstrip("/")
+        self.portal_database = self._parts.fragment or self.name
 
     @property
     def is_sqlite(self) -> bool:
         return self._parts.scheme == "sqlite"
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the portal's tables are in a database of their own."""
+        return bool(self._parts.fragment)
 
     def connect(self) -> Any:
         """A connection in autocommit, of `sqlite3` or `MySQLdb`."""
@@ -90,15 +122,17 @@ class Portal:
         return MySQLdb.connect(
             host="127.0.0.1",
             port=self._parts.port or 3306,
-            user=self._parts.username or "",
-            password=self._parts.password or "",
-            database=self._parts.path.lstrip("/"),
+            user=OWNER if self.is_apart else self._parts.username or "",
+            password=PASSWORD if self.is_apart else self._parts.password or "",
+            database=self.name,
             charset="utf8mb4",
             autocommit=True,
         )
 
     def sql(self, statement: str) -> str:
-        return statement.replace("%s", "?") if self.is_sqlite else statement
+        if self.is_sqlite:
+            return statement.replace("%s", "?")
+        return placed(statement, self._parts.fragment)
 
     def all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with closing(self.connect()) as connection:
@@ -159,6 +193,8 @@ class Portal:
             found = self.all("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
         else:
             found = self.all("SHOW TABLES")
+            if self.is_apart:
+                found += [(table,) for table in TABLES]
         return sorted(row[0] for row in found)
 
     def dump(self) -> str:
@@ -167,14 +203,25 @@ class Portal:
 
 
 def copy_database(source: Portal, target: Portal) -> None:
-    """Make `source`'s tables and rows in the empty MariaDB database `target` of the same server."""
-    origin = source._parts.path.lstrip("/")
+    """Make the tables and rows of `source`'s own database in that of `target`, an empty one of the same server."""
     with closing(target.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute("SET foreign_key_checks = 0")
-        for table in source.tables():
+        for (table,) in source.all("SHOW TABLES"):
             cursor.execute(source.all(f"SHOW CREATE TABLE `{table}`")[0][1])
-            cursor.execute(f"INSERT INTO `{table}` SELECT * FROM `{origin}`.`{table}`")
+            cursor.execute(f"INSERT INTO `{table}` SELECT * FROM `{source.name}`.`{table}`")
+
+
+def drop_indexes(portal: Portal, table: str, column: str) -> None:
+    """Those that have the column."""
+    if portal.is_sqlite:
+        found = portal.all("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s", table)
+        names = [name for name, sql in found if sql and column in sql]
+    else:
+        names = [row["Key_name"] for row in portal.rows(f"SHOW INDEX FROM {table} WHERE Column_name = '{column}'")]
+    assert names
+    for name in names:
+        portal.execute(f"DROP INDEX {name}" + ("" if portal.is_sqlite else f" ON {table}"))
 
 
 def sqlite_url(path: Path | str) -> str:

@@ -20,11 +20,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import SandboxControl, World
+from tests.portal_tables import PORTAL_TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "portal-password"  # made up; the server listens on loopback alone
+OWNER = "portal"
+"""Who owns every database of the tests: the tests look and fill with it. In two places the product has less."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 
@@ -155,10 +159,111 @@ class Server:
             self.process = None
 
 
-class MariaDB(Server):
+class Databases:
+    """What the tests ask of a database server, MariaDB or MySQL."""
+
+    kind: str
+    port: int
+
+    def connect(self, database: str) -> Any:
+        """A plain connection in autocommit, as administrator."""
+        raise NotImplementedError
+
+    def execute(self, *statements: str) -> None:
+        connection = self.connect("")
+        try:
+            for statement in statements:
+                connection.cursor().execute(statement)
+        finally:
+            connection.close()
+
+    def deadlocks(self) -> int:
+        """How many transactions were given up for a deadlock since the server started."""
+        connection = self.connect("")
+        try:
+            cursor = connection.cursor()
+            if self.kind == "mariadb":
+                cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+            else:
+                cursor.execute(
+                    "SELECT name, count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"
+                )
+            return int(cursor.fetchone()[1])
+        finally:
+            connection.close()
+
+    def create_database(self, name: str, charset: str = "utf8mb4") -> str:
+        """Make an empty database; its `DATABASE_URL`, of a user who owns it: one place (CONTRACT: Tables)."""
+        self.execute(
+            f"CREATE DATABASE `{name}` CHARACTER SET {charset}",
+            f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'",
+            f"GRANT ALL ON `{name}`.* TO '{OWNER}'@'%'",
+        )
+        return f"mysql://{OWNER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+    def create_two_places(self, name: str, tables: Sequence[str] = PORTAL_TABLES) -> str:
+        """A portal's database with `tables`, an empty one beside it, and a user with the contract's rights alone.
+
+        The `DATABASE_URL` of that user, with the portal's database behind a `#` (`tests.running.places`).
+        """
+        portal = f"{name}_portal"
+        self.create_database(portal)
+        self.create_database(name)
+        connection = self.connect(portal)
+        try:
+            for statement in tables:
+                connection.cursor().execute(statement)
+        finally:
+            connection.close()
+        self.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{PASSWORD}'", *grants(name, name, portal))
+        return f"mysql://{name}:{PASSWORD}@127.0.0.1:{self.port}/{name}#{portal}"
+
+    def drop(self, url: str) -> None:
+        """What `create_database` or `create_two_places` made."""
+        address, _, portal = url.partition("#")
+        name = address.rpartition("/")[2]
+        self.execute(f"DROP DATABASE `{name}`")
+        if portal:
+            self.execute(f"DROP DATABASE `{portal}`", f"DROP USER '{name}'@'%'")
+
+
+def grants(user: str, own: str, portal: str) -> list[str]:
+    """The rights of the contract, and nothing more (README: On a real portal)."""
+    return [
+        f"GRANT ALL PRIVILEGES ON `{own}`.* TO '{user}'@'%'",
+        f"GRANT SELECT, UPDATE ON `{portal}`.`bytemark_orders` TO '{user}'@'%'",
+        f"GRANT SELECT ON `{portal}`.`bytemark_tokens` TO '{user}'@'%'",
+        f"GRANT SELECT, INSERT ON `{portal}`.`bytemark_order_items` TO '{user}'@'%'",
+    ]
+
+
+class MySQL(Databases):
+    """A server that is there already: `TEST_MYSQL_URL`, of an administrator."""
+
+    kind = "mysql"
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self.port = self._parts.port or 3306
+
+    def connect(self, database: str) -> Any:
+        import MySQLdb
+
+        return MySQLdb.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user=self._parts.username or "",
+            password=self._parts.password or "",
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+        )
+
+
+class MariaDB(Server, Databases):
     """A MariaDB on loopback. Not durable against a crash of the machine unless `durable`; a killed server recovers."""
 
-    name = "mariadb"
+    name = kind = "mariadb"
 
     def __init__(self, *, durable: bool = False, options: Sequence[str] = ()) -> None:
         super().__init__()
@@ -227,23 +332,6 @@ class MariaDB(Server):
         return MySQLdb.connect(
             unix_socket=str(self.socket), user="root", database=database, charset="utf8mb4", autocommit=True
         )
-
-    def execute(self, *statements: str) -> None:
-        connection = self.connect("")
-        try:
-            for statement in statements:
-                connection.cursor().execute(statement)
-        finally:
-            connection.close()
-
-    def create_database(self, name: str, charset: str = "utf8mb4") -> str:
-        """Make an empty database; its `DATABASE_URL`, of a user who owns it alone."""
-        self.execute(
-            f"CREATE DATABASE `{name}` CHARACTER SET {charset}",
-            f"CREATE USER IF NOT EXISTS 'portal'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'",
-            f"GRANT ALL ON `{name}`.* TO 'portal'@'127.0.0.1'",
-        )
-        return f"mysql://portal:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
     @staticmethod
     def _user() -> list[str]:
@@ -327,7 +415,9 @@ def clean_environment(extra: Mapping[str, str | None] | None = None) -> dict[str
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE"),
         # Empty counts as unset, and keeps a developer's own .env out.
-        **dict.fromkeys(("REDIS_URL", "SLACK_BOT_TOKEN", "SLACK_CHANNEL_ID", "SITE_URL", "METRICS_TOKEN"), ""),
+        **dict.fromkeys(
+            ("REDIS_URL", "SLACK_BOT_TOKEN", "SLACK_CHANNEL_ID", "SITE_URL", "METRICS_TOKEN", "PORTAL_DATABASE"), ""
+        ),
         "BYTEMARK_BACKOFF_BASE": "0.005",
         "BYTEMARK_BACKOFF_CAP": "0.05",
         "BYTEMARK_CONNECT_TIMEOUT": "2",

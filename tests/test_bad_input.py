@@ -22,7 +22,6 @@ from bytemark_sync.sandbox import FaultRule, Sandbox, World
 from tests.engine.conftest import MakeGround, _maker
 from tests.engine.ground import Ground, add_user, listed, simple_world
 from tests.running import Portal, manage, sqlite_url
-from tests.servers import MariaDB
 
 ground = pytest.fixture(lambda engine, fresh_database, sandbox: _maker(engine, fresh_database, sandbox))
 
@@ -108,9 +107,9 @@ def test_every_uuid_comes_to_its_outcome(ground: MakeGround) -> None:
     assert at.sync(*named).stderr.count("nothing pending") == len(named) // 2
 
 
-def test_a_uuid_of_500_characters_is_its_own_problem(mariadb: MariaDB, fresh_database: Any, sandbox: Any) -> None:
+def test_a_uuid_of_500_characters_is_its_own_problem(server_ground: MakeGround) -> None:
     """Bytemark lists none so long; the items table could not hold it either."""
-    at = _maker("mariadb", fresh_database, sandbox)(simple_world(users=1))
+    at = server_ground(simple_world(users=1))
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY order_uuid TEXT")
     at.portal.execute(
         "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.running import Finished, Portal, manage
+from tests.running import Finished, Portal, drop_indexes, manage
 
 COLUMNS = [
     ("bytemark_orders", "order_uuid"),
@@ -61,17 +61,6 @@ def test_a_missing_index_is_a_warning_with_its_cost(database_url: str) -> None:
     assert ("W001" in done.stderr, "W002" in done.stderr) == (False, True)
 
 
-def drop_indexes(portal: Portal, table: str, column: str) -> None:
-    if portal.is_sqlite:
-        found = portal.all("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = %s", table)
-        names = [name for name, sql in found if sql and column in sql]
-    else:
-        names = [row["Key_name"] for row in portal.rows(f"SHOW INDEX FROM {table} WHERE Column_name = '{column}'")]
-    assert names
-    for name in names:
-        portal.execute(f"DROP INDEX {name}" + ("" if portal.is_sqlite else f" ON {table}"))
-
-
 def test_a_portal_with_one_table_missing_is_an_error(database_url: str) -> None:
     Portal(database_url).execute("DROP TABLE bytemark_tokens")
     done = check(database_url)
@@ -82,22 +71,22 @@ def test_an_empty_database_is_fine_before_migrate(tmp_path: object) -> None:
     assert check(f"sqlite:///{tmp_path}/empty.sqlite3").status == 0
 
 
-def test_a_table_that_cannot_roll_back_is_an_error(mariadb_url: str) -> None:
-    portal = Portal(mariadb_url)
+def test_a_table_that_cannot_roll_back_is_an_error(server_url: str) -> None:
+    portal = Portal(server_url)
     portal.execute("ALTER TABLE bytemark_order_items ENGINE = MyISAM")
-    done = check(mariadb_url)
+    done = check(server_url)
     assert (done.status, "(bytemark_sync.E003)" in done.stderr) == (1, True)
     assert "bytemark_order_items" in done.stderr
     assert "MyISAM" in done.stderr
 
 
-def test_an_items_column_that_must_be_given_a_value_is_an_error(mariadb_url: str) -> None:
-    portal = Portal(mariadb_url)
+def test_an_items_column_that_must_be_given_a_value_is_an_error(server_url: str) -> None:
+    portal = Portal(server_url)
     portal.execute(
         "ALTER TABLE bytemark_order_items ADD needed INT NOT NULL, ADD fine INT NOT NULL DEFAULT 1, ADD n INT"
     )
     portal.execute("ALTER TABLE bytemark_orders ADD needed INT NOT NULL")  # the product never inserts there
-    done = check(mariadb_url)
+    done = check(server_url)
     assert (done.status, done.stderr.count("(bytemark_sync.E004)")) == (1, 1)
     assert "bytemark_order_items" in done.stderr
     assert "needed" in done.stderr

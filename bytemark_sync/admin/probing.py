@@ -16,6 +16,7 @@ from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.pending import pending_orders
+from bytemark_sync.portal_schema import PortalSchema
 
 
 def probed(orders: QuerySet[Order]) -> QuerySet[Order]:
@@ -41,6 +42,4 @@ def one_row_a_user(tokens: QuerySet[Any]) -> QuerySet[Any]:
 @cache
 def _indexed(model: type[OrderItem | OrderToken], column: str) -> bool:
     """Whether the portal has an index that begins with `column`; asked once a process."""
-    with connection.cursor() as cursor:
-        found = connection.introspection.get_constraints(cursor, model._meta.db_table)
-    return any(each["columns"][:1] == [column] and (each["index"] or each["unique"]) for each in found.values())
+    return PortalSchema(connection).is_indexed(model, column)

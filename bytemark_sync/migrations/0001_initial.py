@@ -1,13 +1,28 @@
-"""The portal's three tables. `migrate --fake-initial` adopts them where they exist and changes nothing in them."""
+"""The portal's three tables.
+
+In one place `migrate --fake-initial` adopts them where they exist and changes nothing in them. With `PORTAL_DATABASE` they
+are the portal's alone: the models are not managed, and nothing is made.
+
+It comes before every other migration, so that its row in `django_migrations` tells from the first table on that a database
+is the product's own (bytemark_sync/own_tables.py).
+"""
 
 import django.db.models.deletion
 from django.db import migrations, models
+
+from bytemark_sync.models.portal import IN_ONE_PLACE, portal_table
 
 
 class Migration(migrations.Migration):
     initial = True
 
     dependencies = []
+    run_before = [
+        ("contenttypes", "0001_initial"),
+        ("sessions", "0001_initial"),
+        ("django_q", "0001_initial"),
+        ("axes", "0001_initial"),
+    ]
 
     operations = [
         migrations.CreateModel(
@@ -20,7 +35,8 @@ class Migration(migrations.Migration):
                 ("amount", models.CharField(max_length=64, null=True)),
             ],
             options={
-                "db_table": "bytemark_orders",
+                "db_table": portal_table("bytemark_orders"),
+                "managed": IN_ONE_PLACE,
             },
         ),
         migrations.CreateModel(
@@ -32,7 +48,8 @@ class Migration(migrations.Migration):
                 ("status", models.CharField(max_length=64, null=True)),
             ],
             options={
-                "db_table": "bytemark_tokens",
+                "db_table": portal_table("bytemark_tokens"),
+                "managed": IN_ONE_PLACE,
             },
         ),
         migrations.CreateModel(
@@ -54,7 +71,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "db_table": "bytemark_order_items",
+                "db_table": portal_table("bytemark_order_items"),
+                "managed": IN_ONE_PLACE,
             },
         ),
     ]

@@ -2,14 +2,31 @@
 
 Only the columns listed there are mapped, so nothing else is ever read or written. Nulls are allowed wherever the portal
 may hold one. Relations carry no constraint: the product never adds a key to these tables.
+
+They lie in the database `PORTAL_DATABASE` of the same server, where `migrate` makes and changes nothing; or, where that
+is not set, among the product's own.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models.lookups import Exact
+
+IN_ONE_PLACE = not settings.PORTAL_DATABASE
+"""Whether the portal's tables are in the database of `DATABASE_URL`, so that `migrate` may make them there."""
+
+
+def portal_table(name: str) -> str:
+    """A portal table's name for statements. Django's MySQL backend leaves a name alone that is quoted already."""
+    return name if IN_ONE_PLACE else f"`{settings.PORTAL_DATABASE}`.`{name}`"
+
+
+def bare_name(model: type[models.Model]) -> str:
+    """A portal table's name by itself, for information_schema and for people."""
+    return model._meta.db_table.rpartition(".")[2].strip("`")
 
 
 class _Bytes(models.Func):
@@ -36,7 +53,8 @@ class Order(models.Model):
     amount = models.CharField(max_length=64, null=True)
 
     class Meta:
-        db_table = "bytemark_orders"
+        db_table = portal_table("bytemark_orders")
+        managed = IN_ONE_PLACE
 
     def __str__(self) -> str:
         return self.order_uuid or f"order {self.pk}"
@@ -50,7 +68,8 @@ class OrderToken(models.Model):
     status = models.CharField(max_length=64, null=True)
 
     class Meta:
-        db_table = "bytemark_tokens"
+        db_table = portal_table("bytemark_tokens")
+        managed = IN_ONE_PLACE
 
     def __str__(self) -> str:
         return f"user {self.user_id}"
@@ -66,7 +85,8 @@ class OrderItem(models.Model):
     pass_uuid = models.CharField(max_length=255, db_index=True)
 
     class Meta:
-        db_table = "bytemark_order_items"
+        db_table = portal_table("bytemark_order_items")
+        managed = IN_ONE_PLACE
 
     def __str__(self) -> str:
         return self.pass_uuid

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from bytemark_sync.sandbox.world import World
 
+TABLES = ("bytemark_orders", "bytemark_tokens", "bytemark_order_items")
 CHUNK = 5_000
 ORDERS = "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) VALUES (%s, %s, %s, %s, %s)"
 TOKENS = "INSERT INTO bytemark_tokens (user_id, token, status) VALUES (%s, %s, %s)"
@@ -19,6 +22,13 @@ ITEMS = (
 
 
 Rows = Iterable[tuple[int | str, ...]]
+
+
+def placed(statement: str, portal_database: str) -> str:
+    """The statement with the portal's tables found in `portal_database`, where that is a database apart."""
+    if not portal_database:
+        return statement
+    return re.sub(rf"(?<![`.\w])({'|'.join(TABLES)})\b", rf"`{portal_database}`.\1", statement)
 
 
 def fill(world: World) -> None:
@@ -48,7 +58,7 @@ def fill_many(*, pending: int, stored: int = 0, orders_per_user: int = 3, first_
     No rider stands behind them: for measuring planning, counting and admin pages. Made-up tokens, one a user.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT COALESCE(MAX(id), 0) FROM bytemark_orders")
+        cursor.execute(placed("SELECT COALESCE(MAX(id), 0) FROM bytemark_orders", settings.PORTAL_DATABASE))
         base = int(cursor.fetchone()[0]) + 1
     for statement, rows in inserts_many(base, pending, stored, orders_per_user, first_user):
         _insert(statement, rows)
@@ -81,4 +91,4 @@ def _insert(statement: str, rows: Rows) -> None:
     left = iter(rows)
     while chunk := list(islice(left, CHUNK)):
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.executemany(statement, chunk)
+            cursor.executemany(placed(statement, settings.PORTAL_DATABASE), chunk)

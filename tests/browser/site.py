@@ -12,7 +12,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from bytemark_sync.sandbox import World
-from tests.running import Portal, finish, manage, sqlite_url, start_manage
+from tests.running import Portal, finish, manage, places, sqlite_url, start_manage
 from tests.servers import ROOT, SandboxProcess, clean_environment, free_port, spawn, wait_for
 
 PASSWORD = "a-made-up-password"
@@ -85,7 +85,7 @@ def _web(port: int, database: str, env: Mapping[str, str], folder: Path) -> subp
         *("--no-control-socket", "project.wsgi"),
     ]
     with (folder / "web.log").open("w") as log:
-        environment = clean_environment({"DATABASE_URL": database} | dict(env))
+        environment = clean_environment(places(database) | dict(env))
         return spawn(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 

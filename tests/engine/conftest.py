@@ -26,8 +26,9 @@ def sqlite_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]
 
 
 @pytest.fixture
-def mariadb_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeGround:
-    return _maker("mariadb", fresh_database, sandbox)
+def server_ground(server_engine: str, fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeGround:
+    """On the database servers alone."""
+    return _maker(server_engine, fresh_database, sandbox)
 
 
 def _maker(engine: str, fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeGround:

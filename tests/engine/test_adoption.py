@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bytemark_sync.sandbox import ListedItem, PortalOrder, Sandbox, World
+from tests.conftest import unique_name
 from tests.engine.ground import Ground, add_user, listed
 from tests.running import Portal, manage, sqlite_url
-from tests.servers import MariaDB
+from tests.servers import Databases
 
 TABLES = ("bytemark_orders", "bytemark_tokens", "bytemark_order_items")
 
@@ -47,23 +48,23 @@ NEW = (
 
 
 @pytest.fixture
-def old_portal(mariadb: MariaDB) -> Iterator[Portal]:
+def old_portal(server: Databases) -> Iterator[Portal]:
     """A database of the Node services in latin1, ids as INT, and no index that a query could lean on."""
-    yield from _portal(mariadb, "old_portal", "latin1", OLD)
+    yield from _portal(server, "latin1", OLD)
 
 
 @pytest.fixture
-def new_portal(mariadb: MariaDB) -> Iterator[Portal]:
+def new_portal(server: Databases) -> Iterator[Portal]:
     """One in utf8mb4 with a case-sensitive collation, a unique key on passes and foreign keys of its own."""
-    yield from _portal(mariadb, "new_portal", "utf8mb4", NEW)
+    yield from _portal(server, "utf8mb4", NEW)
 
 
-def _portal(mariadb: MariaDB, name: str, charset: str, tables: tuple[str, ...]) -> Iterator[Portal]:
-    portal = Portal(mariadb.create_database(name, charset))
+def _portal(server: Databases, charset: str, tables: tuple[str, ...]) -> Iterator[Portal]:
+    portal = Portal(server.create_database(unique_name(), charset))
     for statement in tables:
         portal.execute(statement)
     yield portal
-    mariadb.execute(f"DROP DATABASE {name}")
+    server.drop(portal.url)
 
 
 def definitions(portal: Portal) -> list[str]:
@@ -170,11 +171,14 @@ def test_a_portal_with_a_unique_key_is_adopted_and_the_key_refuses_one_order_alo
     assert (checked.status, "W001" in checked.stderr, "W002" in checked.stderr) == (0, False, False)
 
 
-def test_the_products_own_tables_have_no_foreign_key_towards_the_portal(mariadb_url: str) -> None:
-    found = Portal(mariadb_url).all(
-        "SELECT table_name FROM information_schema.key_column_usage "
-        "WHERE table_schema = DATABASE() AND referenced_table_name IN %s",
-        TABLES,
+def test_the_products_own_tables_have_no_foreign_key_towards_the_portal(server_url: str) -> None:
+    """Nor does any other key cross the two databases."""
+    portal = Portal(server_url)
+    found = portal.all(
+        "SELECT table_name FROM information_schema.key_column_usage WHERE table_schema IN (%s, %s)"
+        " AND (referenced_table_name LIKE 'bytemark%%' AND referenced_table_name NOT LIKE 'bytemark_sync%%'"
+        " OR referenced_table_schema <> table_schema)",
+        *(portal.name, portal.portal_database),
     )
     assert found == []
 

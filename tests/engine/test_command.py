@@ -18,7 +18,7 @@ import pytest
 from bytemark_sync.sandbox import World
 from tests.engine.conftest import MakeGround
 from tests.engine.ground import CONTRACT_KEYS, Env, Ground, add_user, listed, simple_world
-from tests.running import Finished, Portal, finish
+from tests.running import Finished, Portal, finish, places
 from tests.servers import ROOT, clean_environment, spawn, wait_for
 
 
@@ -251,7 +251,7 @@ for args in json.loads(sys.argv[1]):
 def test_unusable_arguments_end_with_2_before_any_request(sqlite_ground: MakeGround) -> None:
     at = sqlite_ground(simple_world(users=1))
     table = json.dumps([args for args, _ in UNUSABLE_ARGUMENTS])
-    done = python(COMMAND_LINES, table, env={"DATABASE_URL": at.url, **at.env()})
+    done = python(COMMAND_LINES, table, env={**places(at.url), **at.env()})
     results = [json.loads(line) for line in done.stdout.splitlines()]
     for (args, named), (status, shown) in zip(UNUSABLE_ARGUMENTS, results, strict=True):
         assert status == 2, args
@@ -314,7 +314,7 @@ for args, options in json.loads(sys.argv[1]):
 
 def call_command(at: Ground, calls: list[tuple[list[str], dict[str, object]]], **env: str) -> list[object]:
     """What `call_command` did: fine, or the returncode and text of its CommandError."""
-    done = python(CALL_COMMAND, json.dumps(calls), env={"DATABASE_URL": at.url, **at.env(env)})
+    done = python(CALL_COMMAND, json.dumps(calls), env={**places(at.url), **at.env(env)})
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[", '"'))]
 
 
@@ -344,7 +344,6 @@ def test_through_call_command_the_same_cases_raise(sqlite_ground: MakeGround) ->
     assert call_command(at, [([], quiet)], BYTEMARK_CUSTOMER_API_URL="http://example.com")[0][0] == 2  # type: ignore[index]
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
 def test_missing_tables_and_columns_end_with_1_in_words(ground: MakeGround) -> None:
     at = ground(simple_world(users=1))
     at.portal.execute("ALTER TABLE bytemark_orders RENAME COLUMN oauth_token TO elsewhere")
@@ -419,8 +418,8 @@ def test_a_file_that_is_no_database_is_told(sqlite_ground: MakeGround, tmp_path:
     assert (done.status, "unable to open database file" in done.stderr) == (1, True)
 
 
-def test_a_refused_password_is_told_at_once_and_not_repeated(mariadb_ground: MakeGround) -> None:
-    at = mariadb_ground(simple_world(users=1))
+def test_a_refused_password_is_told_at_once_and_not_repeated(server_ground: MakeGround) -> None:
+    at = server_ground(simple_world(users=1))
     done = at.sync(url=at.url.replace("portal-password", "s3cret-wrong"))
     assert done.status == 1
     assert "Access denied" in done.stderr

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
+from tests.conftest import FreshDatabase
 from tests.engine.conftest import MakeGround
 from tests.engine.ground import Ground, simple_world
-from tests.running import Portal, finish
-from tests.servers import MariaDB, wait_for
+from tests.running import Portal, finish, with_option
+from tests.servers import Databases, MariaDB, wait_for
 
 
 def stored(at: Ground) -> int:
@@ -44,14 +45,14 @@ def test_killed_at_any_moment_the_next_run_completes_the_work(ground: MakeGround
 
 
 @pytest.fixture
-def own_mariadb(mariadb_url: str) -> Iterator[tuple[MariaDB, str]]:
+def own_mariadb(fresh_database: FreshDatabase) -> Iterator[tuple[MariaDB, str]]:
     """A server that a test may stop, with the migrated, empty tables."""
     with MariaDB() as server:
-        url = server.create_database("portal")
-        source, target = Portal(mariadb_url), Portal(url)
+        url = server.create_two_places("own")
+        source, target = Portal(fresh_database("mariadb")), Portal(url)
         dumped = [
             (table, source.all(f"SHOW CREATE TABLE `{table}`")[0][1], source.rows(f"SELECT * FROM `{table}`"))
-            for table in source.tables()
+            for (table,) in source.all("SHOW TABLES")
         ]
         with closing(target.connect()) as connection:
             cursor = connection.cursor()
@@ -94,12 +95,12 @@ def test_a_database_that_restarts_in_the_middle_costs_a_wait_and_nothing_else(
     at.settle()
 
 
-def test_connections_that_are_killed_are_made_anew(mariadb_ground: MakeGround, mariadb: MariaDB) -> None:
-    at = mariadb_ground(simple_world(users=200, orders=2), latency=0.05)
-    name = at.url.rpartition("/")[2]
+def test_connections_that_are_killed_are_made_anew(server_ground: MakeGround, server: Databases) -> None:
+    at = server_ground(simple_world(users=200, orders=2), latency=0.05)
+    name = at.portal.name
     process = at.start("--json", "--workers", "4")
     killed = 0
-    with closing(mariadb.connect("")) as connection:
+    with closing(server.connect("")) as connection:
         cursor = connection.cursor()
         while process.poll() is None:
             cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
@@ -119,21 +120,21 @@ def test_connections_that_are_killed_are_made_anew(mariadb_ground: MakeGround, m
     at.settle()
 
 
-def test_a_deadlock_is_retried(mariadb_ground: MakeGround) -> None:
+def test_a_deadlock_is_retried(server_ground: MakeGround, server: Databases) -> None:
     """Another session holds the last order of a batch and asks for the first, which the run has locked by then."""
-    at = mariadb_ground(simple_world(users=40, orders=1), latency=0.2)
+    at = server_ground(simple_world(users=40, orders=1), latency=0.2)
     at.portal.execute("CREATE TABLE heavy (n INT PRIMARY KEY) ENGINE=InnoDB")
-    before = deadlocks(at)
+    before = server.deadlocks()
     with closing(at.portal.connect()) as other:
         cursor = other.cursor()
         cursor.execute("BEGIN")
         # Of two transactions in a deadlock the one with fewer changes is given up: make that the run's.
         cursor.executemany("INSERT INTO heavy VALUES (%s)", [(n,) for n in range(2000)])
-        cursor.execute("SELECT id FROM bytemark_orders WHERE id = 40 FOR UPDATE")
+        cursor.execute(at.portal.sql("SELECT id FROM bytemark_orders WHERE id = 40 FOR UPDATE"))
         process = at.start("--json", "--workers", "40")
         wait_for(lambda: waiting(at) > 0, 30, "the run waits for the lock", every=0.02)
-        cursor.execute("SELECT id FROM bytemark_orders WHERE id BETWEEN 1 AND 39 FOR UPDATE")
-        assert deadlocks(at) == before + 1
+        cursor.execute(at.portal.sql("SELECT id FROM bytemark_orders WHERE id BETWEEN 1 AND 39 FOR UPDATE"))
+        assert server.deadlocks() == before + 1
         cursor.execute("ROLLBACK")
     done = finish(process)
     assert (done.status, done.json["orders_synced"]) == (0, 40), done.stderr
@@ -142,13 +143,13 @@ def test_a_deadlock_is_retried(mariadb_ground: MakeGround) -> None:
     at.settle()
 
 
-def test_a_lock_that_is_held_longer_than_the_wait_is_waited_for_again(mariadb_ground: MakeGround) -> None:
-    at = mariadb_ground(simple_world(users=3, orders=1))
-    slow = f"{at.url}?init_command=SET%20SESSION%20innodb_lock_wait_timeout%3D1"
+def test_a_lock_that_is_held_longer_than_the_wait_is_waited_for_again(server_ground: MakeGround) -> None:
+    at = server_ground(simple_world(users=3, orders=1))
+    slow = with_option(at.url, "init_command=SET%20SESSION%20innodb_lock_wait_timeout%3D1")
     with closing(at.portal.connect()) as other:
         cursor = other.cursor()
         cursor.execute("BEGIN")
-        cursor.execute("SELECT id FROM bytemark_orders FOR UPDATE")
+        cursor.execute(at.portal.sql("SELECT id FROM bytemark_orders FOR UPDATE"))
         process = at.start("--json", url=slow)
         wait_for(lambda: waiting(at) > 0, 30, "the run waits for the lock", every=0.02)
         time.sleep(2.5)
@@ -157,10 +158,6 @@ def test_a_lock_that_is_held_longer_than_the_wait_is_waited_for_again(mariadb_gr
     done = finish(process)
     assert (done.status, done.json["orders_synced"]) == (0, 3), done.stderr
     at.settle()
-
-
-def deadlocks(at: Ground) -> int:
-    return int(at.portal.all("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
 
 
 def waiting(at: Ground) -> int:

@@ -18,9 +18,9 @@ from typing import Any, Self
 import pytest
 
 from bytemark_sync.sandbox import World
-from tests.conftest import FreshDatabase
+from tests.conftest import SERVERS, FreshDatabase
 from tests.running import Portal, manage, start_manage
-from tests.servers import MariaDB, Redis, SandboxProcess, wait_for
+from tests.servers import Databases, MariaDB, Redis, SandboxProcess, wait_for
 
 LIMIT = 12
 """SYNC_HEARTBEAT_LIMIT of these tests, in seconds."""
@@ -128,7 +128,9 @@ def set_up(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[SetUp]:
         yield build
 
 
-@pytest.mark.parametrize(("engine", "broker"), [("sqlite", "database"), ("mariadb", "database"), ("mariadb", "redis")])
+@pytest.mark.parametrize(
+    ("engine", "broker"), [("sqlite", "database"), *((each, "database") for each in SERVERS), ("mariadb", "redis")]
+)
 def test_two_clusters_share_a_run_and_one_is_killed(
     set_up: SetUp, request: pytest.FixtureRequest, engine: str, broker: str
 ) -> None:
@@ -143,19 +145,15 @@ def test_two_clusters_share_a_run_and_one_is_killed(
     assert second.stop() == 0
 
 
-def test_workers_side_by_side_do_not_deadlock_on_their_run(set_up: SetUp, mariadb: MariaDB) -> None:
-    stage = set_up("mariadb", latency=0.02)
-    before = deadlocks(mariadb)
+def test_workers_side_by_side_do_not_deadlock_on_their_run(
+    set_up: SetUp, server_engine: str, server: Databases
+) -> None:
+    stage = set_up(server_engine, latency=0.02)
+    before = server.deadlocks()
     stage.cluster(), stage.cluster()
     stage.enqueue()
     stage.everything_is_stored_once_and_told_truthfully(within=30)
-    assert deadlocks(mariadb) - before <= 1
-
-
-def deadlocks(server: MariaDB) -> int:
-    cursor = server.connect("").cursor()
-    cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
-    return int(cursor.fetchone()[1])
+    assert server.deadlocks() - before <= 1
 
 
 def test_redis_is_restarted_in_the_middle_and_forgets_everything(set_up: SetUp) -> None:
@@ -175,7 +173,7 @@ def test_redis_is_restarted_in_the_middle_and_forgets_everything(set_up: SetUp) 
 def test_the_database_is_restarted_in_the_middle(set_up: SetUp, request: pytest.FixtureRequest, broker: str) -> None:
     redis = request.getfixturevalue("redis_server") if broker == "redis" else None
     with MariaDB(durable=True) as server:
-        url = server.create_database("restarted")
+        url = server.create_two_places("restarted")
         assert manage("migrate", "-v0", database_url=url).status == 0
         stage = set_up(url=url, redis=redis)
         cluster = stage.cluster()

@@ -8,10 +8,12 @@ from typing import Any
 from django_q.management.commands.qcluster import Command as DjangoQCommand
 
 from bytemark_sync import cluster
+from bytemark_sync.own_tables import look_early
 
 
 class Command(DjangoQCommand):  # type: ignore[misc]
     def handle(self, *args: Any, **options: Any) -> None:
+        look_early()
         if options["run_once"]:
             super().handle(*args, **options)
             return

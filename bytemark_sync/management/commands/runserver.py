@@ -1,0 +1,15 @@
+"""`manage.py runserver`: Django's own. It connects in a thread, so foreign tables are refused before that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
+
+from bytemark_sync.own_tables import look_early
+
+
+class Command(DjangoCommand):
+    def handle(self, *args: Any, **options: Any) -> None:
+        look_early()
+        super().handle(*args, **options)

@@ -1,0 +1,89 @@
+"""What the portal's tables look like. Django's introspection takes no name of another database, so MySQL is asked here.
+
+A user without any right on a table does not see it: to that user it is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+
+from bytemark_sync.models import Order, OrderItem, OrderToken
+from bytemark_sync.models.portal import bare_name
+
+PORTAL: tuple[type[Model], ...] = (Order, OrderToken, OrderItem)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`wants_value`: an INSERT that leaves the column out is refused."""
+
+    name: str
+    wants_value: bool
+
+
+class PortalSchema:
+    """The three tables as `connection` sees them; names of columns in lower case."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self.database: str = settings.PORTAL_DATABASE or str(connection.settings_dict["NAME"])
+
+    def present(self) -> list[type[Model]]:
+        """Those of the three whose table is there."""
+        if self._connection.vendor == "mysql":
+            names = {row[0] for row in self._ask("SELECT table_name FROM information_schema.tables WHERE {here}")}
+        else:
+            names = set(self._connection.introspection.table_names())
+        return [model for model in PORTAL if bare_name(model) in names]
+
+    def columns(self, model: type[Model]) -> list[Column]:
+        if self._connection.vendor == "mysql":
+            rows = self._ask(
+                "SELECT column_name, is_nullable = 'NO' AND column_default IS NULL"
+                " AND extra NOT LIKE '%%auto_increment%%' AND extra NOT LIKE '%%generated%%'"
+                " FROM information_schema.columns WHERE {here} AND table_name = %s",
+                bare_name(model),
+            )
+            return [Column(str(name).lower(), bool(wants)) for name, wants in rows]
+        with self._connection.cursor() as cursor:
+            found = self._connection.introspection.get_table_description(cursor, bare_name(model))
+        return [Column(each.name.lower(), not each.null_ok and each.default is None) for each in found]
+
+    def is_indexed(self, model: type[Model], column: str) -> bool:
+        """Whether an index begins with `column`."""
+        if self._connection.vendor == "mysql":
+            rows = self._ask(
+                "SELECT 1 FROM information_schema.statistics WHERE {here} AND table_name = %s AND seq_in_index = 1"
+                " AND LOWER(column_name) = %s LIMIT 1",
+                *(bare_name(model), column),
+            )
+            return bool(rows)
+        with self._connection.cursor() as cursor:
+            found = self._connection.introspection.get_constraints(cursor, bare_name(model))
+        return any(
+            (each["index"] or each["unique"] or each["primary_key"])
+            and each["columns"]
+            and each["columns"][0].lower() == column
+            for each in found.values()
+        )
+
+    def engine_without_transactions(self, model: type[Model]) -> str:
+        """The table's storage engine where it knows no transactions: no row is locked there, nothing rolled back."""
+        if self._connection.vendor != "mysql":
+            return ""
+        rows = self._ask(
+            "SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine"
+            " WHERE t.{here} AND t.table_name = %s AND e.transactions <> 'YES'",
+            bare_name(model),
+        )
+        return str(rows[0][0]) if rows else ""
+
+    def _ask(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query.format(here="table_schema = %s"), [self.database, *values])
+            return list(cursor.fetchall())

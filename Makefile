@@ -2,8 +2,9 @@
 # make serve   the admin, the queue and a local Bytemark on the demo's data; Ctrl-C ends all
 # make test    every check and every test
 # make screenshots   the README's pictures, taken anew in Chromium
+# make test-mysql   the same on a MySQL server besides, by TEST_MYSQL_URL
 # make bench   the benchmark, with its targets, written to docs/benchmarks.md (QUICK=1: two minutes, prints alone)
-# make faults  the fault campaign: N=1000 scenarios from SEED=1 (LANE=sqlite|mariadb|redis|clock for one alone)
+# make faults  the fault campaign: N=1000 scenarios from SEED=1 (LANE=sqlite|mariadb|redis|clock for one alone, LANE=mysql)
 # make supply-chain   licences and known vulnerabilities of everything that is pinned
 # make mutation  mutation tests of client, matching and storing (an hour; PART=answers|client|config|matching|storing)
 .POSIX:
@@ -13,10 +14,10 @@ PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: screenshots help setup setup-test demo serve lint check test bench faults supply-chain mutation clean
+.PHONY: screenshots help setup setup-test demo serve lint check test test-mysql bench faults supply-chain mutation clean
 
 help:
-	@echo "make demo | serve | test | bench | faults | supply-chain | mutation | lint | setup | setup-test | clean"
+	@echo "make demo | serve | test | test-mysql | bench | faults | supply-chain | mutation | lint | setup | setup-test | clean"
 
 setup:
 	@scripts/setup.sh demo
@@ -42,6 +43,14 @@ check: setup-test
 	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
 
 test: lint check
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-mysql:
+	@if [ -z "$$TEST_MYSQL_URL" ]; then \
+		echo "Set TEST_MYSQL_URL=mysql://user:password@127.0.0.1:3306/ to a MySQL server whose user may make"; \
+		echo "databases and users. Every test that has a MariaDB half then runs on that server too; what the tests make"; \
+		echo "there begins with t_ or template_, and is dropped at the end."; exit 2; fi
+	@$(MAKE) lint check
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 bench: setup-test

@@ -6,7 +6,8 @@ WEB2PY_TABLES = (
     """CREATE TABLE auth_user (
         id INT NOT NULL AUTO_INCREMENT, first_name VARCHAR(128) NULL, last_name VARCHAR(128) NULL,
         email VARCHAR(512) NULL, password VARCHAR(512) NULL, registration_key VARCHAR(512) NULL,
-        reset_password_key VARCHAR(512) NULL, registration_id VARCHAR(512) NULL, phone VARCHAR(32) NULL, created_on DATETIME NULL, PRIMARY KEY (id))""",
+        reset_password_key VARCHAR(512) NULL, registration_id VARCHAR(512) NULL,
+        phone VARCHAR(32) NULL, created_on DATETIME NULL, PRIMARY KEY (id))""",
     """CREATE TABLE auth_group (
         id INT NOT NULL AUTO_INCREMENT, role VARCHAR(512) NULL, description LONGTEXT NULL, PRIMARY KEY (id))""",
     """CREATE TABLE auth_membership (

@@ -24,6 +24,9 @@ from tests.engine.ground import Ground, add_user, listed, simple_world
 from tests.running import Portal, manage, sqlite_url
 
 ground = pytest.fixture(lambda engine, fresh_database, sandbox: _maker(engine, fresh_database, sandbox))
+server_ground = pytest.fixture(
+    lambda server_engine, fresh_database, sandbox: _maker(server_engine, fresh_database, sandbox)
+)
 
 # --- Rows of the portal -----------------------------------------------------------------------------------------------
 

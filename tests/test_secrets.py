@@ -243,7 +243,9 @@ def test_marked_secrets_are_found_nowhere(
     world, rules = build_world()
     stage = Stage(fresh_database(engine), sandbox(world, faults=rules), slack[0], tmp_path)
     stage.portal.fill(world)
-    stage.portal.execute(f"ALTER TABLE bytemark_tokens ADD password VARCHAR(99) DEFAULT '{MARK}-password'")
+    if engine == "sqlite":  # elsewhere the portal's table has it
+        stage.portal.execute("ALTER TABLE bytemark_tokens ADD password VARCHAR(99)")
+    stage.portal.execute("UPDATE bytemark_tokens SET password = %s", f"{MARK}-password")
 
     # The command and its companions.
     assert stage.run("sync_order_items", "--dry-run", "-v", 3, "--include-deferred") == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bytemark_sync.sandbox import World
-from tests.running import Portal, copy_database, manage
+from tests.running import Portal, copy_database, manage, places
 from tests.servers import ROOT, MariaDB, SandboxProcess, clean_environment, spawn
 
 PENDING_USERS, ORDERS_PER_USER, LISTED, SEED = 200, 3, (10, 60), 1
@@ -39,7 +39,7 @@ class Ground:
         self.server = MariaDB(durable=True, options=["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M"])
         self.server.__enter__()
         try:
-            self._template = self.server.create_database("template")
+            self._template = self.server.create_two_places("template")
             done = manage("migrate", "-v0", database_url=self._template)
             if done.status:
                 raise RuntimeError(done.stderr)
@@ -55,12 +55,12 @@ class Ground:
     def portal(self, world: World | None = None) -> Iterator[Portal]:
         """A fresh database, with `world` in it."""
         name = f"bench_{uuid.uuid4().hex[:8]}"
-        portal = Portal(self.server.create_database(name))
+        portal = Portal(self.server.create_two_places(name))
         copy_database(Portal(self._template), portal)
         if world is not None:
             portal.fill(world)
         yield portal
-        self.server.execute(f"DROP DATABASE `{name}`")
+        self.server.drop(portal.url)
 
     def run(self, portal: Portal, sandbox_url: str, *command: object, env: Mapping[str, str] | None = None) -> Cost:
         """A Python command (`manage.py ...`, `-m ...`) as in production; its last line of output is JSON."""
@@ -91,7 +91,7 @@ def environment(portal: Portal, sandbox_url: str, env: Mapping[str, str] | None 
     production = {
         "DEBUG": "0",
         "SECRET_KEY": "made-up-for-the-benchmark-" + "0" * 30,
-        "DATABASE_URL": portal.url,
+        **places(portal.url),
         "BYTEMARK_CUSTOMER_API_URL": sandbox_url,
     }
     return clean_environment(production | dict(env or {}))

@@ -2,7 +2,7 @@
 
 One user at a time, one request at a time, ten orders a page, the user's one token, at most five attempts, one INSERT a
 row under autocommit. It keeps its connection to Bytemark open, which is generous: the axios of that time opened one a
-request. Reads DATABASE_URL (mysql://) and BYTEMARK_CUSTOMER_API_URL; prints `requests` and `items` as JSON.
+request. Reads DATABASE_URL, PORTAL_DATABASE and BYTEMARK_CUSTOMER_API_URL; prints `requests` and `items` as JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
         port=address.port or 3306,
         user=address.username or "",
         password=address.password or "",
-        database=address.path.strip("/"),
+        database=os.environ.get("PORTAL_DATABASE") or address.path.strip("/"),
         autocommit=True,
     )
     cursor = database.cursor()

@@ -94,8 +94,8 @@ def test_an_audit_hands_each_user_out_once_too(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [1, 4, 5]
 
 
-def test_ids_beyond_what_a_table_can_hold_cost_nobody_else(mariadb_ground: MakeGround) -> None:
-    at = mariadb_ground(simple_world(users=3, orders=2))
+def test_ids_beyond_what_a_table_can_hold_cost_nobody_else(server_ground: MakeGround) -> None:
+    at = server_ground(simple_world(users=3, orders=2))
     for table in ("orders", "tokens"):
         at.portal.execute(f"ALTER TABLE bytemark_{table} MODIFY user_id BIGINT UNSIGNED")
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY id BIGINT UNSIGNED AUTO_INCREMENT")

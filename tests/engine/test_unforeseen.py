@@ -28,9 +28,9 @@ def test_an_exception_closes_the_run_as_failed_prints_the_line_and_tells_slack(
     at.settle()
 
 
-def test_an_audit_too(mariadb_ground: MakeGround, fake_slack: FakeSlack) -> None:
+def test_an_audit_too(server_ground: MakeGround, fake_slack: FakeSlack) -> None:
     """User ids of text."""
-    at = mariadb_ground(simple_world(users=2, orders=2))
+    at = server_ground(simple_world(users=2, orders=2))
     assert at.sync().status == 0
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY user_id VARCHAR(20)")
     fails_in_words(at, "audit_order_items", fake_slack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="only say what would be played")
     parser.add_argument("-v", action="store_true", help="a line for each scenario, and outputs of those that fail")
     options = parser.parse_args()
+    if options.lane == "mysql" and not os.environ.get("TEST_MYSQL_URL"):
+        parser.error("the lane mysql needs TEST_MYSQL_URL=mysql://user:password@127.0.0.1:port/, of an administrator")
     lanes: defaultdict[str, list[int]] = defaultdict(list)
     for seed in range(options.seed, options.seed + options.n):
         lanes[options.lane or lane_of(seed)].append(seed)
@@ -64,7 +67,7 @@ class _Campaign:
                 [sys.executable, "-m", "tests.faults.lane", lane],
                 stdin=-1,
                 stdout=-1,
-                env=clean_environment(),
+                env=clean_environment({"TEST_MYSQL_URL": os.environ.get("TEST_MYSQL_URL")}),
                 cwd=ROOT,
             )
             process.stdin.write("".join(f"{seed}\n" for seed in seeds))

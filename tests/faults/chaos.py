@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 
+from bytemark_sync.models import Order
 from tests.faults.machines import Machines
 from tests.faults.plan import Chaos
 from tests.faults.processes import Child, descendants, fork
@@ -31,12 +32,12 @@ def in_background(chaos: Chaos, machines: Machines, seed: int) -> Child:
 
 
 def _kill_connections(machines: Machines, rng: Random) -> None:
-    """KILL every connection of the portal's user, three times."""
-    assert machines.mariadb is not None
-    admin = machines.mariadb.connect("")
+    """KILL every connection of the product, three times."""
+    assert machines.databases is not None
+    admin = machines.databases.connect("")
     for _ in range(3):
         cursor = admin.cursor()
-        cursor.execute("SELECT id FROM information_schema.processlist WHERE user = 'portal'")
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE user = %s", [machines.portal.name])
         for (number,) in cursor.fetchall():
             with suppress(Exception):
                 cursor.execute(f"KILL {number}")
@@ -49,9 +50,9 @@ def _lock_in_reverse(seconds: float, rng: Random) -> None:
     while time.monotonic() < end:
         # The deadlock's victim may as well be this session.
         with suppress(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM bytemark_orders ORDER BY id DESC LIMIT 12")
+            cursor.execute(f"SELECT id FROM {Order._meta.db_table} ORDER BY id DESC LIMIT 12")
             for (order_id,) in cursor.fetchall():
-                cursor.execute("SELECT id FROM bytemark_orders WHERE id = %s FOR UPDATE", [order_id])
+                cursor.execute(f"SELECT id FROM {Order._meta.db_table} WHERE id = %s FOR UPDATE", [order_id])
                 time.sleep(rng.uniform(0, 0.01))
 
 

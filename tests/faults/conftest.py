@@ -1,3 +1,3 @@
-from tests.engine.conftest import ground, mariadb_ground, sqlite_ground
+from tests.engine.conftest import ground, server_ground, sqlite_ground
 
-__all__ = ["ground", "mariadb_ground", "sqlite_ground"]
+__all__ = ["ground", "server_ground", "sqlite_ground"]

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,7 +18,8 @@ from bytemark_sync.sandbox import Sandbox, SandboxControl
 from tests.faults.plan import Scenario
 from tests.faults.processes import Child, fork
 from tests.faults.proxy import CommitCutter
-from tests.servers import MariaDB, Redis, free_port
+from tests.running import Portal, places, sqlite_url
+from tests.servers import Databases, MariaDB, MySQL, Redis, free_port
 
 HERE = Path(__file__).resolve().parent
 
@@ -29,7 +31,10 @@ class Machines:
         self.lane = lane
         self.folder = folder
         self.sqlite = folder / "portal.sqlite3"
+        self.databases: Databases | None = None
         self.mariadb: MariaDB | None = None
+        """The same, where it is the lane's own, to be killed and started."""
+        self.url = sqlite_url(self.sqlite)
         self.redis: Redis | None = None
         self.cutter: CommitCutter | None = None
         self.sandbox_port = free_port()
@@ -40,7 +45,6 @@ class Machines:
         values = {
             "DEBUG": "0",  # with it on, Django keeps every query in memory
             "SECRET_KEY": "made-up-for-the-fault-campaign-" + "0" * 30,
-            "DATABASE_URL": f"sqlite:///{self.sqlite}",
             "BYTEMARK_CUSTOMER_API_URL": f"http://127.0.0.1:{self.sandbox_port}",
             "BYTEMARK_BACKOFF_BASE": "0.005",
             "BYTEMARK_BACKOFF_CAP": "0.05",
@@ -49,12 +53,19 @@ class Machines:
             "SLACK_API_URL": f"http://127.0.0.1:{self.slack_port}/api/",
             "TIME_ZONE": "UTC",
         }
-        if self.mariadb is not None and self.cutter is not None:
-            direct = self.mariadb.create_database("portal")
-            values["DATABASE_URL"] = direct.replace(f":{self.mariadb.port}/", f":{self.cutter.port}/")
+        if self.databases is not None and self.cutter is not None:
+            self.url = self.databases.create_two_places(f"faults_{uuid.uuid4().hex[:8]}")
+            values |= places(self.url.replace(f":{self.databases.port}/", f":{self.cutter.port}/"))
+        else:
+            values |= places(self.url)
         if self.redis is not None:
             values["REDIS_URL"] = self.redis.url
         return values
+
+    @property
+    def portal(self) -> Portal:
+        """Past the proxy, as the owner of both databases."""
+        return Portal(self.url)
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock this far off, for every process of the lane."""
@@ -69,9 +80,12 @@ def machines(lane: str) -> Iterator[Machines]:
     try:
         if lane in ("mariadb", "redis"):
             # A killed server must not forget what it has acknowledged: 2 writes each commit to the file.
-            made.mariadb = MariaDB(options=["--innodb-flush-log-at-trx-commit=2"])
+            made.databases = made.mariadb = MariaDB(options=["--innodb-flush-log-at-trx-commit=2"])
             made.mariadb.__enter__()
-            made.cutter = CommitCutter(made.mariadb.port)
+        elif lane == "mysql":
+            made.databases = MySQL(os.environ["TEST_MYSQL_URL"])
+        if made.databases is not None:
+            made.cutter = CommitCutter(made.databases.port)
         if lane == "redis":
             made.redis = Redis()
             made.redis.__enter__()
@@ -79,6 +93,8 @@ def machines(lane: str) -> Iterator[Machines]:
     finally:
         if made.cutter is not None:
             made.cutter.close()
+        if lane == "mysql" and made.databases is not None and "#" in made.url:
+            made.databases.drop(made.url)
         for server in (made.redis, made.mariadb):
             if server is not None:
                 server.__exit__(None, None, None)

@@ -10,9 +10,9 @@ from bytemark_sync.sandbox import FaultRule, World
 from bytemark_sync.sandbox.faults import CHANGES, TOTAL_FORMS
 from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, WRONG_SHAPES
 
-LANES = {"sqlite": 40, "mariadb": 40, "redis": 10, "clock": 10}
+LANES = {"sqlite": 40, "mariadb": 40, "redis": 10, "clock": 10, "mysql": 0}
 """Databases and brokers, with their share of the seeds. `redis` is MariaDB with Redis as the broker; `clock` is SQLite
-with a wall clock that jumps."""
+with a wall clock that jumps; `mysql` is played where it is asked for, on the server of `TEST_MYSQL_URL`."""
 
 SIGNALS = ("KILL", "TERM", "INT")
 ENDLESS = ("[" * 50_000, '{"orders":[],"total_count":1e999}', '{"orders":[],"total_count":' + "9" * 5000 + "}")
@@ -84,7 +84,7 @@ def plan(seed: int, lane: str = "") -> Scenario:
     """The scenario of `seed`; `lane` overrides the seed's own choice."""
     lane = lane or lane_of(seed)
     rng = Random(f"plan {seed} {lane}")
-    queue_share = {"redis": 0.7, "mariadb": 0.06, "sqlite": 0.06, "clock": 0.15}[lane]
+    queue_share = {"redis": 0.7, "mariadb": 0.06, "mysql": 0.06, "sqlite": 0.06, "clock": 0.15}[lane]
     if rng.random() < queue_share:
         return _Draft(rng, seed, lane, "queue").queue()
     return _Draft(rng, seed, lane, "exact").exact() if rng.random() < 0.3 else _Draft(rng, seed, lane, "wild").wild()
@@ -139,6 +139,7 @@ class _Draft:
         kinds = {
             "sqlite": ("lock", "lock", "full", "file_limit"),
             "mariadb": ("kill", "kill", "deadlock", "deadlock", "cut", "cut_write", "restart"),
+            "mysql": ("kill", "kill", "deadlock", "deadlock", "cut", "cut_write"),
             "redis": ("kill", "deadlock", "cut", "cut_write"),
             "clock": ("jump", "jump", "lock"),
         }[self.lane]
@@ -162,6 +163,7 @@ class _Draft:
         kinds += {
             "sqlite": ["lock"],
             "mariadb": ["kill", "deadlock", "cut", "cut_write", "restart"],
+            "mysql": ["kill", "deadlock", "cut", "cut_write"],
             "redis": ["kill", "cut_write", "flush", "redis_restart"],
             "clock": ["jump", "jump"],
         }[self.lane]

@@ -30,6 +30,7 @@ from bytemark_sync.models import (
     SyncBatch,
     SyncRun,
 )
+from bytemark_sync.models.portal import bare_name
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import SandboxControl, World
@@ -96,9 +97,8 @@ class Stage:
             for end in ("-wal", "-shm"):
                 Path(f"{self.machines.sqlite}{end}").unlink(missing_ok=True)
             shutil.copy(self.template, self.machines.sqlite)
-        with connection.cursor() as cursor:
-            for model in TABLES:
-                cursor.execute(f"DELETE FROM {model._meta.db_table}")
+        for model in TABLES:
+            self.machines.portal.execute(f"DELETE FROM {bare_name(model)}")
         if self.machines.redis is not None:
             import redis
 
@@ -120,7 +120,7 @@ class _Scene:
     # --- The acts -------------------------------------------------------------------------------------------------
 
     def acts(self) -> Iterator[str]:
-        self.world.fill_portal()
+        self.machines.portal.fill(self.world)
         self.before = OrderItem.objects.count()
         sandbox, self.control = start_sandbox(
             self.scenario, self.machines.sandbox_port, self.machines.folder / "sandbox.log"

@@ -12,25 +12,25 @@ from tests.engine.conftest import MakeGround
 from tests.engine.ground import simple_world
 from tests.faults.proxy import CommitCutter
 from tests.running import finish
-from tests.servers import MariaDB, wait_for
+from tests.servers import Databases, wait_for
 
 
 @pytest.fixture
-def cutter(mariadb: MariaDB) -> Iterator[CommitCutter]:
-    made = CommitCutter(mariadb.port)
+def cutter(server: Databases) -> Iterator[CommitCutter]:
+    made = CommitCutter(server.port)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("commits", [1, 2, 4])
 def test_a_commit_whose_answer_is_lost_is_counted_once(
-    mariadb_ground: MakeGround, mariadb: MariaDB, cutter: CommitCutter, commits: int
+    server_ground: MakeGround, server: Databases, cutter: CommitCutter, commits: int
 ) -> None:
     world = World.sample(users=9, orders_per_user=2, listed=(2, 5), trouble=1.0, seed=5)
-    at = mariadb_ground(world)
+    at = server_ground(world)
     before = len(at.portal.items())
     cutter.arm(commits)
-    done = at.sync("--json", url=at.url.replace(f":{mariadb.port}/", f":{cutter.port}/"))
+    done = at.sync("--json", url=at.url.replace(f":{server.port}/", f":{cutter.port}/"))
     assert cutter.cut >= 1
     at.assert_exact()
     (run,) = at.portal.runs()
@@ -43,11 +43,11 @@ def test_a_commit_whose_answer_is_lost_is_counted_once(
 
 
 def test_a_run_whose_opening_is_answered_by_silence_is_opened_once(
-    mariadb_ground: MakeGround, mariadb: MariaDB, cutter: CommitCutter
+    server_ground: MakeGround, server: Databases, cutter: CommitCutter
 ) -> None:
-    at = mariadb_ground(simple_world(users=2))
+    at = server_ground(simple_world(users=2))
     cutter.arm(1, every_write=True)
-    done = at.sync("--json", url=at.url.replace(f":{mariadb.port}/", f":{cutter.port}/"))
+    done = at.sync("--json", url=at.url.replace(f":{server.port}/", f":{cutter.port}/"))
     assert (done.status, cutter.cut) == (0, 1)
     assert [run["status"] for run in at.portal.runs()] == ["succeeded"]
 

@@ -81,14 +81,19 @@ _TABLE: dict[int, _Next] = {
 }
 _HINTS = (
     (
+        {ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR},
+        (),
+        "manage.py check --database default names the GRANT that mends it",
+    ),
+    (
         {ER.TABLE_EXISTS_ERROR},
         ("already exists",),
-        "on a portal that has its tables, run manage.py migrate --fake-initial",
+        "where the three portal tables are there already, run manage.py migrate --fake-initial",
     ),
     (
         {ER.NO_SUCH_TABLE},
         ("no such table",),
-        "run manage.py migrate (on a portal that has its tables: migrate --fake-initial)",
+        "run manage.py migrate; if it is a table of the portal, manage.py check --database default says what is wrong",
     ),
     ({ER.BAD_FIELD_ERROR}, ("no such column",), "manage.py check --database default names what is missing"),
 )

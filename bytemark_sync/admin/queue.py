@@ -11,9 +11,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 from django_q import admin as q
-from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldBooleanWidget
 
@@ -60,14 +62,23 @@ class ScheduleAdmin(SuperuserWrites, ModelAdmin, q.ScheduleAdmin):  # type: igno
     list_filter = ()
 
 
-class SuccessAdmin(SuperuserWrites, ModelAdmin, q.TaskAdmin):  # type: ignore[misc]
+class LeavesPickles(ModelAdmin):  # type: ignore[misc]
+    """Results are unsigned pickles, which run code where they are read: only the page of a single task reads them."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.defer("args", "kwargs", "result")
+
+
+class SuccessAdmin(SuperuserWrites, LeavesPickles, q.TaskAdmin):  # type: ignore[misc]
     when_empty = "No task has finished yet."
     list_filter = ()
     show_full_result_count = False
 
 
-class FailureAdmin(SuperuserWrites, ModelAdmin, q.FailAdmin):  # type: ignore[misc]
+class FailureAdmin(SuperuserWrites, LeavesPickles, q.FailAdmin):  # type: ignore[misc]
     when_empty = "No task has failed."
+    list_display = tuple(name for name in q.FailAdmin.list_display if name != "short_result")
     list_filter = ()
     show_full_result_count = False
 

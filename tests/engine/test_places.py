@@ -16,7 +16,7 @@ from tests.engine.conftest import MakeGround
 from tests.engine.ground import Ground, simple_world
 from tests.portal_tables import ORDER_TABLES, WEB2PY_TABLES
 from tests.running import Portal, finish, manage, sqlite_url, start_manage
-from tests.servers import PASSWORD, ROOT, Databases, free_port, grants, wait_for
+from tests.servers import OWNER, PASSWORD, ROOT, Databases, free_port, grants, wait_for
 
 RIDERS = (
     "INSERT INTO auth_user (first_name, email, password) VALUES ('Ada', NULL, 'x'), (NULL, REPEAT('e', 400), NULL)",
@@ -126,7 +126,8 @@ def test_all_that_the_product_does_needs_the_contracts_rights_alone_and_leaves_t
         run("sync_order_items", "--include-deferred", status=failed)
         at.assert_exact()
         # The audit mends what somebody deleted, and the queue stores it anew.
-        lost = portal.value("SELECT MAX(id) FROM bytemark_order_items")
+        several = "SELECT MAX(id) FROM bytemark_order_items GROUP BY order_id HAVING COUNT(*) > 1 LIMIT 1"
+        lost = portal.value(several)
         portal.execute("DELETE FROM bytemark_order_items WHERE id = %s", lost)
         run("audit_order_items", "--repair", status=1)
         run("shell", "-v0", "-c", ADMIN_DAY)
@@ -140,8 +141,7 @@ def test_all_that_the_product_does_needs_the_contracts_rights_alone_and_leaves_t
             finish(cluster, 30)
         assert {run["status"] for run in portal.runs()} <= {"succeeded", "partial"}
         at.assert_exact()
-        run("sync_status", status=1)
-        untouched()
+        run("sync_status")
     finally:
         server.drop(url)
 
@@ -354,7 +354,7 @@ def sql_block(paper: str, after: str) -> str:
 
 
 def with_names(text: str, own: str, portal: str) -> str:
-    return re.sub(r"\bportal\b", portal, re.sub(r"\bbytemark_sync\b(?![%\\])", own, text))
+    return re.sub(r"\bportal\b", portal, re.sub(r"(?<!app = ')\bbytemark_sync\b", own, text))
 
 
 def test_the_readme_leads_to_a_working_installation_and_an_untouched_portal(
@@ -415,6 +415,7 @@ def test_an_installation_moves_out_of_the_portal(server: Databases, sandbox: Cal
         connection.close()
         assert definitions(server, database) == portals
 
+        server.execute(f"GRANT ALL ON `{own}`.* TO '{OWNER}'@'%'")  # for the test's own looks
         url = f"mysql://{own}:{PASSWORD}@127.0.0.1:{server.port}/{own}#{database}"
         at = Ground(url, world, before.sandbox)
         for command in (("migrate",), ("check", "--database", "default"), ("migrate", "--check")):

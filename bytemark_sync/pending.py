@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.matching import PendingUser, WantedOrder, normalise
@@ -71,6 +71,14 @@ def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
         ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))),
         Exists(OrderToken.objects.filter(user_id=OuterRef("user_id"))),
     )
+
+
+def is_due(now: datetime) -> Q:
+    """Of an order joined with its outcome: a scheduled run takes it, and with it all orders of its user.
+
+    A token that changed since makes an order due as well (`_waits`); no query can see that.
+    """
+    return Q(outcome__isnull=True) | Q(outcome__next_at__isnull=True) | Q(outcome__next_at__lte=now)
 
 
 def fingerprint(tokens: Iterable[str | None]) -> str:

@@ -19,14 +19,15 @@ from bytemark_sync.broker import PLAN, enqueue
 from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import DatabaseAway, explain, in_transaction, retrying
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
-from bytemark_sync.pending import Deferred, pending_orders, stream
+from bytemark_sync.pending import Deferred, is_due, pending_orders, stream
 from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import AuditScope, Scope
 
 logger = logging.getLogger(__name__)
 
 NEVER_TRIED = "never_tried"
-FILTERS = frozenset({"reason", "first_before", "first_after", "user"})
+TIMES = ("first_before", "first_after", "next_after")
+FILTERS = frozenset({"reason", "user", *TIMES})
 
 
 def plan(run_id: int) -> None:
@@ -127,7 +128,7 @@ def check_filters(filters: Mapping[str, Any]) -> None:
     reasons = {reason.value for reason in Reason} | {NEVER_TRIED}
     if bad := sorted(set(_reasons(filters)) - reasons):
         raise ValueError(f"unknown reason: {', '.join(bad)}")
-    for name in ("first_before", "first_after"):
+    for name in TIMES:
         if name in filters and parse_datetime(str(filters[name])) is None:
             raise ValueError(f"{name} is no ISO time")
 
@@ -150,6 +151,9 @@ def _matched(filters: Mapping[str, Any], user_ids: list[int]) -> set[int]:
         dates &= Q(first_at__lt=parse_datetime(str(filters["first_before"])))
     if "first_after" in filters:
         dates &= Q(first_at__gte=parse_datetime(str(filters["first_after"])))
+    put_off = parse_datetime(str(filters["next_after"])) if "next_after" in filters else None
+    if put_off:
+        dates &= Q(next_at__gt=put_off)
     matched: set[int] = set()
     if NEVER_TRIED in reasons and not dates:
         untried = orders.filter(outcome__isnull=True)
@@ -160,7 +164,7 @@ def _matched(filters: Mapping[str, Any], user_ids: list[int]) -> set[int]:
         matched.update(query.values_list("user_id", flat=True))
     if not reasons and not dates:
         matched.update(user_id for user_id in orders.values_list("user_id", flat=True) if user_id is not None)
-    return matched
+    return matched.difference(orders.filter(is_due(put_off)).values_list("user_id", flat=True)) if put_off else matched
 
 
 def _reasons(filters: Mapping[str, Any]) -> list[str]:

@@ -51,9 +51,9 @@ def request_run(
 
     `filters` is the admin's "all that match this filter", evaluated while planning: `reason` (one `Reason` value, a
     list of them, or `never_tried`), `first_before` and `first_after` (ISO times that bound `OrderOutcome.first_at`),
-    `user` (a user id). ValueError names an unknown one. Without users, orders and filters: everything that is due.
-    Users that a live resync has are left out of a person's request, and so is the same filter once more: a second
-    click asks Bytemark nothing.
+    `next_after` (an ISO time: users whose pending orders are all deferred beyond it), `user` (a user id). ValueError
+    names an unknown one. Without users, orders and filters: everything that is due. Users that a live resync has are
+    left out of a person's request, and so is the same filter once more: a second click asks Bytemark nothing.
     """
     planning.check_filters(filters or {})
     wanted = sorted({int(user) for user in users})
@@ -108,8 +108,9 @@ def _same(scope: Scope) -> SyncRun | None:
 
 
 def _without_times(scope: Scope) -> Scope:
-    times = ("first_before", "first_after")
-    return replace(scope, filters={name: "" if name in times else value for name, value in scope.filters.items()})
+    return replace(
+        scope, filters={name: "" if name in planning.TIMES else value for name, value in scope.filters.items()}
+    )
 
 
 def request_stop(run_id: int, *, requested_by: str = "") -> bool:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
+from bytemark_sync.admin.filters import YES
 from bytemark_sync.admin.stuck import STUCK, Stuck
 from bytemark_sync.admin.users import NEEDED
 from bytemark_sync.admin.words import (
@@ -86,7 +87,12 @@ def _stuck_cards(stuck: Stuck | None) -> list[Card]:
             f"{reverse(RIDERS)}?token_is={NEEDED}",
             warn=bool(stuck.tokenless_users),
         ),
-        Card("Deferred orders", f"{stuck.deferred:,}", "tried again by themselves, later", pending),
+        Card(
+            "Deferred orders",
+            f"{stuck.deferred:,}",
+            "retried automatically at growing intervals",
+            f"{pending}?deferred={YES}",
+        ),
     ]
 
 

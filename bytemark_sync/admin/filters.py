@@ -11,7 +11,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter
 
+from bytemark_sync.admin.probing import deferred
 from bytemark_sync.admin.words import NEVER, REASON_WORDS
+
+YES = "yes"
 
 
 def with_reason(rows: QuerySet[Any], reason: str) -> QuerySet[Any]:
@@ -58,6 +61,21 @@ AGES: dict[str, Age] = {
 def this_minute() -> datetime:
     """Now, in minutes: the same question for a while, so that its count can be kept."""
     return timezone.now().replace(second=0, microsecond=0)
+
+
+class DeferredFilter(DropdownFilter):  # type: ignore[misc]
+    """As of this minute, so that the list's count can be kept."""
+
+    title = "next try"
+    parameter_name = "deferred"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(YES, "deferred: scheduled runs pass it over for now")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        return deferred(queryset, this_minute()) if self.value() == YES else queryset.none()
 
 
 class AgeFilter(DropdownFilter):  # type: ignore[misc]

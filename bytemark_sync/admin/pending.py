@@ -14,12 +14,12 @@ from unfold.decorators import action
 
 from bytemark_sync.admin.background import WatchedPaginator
 from bytemark_sync.admin.base import came_from
-from bytemark_sync.admin.filters import AgeFilter, ReasonFilter
+from bytemark_sync.admin.filters import AgeFilter, DeferredFilter, ReasonFilter
 from bytemark_sync.admin.orders import StoryAdmin
 from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.resync import Wanted, confirm, resync_view
-from bytemark_sync.admin.states import outcome_of, state_of
-from bytemark_sync.admin.words import moment, run_link
+from bytemark_sync.admin.states import outcome_of, state_of, waits_until
+from bytemark_sync.admin.words import moment, not_before, page_of
 from bytemark_sync.models import PendingOrder
 
 NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
@@ -29,8 +29,8 @@ NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
 class PendingOrderAdmin(StoryAdmin):
     """The list, the story of an order, and the doors to a resync."""
 
-    list_display = ("uuid", "user", "reason", "attempts", "last_try", "next_try", "last_run")
-    list_filter = (ReasonFilter, AgeFilter)
+    list_display = ("uuid", "user", "reason", "attempts", "last_try", "next_try")
+    list_filter = (ReasonFilter, AgeFilter, DeferredFilter)
     list_before_template = "bytemark_sync/pending_before.html"
     when_empty = "Every free order of a known user is stored."
     ordering = ("-pk",)
@@ -53,6 +53,11 @@ class PendingOrderAdmin(StoryAdmin):
             context["resync_all_url"] = Wanted.of_list(request.GET).url()
         response: HttpResponse = super().changelist_view(request, context)
         return response
+
+    def prepare(self, rows: list[Any]) -> None:
+        waiting = waits_until(rows)
+        for row in rows:
+            row.waits_until = waiting.get(row.pk)
 
     @admin.action(description="Resync the users behind the selected orders", permissions=["resync"])
     def resync_users(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
@@ -77,15 +82,11 @@ class PendingOrderAdmin(StoryAdmin):
 
     @admin.display(description="Last try")
     def last_try(self, order: PendingOrder) -> SafeString | str:
+        """Leads to the run that tried it."""
         outcome = outcome_of(order)
-        return moment(outcome.last_at if outcome else None)
+        at = moment(outcome.last_at if outcome else None)
+        return page_of("syncrun", outcome.last_run_id, at) if outcome and outcome.last_run_id else at
 
     @admin.display(description="Next try")
-    def next_try(self, order: PendingOrder) -> SafeString | str:
-        outcome = outcome_of(order)
-        return moment(outcome.next_at if outcome else None, NEXT_RUN)
-
-    @admin.display(description="Last run")
-    def last_run(self, order: PendingOrder) -> SafeString | str:
-        outcome = outcome_of(order)
-        return run_link(outcome.last_run_id if outcome else None)
+    def next_try(self, order: Any) -> SafeString:
+        return not_before(order.waits_until) if order.waits_until else NEXT_RUN

@@ -7,6 +7,7 @@ pending, 1.2 s at worst. Without an index each of these questions would be a ful
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import FREE
-from bytemark_sync.pending import pending_orders
+from bytemark_sync.pending import is_due, pending_orders
 from bytemark_sync.portal_schema import PortalSchema
 
 
@@ -27,6 +28,13 @@ def probed(orders: QuerySet[Order]) -> QuerySet[Order]:
     token = OrderToken.objects.filter(user_id=OuterRef("user_id")).order_by("pk").values("pk")[:1]
     rows = orders.alias(an_item=Subquery(item), a_token=Subquery(token))
     return rows.filter(FREE, an_item__isnull=True, a_token__isnull=False)
+
+
+def deferred(orders: QuerySet[Any], now: datetime) -> QuerySet[Any]:
+    """Those among pending `orders` that scheduled runs pass over at `now`: all pending orders of their users wait."""
+    due = probed(Order.objects.filter(is_due(now), user_id=OuterRef("user_id"))).order_by("pk").values("pk")
+    rows: QuerySet[Any] = orders.filter(outcome__next_at__gt=now).alias(a_due_one=Subquery(due[:1]))
+    return rows.filter(a_due_one__isnull=True)
 
 
 def one_row_a_user(tokens: QuerySet[Any]) -> QuerySet[Any]:

@@ -20,8 +20,8 @@ from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
 from bytemark_sync.admin.counting import remembered
-from bytemark_sync.admin.filters import AGES, this_minute, with_reason
-from bytemark_sync.admin.probing import probed
+from bytemark_sync.admin.filters import AGES, YES, this_minute, with_reason
+from bytemark_sync.admin.probing import deferred, probed
 from bytemark_sync.admin.stuck import STUCK
 from bytemark_sync.admin.words import REASON_WORDS, page_of, scope_words
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
@@ -44,6 +44,7 @@ class Wanted:
     failed_of: int | None = None
     reason: str = ""
     age: str = ""
+    deferred: str = ""
     search: str = ""
     nobody: bool = False
     """Something was named that cannot be; never to be taken for "all"."""
@@ -51,9 +52,9 @@ class Wanted:
     @classmethod
     def of_list(cls, query: QueryDict) -> Wanted:
         """All that the pending orders' list shows under this query string."""
-        reason, age = query.get("reason", ""), query.get("age", "")
-        unknown = bool((reason and reason not in REASON_WORDS) or (age and age not in AGES))
-        return cls(reason=reason, age=age, search=query.get("q", "").strip(), nobody=unknown)
+        reason, age, put_off = query.get("reason", ""), query.get("age", ""), query.get("deferred", "")
+        known = reason in ("", *REASON_WORDS) and age in ("", *AGES) and put_off in ("", YES)
+        return cls(reason=reason, age=age, deferred=put_off, search=query.get("q", "").strip(), nobody=not known)
 
     @classmethod
     def of_page(cls, query: QueryDict) -> Wanted:
@@ -72,7 +73,7 @@ class Wanted:
             named = [("user", "")]
         if self.failed_of is not None:
             named.append(("failed_of", self.failed_of))
-        filters = [("reason", self.reason), ("age", self.age), ("q", self.search)]
+        filters = [("reason", self.reason), ("age", self.age), ("deferred", self.deferred), ("q", self.search)]
         query = urlencode([*named, *(pair for pair in filters if pair[1])])
         return reverse("admin:bytemark_sync_resync") + (f"?{query}" if query else "")
 
@@ -84,7 +85,8 @@ class Wanted:
             return "the selected users" if len(self.users) > 1 else f"user {self.users[0]}"
         if self.failed_of is not None:
             return f"the users that failed in run {self.failed_of}"
-        parts = [REASON_WORDS.get(self.reason, ""), AGES[self.age].label if self.age else "", self.search]
+        parts = [REASON_WORDS.get(self.reason, ""), AGES[self.age].label if self.age else ""]
+        parts += ["deferred" if self.deferred else "", self.search]
         return ", ".join(part for part in parts if part) or "all pending orders"
 
     def rows(self) -> QuerySet[Order]:
@@ -100,6 +102,8 @@ class Wanted:
             rows = with_reason(rows, self.reason)
         if self.age:
             rows = AGES[self.age].narrow(rows, this_minute())
+        if self.deferred:
+            rows = deferred(rows, this_minute())
         if self.search:
             user_id = user_id_of(self.search)
             rows = rows.filter(Q(order_uuid__in=uuids_of(self.search)) if user_id is None else Q(user_id=user_id))
@@ -138,6 +142,8 @@ class Wanted:
         filters: dict[str, Any] = {"reason": self.reason} if self.reason else {}
         if self.age:
             filters |= {name: at.isoformat() for name, at in AGES[self.age].bounds(this_minute()).items()}
+        if self.deferred:
+            filters["next_after"] = this_minute().isoformat()
         if not self.search:
             return [], filters
         user_id = user_id_of(self.search)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from bytemark_sync.admin.words import ADVICE, NEVER, REASON_VARIANTS, REASON_WORDS, Advice, badge
 from bytemark_sync.models import Order, OrderOutcome
+from bytemark_sync.pending import is_due, pending_orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,20 @@ NO_TOKEN_ROW = State(
 
 def outcome_of(order: Order) -> OrderOutcome | None:
     return getattr(order, "outcome", None)
+
+
+def waits_until(orders: Iterable[Order]) -> dict[int, datetime]:
+    """Key -> time before which scheduled runs pass over a pending order; none for those that the next run takes."""
+    now = timezone.now()
+    later = {
+        order.pk: (order.user_id, outcome.next_at)
+        for order in orders
+        if (outcome := outcome_of(order)) and outcome.next_at and outcome.next_at > now
+    }
+    users = {user_id for user_id, _ in later.values()}
+    due = pending_orders(Order.objects.filter(is_due(now), user_id__in=users)) if users else Order.objects.none()
+    tried = set(due.order_by().values_list("user_id", flat=True).distinct())
+    return {pk: at for pk, (user_id, at) in later.items() if user_id not in tried}
 
 
 def state_of(order: Order, *, has_items: bool, has_token_row: bool) -> State:

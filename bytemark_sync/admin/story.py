@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from bytemark_sync.admin.states import State, outcome_of, state_of
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from bytemark_sync.admin.states import State, outcome_of, state_of, waits_until
 from bytemark_sync.admin.words import moment, page_of, reason_badge, rider_link, run_link
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, OrderToken, StoredOrder
 
@@ -25,7 +29,7 @@ class Story:
 
 
 def tell(order: Order) -> Story:
-    """Five queries, whatever the length of the story."""
+    """Six queries at most, whatever the length of the story."""
     items = list(OrderItem.objects.filter(order_id=order.pk).order_by("pk").defer("oauth_token")[: MOST_ITEMS + 1])
     attempts = list(OrderAttempt.objects.filter(order_id=order.pk).order_by("-at", "-pk")[:MOST_ATTEMPTS])
     stored = StoredOrder.objects.filter(order_id=order.pk).first()
@@ -58,8 +62,14 @@ def _facts(order: Order, outcome: OrderOutcome | None, stored: StoredOrder | Non
             ("Attempts", outcome.attempts),
             ("First try", moment(outcome.first_at)),
             ("Last try", moment(outcome.last_at)),
-            ("Next try", moment(outcome.next_at, "with the next run")),
+            ("Next try", _next_try(waits_until([order]).get(order.pk))),
             ("Last run", run_link(outcome.last_run_id)),
             ("Detail", outcome.detail or "-"),
         ]
     return facts
+
+
+def _next_try(at: datetime | None) -> SafeString | str:
+    if at is None:
+        return "with the next run"
+    return format_html("not before {}, unless the user gets a new order or token", moment(at))

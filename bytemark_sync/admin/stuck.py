@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, F, Min, Q, Sum
 from django.utils import timezone
 
 from bytemark_sync.admin.background import Watched
@@ -47,7 +47,7 @@ def count_stuck() -> Stuck:
     found = per_user.aggregate(
         orders=Sum("n", default=0),
         users=Count("user_id"),
-        put_off=Sum("deferred", default=0),
+        put_off=Sum("deferred", default=0, filter=Q(deferred=F("n"))),
         tokenless=Count("user_id", filter=Q(token_rejected__gt=0) | Q(no_token__gt=0)),
         first=Min("oldest"),
         **{f"all_{reason}": Sum(reason, default=0) for reason in Reason},

@@ -150,6 +150,17 @@ def dated(at: datetime) -> str:
     return f"{date_format(local, 'j M Y, H:i')} {local.tzname()}"
 
 
+def not_before(at: datetime) -> SafeString:
+    """For a list: the day before which no scheduled run tries; when exactly in its title."""
+    local = timezone.localtime(at)
+    shown = date_format(local, "j M" if local.year == timezone.localtime().year else "j M Y")
+    words = f"{dated(at)}, {away(at)}"
+    iso = local.isoformat(timespec="seconds")
+    return format_html(
+        '<time datetime="{}" title="{}" class="whitespace-nowrap">not before {}</time>', iso, words, shown
+    )
+
+
 def away(at: datetime) -> str:
     """ "3 days ago", "in 2 hours"."""
     now = timezone.now()
@@ -201,7 +212,7 @@ def progress(run: SyncRun) -> SafeString | str:
 def scope_words(run: SyncRun) -> str:
     """What the run was asked to work."""
     scope: dict[str, Any] = run.scope or {}
-    users, orders, filters = scope.get("users", []), scope.get("orders", []), scope.get("filters", {})
+    users, orders, filters = scope.get("users", []), scope.get("orders", []), dict(scope.get("filters", {}))
     parts = []
     if scope.get("audit"):
         parts.append("stored orders, missing passes repaired" if scope.get("repair") else "stored orders")
@@ -213,6 +224,8 @@ def scope_words(run: SyncRun) -> str:
         parts.append(_some("user", users))
     if orders:
         parts.append(_some("order", orders))
+    if filters.pop("next_after", None):
+        parts.append("deferred orders")
     if filters:
         parts.append("orders with " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in filters.items()))
     if scope.get("limit") is not None:

@@ -15,6 +15,7 @@ client.force_login(User.objects.get(), backend="django.contrib.auth.backends.Mod
 A = "/admin/bytemark_sync/"
 for url in (
     "/admin/", A + "pendingorder/", A + "pendingorder/?reason=never_tried", A + "pendingorder/?age=day",
+    A + "pendingorder/?deferred=yes", A + "pendingorder/resync/?deferred=yes&reason=not_found",
     A + "pendingorder/?q=5001", A + "pendingorder/resync/?reason=api_error", A + "portaluser/?reason=no_token",
     A + "portaluser/?token_is=missing", A + "portaluser/?token_is=present", A + "portaluser/?token_is=needed",
     A + "portaluser/export/", A + "order/", A + "orderitem/", A + "orderitem/?product=day-pass-7f31",

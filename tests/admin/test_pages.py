@@ -65,7 +65,9 @@ class TestDashboard:
         assert "Pending orders 28 oldest first tried 3 days ago" in text
         assert "Riders waiting 14" in text
         assert "Riders who need a new token 4" in text
-        deferred = OrderOutcome.objects.filter(next_at__gt=timezone.now()).count()
+        deferred = OrderOutcome.objects.filter(
+            next_at__gt=timezone.now()
+        ).count()  # none of them beside one that is due
         assert f"Deferred orders {deferred}" in text
         last = filled.runs[-1]
         assert f"Last run {last.get_status_display()} 1 hour ago" in text
@@ -137,6 +139,35 @@ class TestPendingOrders:
         old = OrderOutcome.objects.filter(first_at__lt=timezone.now() - timedelta(days=1))
         assert set(listed(page(client, f"{APP}pendingorder/?age=day"))) == {each.pk for each in old}
         assert listed(page(client, f"{APP}pendingorder/?age=month")) == []
+
+    def test_deferred_orders_have_a_filter_and_their_card_leads_there(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("operator")
+        now = timezone.now()
+        waiting = OrderOutcome.objects.filter(next_at__gt=now).order_by("pk")
+        over, beside, *_ = waiting.filter(reason=Reason.NOT_FOUND)
+        OrderOutcome.objects.filter(pk=over.pk).update(next_at=now - timedelta(hours=2))  # its time has come
+        assert over.user_id == beside.user_id  # and so the run takes this one too
+        # A user whose only other order is no longer pending waits all the same.
+        alone = waiting.filter(reason=Reason.TOKEN_REJECTED)[0]
+        Order.objects.create(order_uuid="paid", user_id=alone.user_id, amount="275")
+        expected = {each.pk for each in OrderOutcome.objects.filter(next_at__gt=now).exclude(user_id=over.user_id)}
+        assert alone.pk in expected
+        html = page(client, "/admin/")
+        assert f"Deferred orders {len(expected)} " in words(html)
+        assert f'href="{APP}pendingorder/?deferred=yes"' in html
+        assert set(listed(page(client, f"{APP}pendingorder/?deferred=yes"))) == expected
+        rows = re.findall(r'<tr class="data-row.*?</tr>', page(client, f"{APP}pendingorder/"), re.DOTALL)
+        said = {listed(row)[0]: words(row) for row in rows}
+        assert {pk for pk, row in said.items() if "not before" in row} == expected
+        assert {pk for pk, row in said.items() if "next run" in row} == set(said) - expected
+        for pk, there in (
+            (alone.pk, "Next try not before"),
+            (over.pk, "with the next run"),
+            (beside.pk, "with the next run"),
+        ):
+            assert there in words(page(client, f"{APP}pendingorder/{pk}/change/"))
 
     def test_search_is_exact(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client = logged_in("operator")

@@ -155,6 +155,16 @@ def test_the_search_for_an_order_and_an_age_reach_the_run(logged_in: Callable[[s
     assert set(newest().scope["filters"]) == {"first_before"}
 
 
+def test_the_deferred_orders_of_a_list_reach_the_run(logged_in: Callable[[str], Client], filled: Filled) -> None:
+    client = logged_in("operator")
+    url = f"{RESYNC}?reason=not_found&deferred=yes"
+    assert url.replace("&", "&amp;") in client.get(f"{APP}pendingorder/?reason=not_found&deferred=yes").content.decode()
+    assert "deferred" in client.get(url).content.decode()
+    client.post(url)
+    assert newest().scope["filters"].keys() == {"reason", "next_after"}
+    assert "deferred orders" in client.get(f"{APP}syncrun/{newest().pk}/change/").content.decode()
+
+
 def test_the_failed_users_of_a_run(logged_in: Callable[[str], Client], filled: Filled) -> None:
     client = logged_in("operator")
     run = filled.runs[-1]
@@ -193,7 +203,7 @@ def test_nothing_pending_queues_nothing(logged_in: Callable[[str], Client], fill
     client = logged_in("operator")
     before = SyncRun.objects.count()
     nowhere = ("user=1000", "user=99999999999999999999", "user=x", "user=", "failed_of=1", "failed_of=x", "failed_of=")
-    for query in (*nowhere, "q=nonsense", "q=%00", "q=%C3%A9", "reason=x", "age=x"):
+    for query in (*nowhere, "q=nonsense", "q=%00", "q=%C3%A9", "reason=x", "age=x", "deferred=x"):
         assert "Nothing is pending there" in client.get(f"{RESYNC}?{query}").content.decode(), query
         response = client.post(f"{RESYNC}?{query}", follow=True)
         assert "Nothing is pending there any more" in response.content.decode(), query

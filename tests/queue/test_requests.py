@@ -149,7 +149,14 @@ def test_two_clicks_at_the_same_moment_ask_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "filters", [{"colour": "red"}, {"reason": "tired"}, {"first_before": "yesterday"}, {"first_after": ""}]
+    "filters",
+    [
+        {"colour": "red"},
+        {"reason": "tired"},
+        {"first_before": "yesterday"},
+        {"first_after": ""},
+        {"next_after": "soon"},
+    ],
 )
 def test_a_filter_that_cannot_be_read_is_refused(filters: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"unknown|ISO"):
@@ -240,6 +247,9 @@ def test_deferred_orders_are_passed_over_and_counted_once(users: list[int]) -> N
         ({"first_after": "AGO 5"}, [2]),
         ({"first_after": "AGO 5", "reason": "never_tried"}, []),
         ({"first_before": "AGO 5", "reason": "not_found"}, [3]),
+        ({"next_after": "AGO 5"}, [2]),
+        ({"next_after": "AGO 5", "reason": "api_error"}, []),
+        ({"next_after": "AGO 5", "reason": "never_tried"}, []),
     ],
 )
 def test_filters_are_evaluated_while_planning(users: list[int], filters: dict[str, Any], matched: list[int]) -> None:
@@ -249,6 +259,15 @@ def test_filters_are_evaluated_while_planning(users: list[int], filters: dict[st
     ago = (timezone.now() - timedelta(days=5)).isoformat()
     run = ask(filters={key: ago if value == "AGO 5" else value for key, value in filters.items()})
     assert planned(run) == matched
+
+
+def test_deferred_is_whose_orders_all_wait(users: list[int]) -> None:
+    for user_id in (2, 3):
+        outcome(user_id, Reason.NOT_FOUND, waits=True)
+    Order.objects.create(order_uuid="new", user_id=2, amount="0")  # due, and the user's other orders with it
+    Order.objects.create(order_uuid="paid", user_id=3, amount="275")
+    run = ask(filters={"next_after": timezone.now().isoformat()})
+    assert planned(run) == [3]
 
 
 def test_a_run_with_nothing_to_do_has_succeeded(settings: Any, queue: Queue) -> None:

@@ -85,6 +85,9 @@ def _look(health: Health, now: datetime) -> None:
         health.problems.append("No cluster is alive: start `manage.py qcluster`.")
     plans = schedules.sync_schedules()
     _look_at_schedules(health, now, plans)
+    if vital["waiting_since"] and now - vital["waiting_since"] > OVERDUE:
+        since = f"{vital['waiting_since']:%Y-%m-%d %H:%M} UTC"
+        health.problems.append(f"Run {vital['waiting']} was due at {since} and has not begun.")
     _look_at_last_run(health, now, vital, schedules.longest_silence(plans))
     pending = count_pending()
     health.pending_orders = pending.orders
@@ -94,14 +97,18 @@ def _look(health: Health, now: datetime) -> None:
 
 
 def _vital_signs(now: datetime) -> dict[str, Any] | None:
-    """One query: when the schedule was made, a cluster's last sign of life, the last whole run, the oldest outcome.
+    """One query: when the schedule was made, a cluster's last sign of life, the due run that has waited longest to
+    begin, the last whole run, the oldest outcome.
 
     Times further ahead than clocks may differ were written by a clock that was wrong, and tell nothing.
     """
     beat = ClusterBeat.objects.filter(heartbeat_at__lt=now + CLOCK_SKEW).order_by("-heartbeat_at")
     # The last run over everything that worked, whoever asked for it.
     last = SyncRun.objects.filter(whole=True, status__in=WORKED, finished_at__lt=now + CLOCK_SKEW).order_by("-pk")
+    waiting = SyncRun.objects.filter(status=RunStatus.QUEUED, due_at__isnull=False).order_by("due_at")
     signs = {
+        "waiting": Subquery(waiting.values("pk")[:1]),
+        "waiting_since": Subquery(waiting.values("due_at")[:1]),
         "beat": Subquery(beat.values("heartbeat_at")[:1]),
         "last_run": Subquery(last.values("pk")[:1]),
         "last_run_status": Subquery(last.values("status")[:1]),

@@ -19,6 +19,7 @@ from bytemark_sync.broker import PLAN, enqueue
 from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import DatabaseAway, explain, in_transaction, retrying
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.pending import Deferred, is_due, pending_orders, stream
 from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import AuditScope, Scope
@@ -28,6 +29,21 @@ logger = logging.getLogger(__name__)
 NEVER_TRIED = "never_tried"
 TIMES = ("first_before", "first_after", "next_after")
 FILTERS = frozenset({"reason", "user", *TIMES})
+
+
+def hand_over(run_id: int) -> bool:
+    """Have the run planned by whoever gets the task; False where the broker takes none, and the watchdog tries again.
+
+    One caller alone hands a run over, by setting its empty `planner_at`.
+    """
+    now = timezone.now()
+    mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
+    if not mine.filter(planner_at=None).update(planner_at=now):
+        return True
+    if enqueue(PLAN, run_id):
+        return True
+    mine.filter(planner_at=now).update(planner_at=None)
+    return False
 
 
 def plan(run_id: int) -> None:
@@ -67,7 +83,7 @@ def _plan(run_id: int) -> None:
         cursor = user_ids[-1]
         retrying(lambda: batches.hand_out(run_id))
         if time.monotonic() > deadline:
-            enqueue(PLAN, run_id)
+            _go_on_later(run_id, cursor)
             return
     _planned(run_id, cursor, deferred)
     retrying(lambda: batches.go_on(run_id))
@@ -94,6 +110,11 @@ def _save(run_id: int, cursor: int | None, number: int, user_ids: list[int], def
     if saved:
         deferred.orders = 0
     return saved
+
+
+def _go_on_later(run_id: int, cursor: int) -> None:
+    retrying(lambda: _here(run_id, cursor).update(planner_at=None))
+    hand_over(run_id)
 
 
 def _planned(run_id: int, cursor: int | None, deferred: Deferred) -> None:

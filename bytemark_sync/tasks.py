@@ -14,9 +14,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
-from bytemark_sync import batches, health, planning, retention, runs, watchdog
-from bytemark_sync.broker import PLAN, enqueue
+from bytemark_sync import batches, health, planning, retention, watchdog
+from bytemark_sync import due as due_runs
 from bytemark_sync.latches import held
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
@@ -30,11 +31,13 @@ class RunRequest:
     """What became of a request: the queued run, and the users that a live resync already has.
 
     `run` is None when every user asked for is under way already, or when `same` was asked for the very same before.
+    `waits_for_broker` where the broker took no task for it: the watchdog hands it over once the broker is back.
     """
 
     run: SyncRun | None
     users_under_way: tuple[int, ...] = ()
     same: SyncRun | None = None
+    waits_for_broker: bool = False
 
 
 def request_run(
@@ -67,14 +70,15 @@ def request_run(
         if trigger == Trigger.ADMIN and not wanted and (same := _same(scope)):
             return RunRequest(None, same=same)
         run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
-        transaction.on_commit(lambda: enqueue(PLAN, run.pk))
-    return RunRequest(run, tuple(sorted(taken)))
+        taken_over: list[bool] = []
+        transaction.on_commit(lambda: taken_over.append(planning.hand_over(run.pk)))
+    return RunRequest(run, tuple(sorted(taken)), waits_for_broker=taken_over == [False])
 
 
 def request_audit(scope: AuditScope, *, requested_by: str = "") -> SyncRun:
     """Record a queued audit and hand its planning to the cluster; ids and dates are all that it carries."""
     run = SyncRun.objects.create(trigger=Trigger.AUDIT, requested_by=requested_by[:150], scope=scope.to_json())
-    transaction.on_commit(lambda: enqueue(PLAN, run.pk))
+    transaction.on_commit(lambda: planning.hand_over(run.pk))
     return run
 
 
@@ -133,21 +137,12 @@ def request_stop(run_id: int, *, requested_by: str = "") -> bool:
 
 
 def scheduled_run(due: str = "") -> str:
-    """The schedule's task. `due` is when it was due, so that a task which is delivered twice starts one run."""
-    requested_by = f"schedule, due {due}"[:150] if due else ""
-    with held("scheduled run"):
-        mine = SyncRun.objects.filter(trigger=Trigger.SCHEDULE)
-        if due and mine.filter(requested_by=requested_by).exists():
-            return "started before"
-        alive = mine.filter(status__in=ALIVE).first()
-        if alive is None:
-            run = request_run(trigger=Trigger.SCHEDULE, requested_by=requested_by).run
-            return f"run {run.pk if run else ''} is queued"
-        skipped = SyncRun.objects.create(trigger=Trigger.SCHEDULE, requested_by=requested_by)
-        runs.finish(skipped.pk, RunStatus.SKIPPED, error=f"Run {alive.pk} was still alive.")
-        SyncRun.objects.filter(pk=skipped.pk).update(slack="not needed")
-    logger.warning("run %s skipped: run %s is still alive", skipped.pk, alive.pk)
-    return f"skipped: run {alive.pk} is still alive"
+    """The schedule's task, which is handed over once the run is written; what became of it, in words.
+
+    `due` is when it was due, an ISO time; without it, whatever is due by the schedules now.
+    """
+    at = parse_datetime(due) if due else None
+    return due_runs.start(at) if at else due_runs.start_due()
 
 
 def plan_run(run_id: int) -> None:

@@ -9,8 +9,7 @@ from django.conf import settings
 from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
-from bytemark_sync import batches, runs, slack
-from bytemark_sync.broker import PLAN, enqueue
+from bytemark_sync import batches, due, planning, runs, slack
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 
@@ -20,7 +19,8 @@ PLANNING_DIED = "Planning died again and again without getting on; what was not 
 
 
 def watch() -> None:
-    """One look at everything that lives. Safe to call from anywhere, at any time, by any number at once."""
+    """One look at everything that is due or lives. Safe to call from anywhere, at any time, by any number at once."""
+    due.start_due()
     limit = timezone.now() - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT)
     for run_id in runs.close_dead_runs():
         slack.report_run(SyncRun.objects.get(pk=run_id))
@@ -40,10 +40,10 @@ def _watch_planning(run: SyncRun, limit: datetime) -> None:
     if dead and run.planning_tries >= batches.MOST_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
         batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
         return
-    now, tries = timezone.now(), F("planning_tries") + (1 if dead else 0)
-    if silent.update(heartbeat_at=now, planner_at=now, planning_tries=tries):
+    tries = F("planning_tries") + (1 if dead else 0)
+    if silent.update(heartbeat_at=timezone.now(), planner_at=None, planning_tries=tries):
         logger.warning("run %s: planning was silent, it is queued again", run.pk)
-        enqueue(PLAN, run.pk)
+    planning.hand_over(run.pk)
 
 
 def _watch_batches(run: SyncRun, limit: datetime) -> None:

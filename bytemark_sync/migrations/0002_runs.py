@@ -83,6 +83,12 @@ class Migration(migrations.Migration):
                         default=False, help_text="It took all that was due, and so speaks for the whole job."
                     ),
                 ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        help_text="When a scheduled run was due; one run a due time.", null=True, unique=True
+                    ),
+                ),
                 ("started_at", models.DateTimeField(null=True)),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
@@ -93,8 +99,9 @@ class Migration(migrations.Migration):
                 (
                     "planner_at",
                     models.DateTimeField(
-                        default=django.utils.timezone.now,
-                        help_text="Last sign of life of the planner; batches keep heartbeat_at young without it.",
+                        help_text="When planning was handed to the broker, or gave a sign of life (batches keep"
+                        " heartbeat_at young without it); null: the broker has yet to take it.",
+                        null=True,
                     ),
                 ),
                 (

@@ -52,12 +52,15 @@ class SyncRun(models.Model):
     whole = models.BooleanField(default=False, help_text="It took all that was due, and so speaks for the whole job.")
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED, db_index=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    due_at = models.DateTimeField(null=True, unique=True, help_text="When a scheduled run was due; one run a due time.")
     started_at = models.DateTimeField(null=True)
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
     planned_at = models.DateTimeField(null=True, help_text="When the last batch was planned; null: still planning.")
     planner_at = models.DateTimeField(
-        default=timezone.now, help_text="Last sign of life of the planner; batches keep heartbeat_at young without it."
+        null=True,
+        help_text="When planning was handed to the broker, or gave a sign of life (batches keep heartbeat_at young"
+        " without it); null: the broker has yet to take it.",
     )
     planned_user_id = models.BigIntegerField(null=True, help_text="Planned up to this user; where planning goes on.")
     planning_tries = models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain.")

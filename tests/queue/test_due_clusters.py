@@ -1,0 +1,85 @@
+"""Real clusters while something fails at the very time at which the daily run is due."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.queue.test_clusters import LIMIT, SetUp, Stage, set_up
+from tests.running import manage
+from tests.servers import MariaDB, wait_for
+
+__all__ = ["set_up"]
+
+SCHEDULER_PASSES = 35
+"""Seconds within which django-q2's scheduler has surely looked."""
+
+
+def due_in(stage: Stage, seconds: float) -> datetime:
+    at = (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)
+    stage.portal.execute(
+        "UPDATE django_q_schedule SET next_run = %s WHERE func = %s",
+        at.replace(tzinfo=None),
+        "bytemark_sync.tasks.scheduled_run",
+    )
+    return at
+
+
+def scheduled(stage: Stage) -> list[dict[str, Any]]:
+    try:
+        return [run for run in stage.portal.runs() if run["trigger"] == "schedule"]
+    except Exception:  # the database is away
+        return []
+
+
+def moved_on(stage: Stage) -> bool:
+    """Whether django-q2's scheduler is done with the due time."""
+    query = "SELECT next_run FROM django_q_schedule WHERE func = %s"
+    (next_run,) = stage.portal.all(query, "bytemark_sync.tasks.scheduled_run")[0]
+    return bool(next_run > datetime.now(UTC).replace(tzinfo=None))
+
+
+def one_run_is_made_and_worked(stage: Stage, at: datetime, within: float) -> None:
+    wait_for(lambda: bool(scheduled(stage)), within, "the due run is made", every=0.2)
+    stage.everything_is_stored_once_and_told_truthfully(within=60)
+    wait_for(lambda: moved_on(stage), SCHEDULER_PASSES, "the schedule is moved on", every=0.5)
+    time.sleep(3)  # the task that came with it, and the watchdog, find nothing to do
+    (run,) = scheduled(stage)
+    assert run["due_at"] == at.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize("held", [15])
+def test_a_lock_is_waited_for_in_vain_when_the_run_is_due(set_up: SetUp, held: int) -> None:
+    """Longer than the 10 s after which the server ends a wait."""
+    stage = set_up("mariadb", latency=0.0)
+    stage.cluster()
+    connection = stage.portal.connect()
+    cursor = connection.cursor()
+    cursor.execute("BEGIN")
+    cursor.execute("SELECT * FROM bytemark_sync_latch FOR UPDATE")  # with the gaps: nobody can add one either
+    at = due_in(stage, 1)
+    time.sleep(held)
+    assert scheduled(stage) == []
+    cursor.execute("COMMIT")
+    connection.close()
+    one_run_is_made_and_worked(stage, at, within=LIMIT + 10)
+
+
+@pytest.mark.parametrize("broker", ["database", "redis"])
+def test_the_database_is_restarted_when_the_run_is_due(
+    set_up: SetUp, request: pytest.FixtureRequest, broker: str
+) -> None:
+    redis = request.getfixturevalue("redis_server") if broker == "redis" else None
+    with MariaDB(durable=True) as server:
+        url = server.create_database("restarted")
+        assert manage("migrate", "-v0", database_url=url).status == 0
+        stage = set_up(url=url, redis=redis, latency=0.0)
+        stage.cluster()
+        at = due_in(stage, 1)
+        server.kill()
+        time.sleep(4)
+        server.start()
+        one_run_is_made_and_worked(stage, at, within=LIMIT + 10)

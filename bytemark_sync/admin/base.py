@@ -7,13 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib.admin.filters import SimpleListFilter
+from django.contrib.admin.views.main import PAGE_VAR
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from bytemark_sync.admin.counting import MOST_COUNTED, CountedPaginator
+from bytemark_sync.admin.paging import MOST_COUNTED, CountedPaginator, KeyedPaginator
 
 BIGINT_MAX = 2**63 - 1
 RESYNC = "bytemark_sync.resync"
@@ -27,7 +28,8 @@ class PlainChangeList(ChangeList):  # type: ignore[misc]
         unfiltered = not self.query and not self.has_active_filters
         if unfiltered or self.result_count > MOST_COUNTED:
             self.full_result_count = self.result_count  # else the title says "show all" where all is shown
-        rows: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        page = self.paginator.page(self.page_num if self.multi_page else 1)
+        rows: list[Any] = list(page.object_list)
         self.model_admin.prepare(rows)
         self.result_list = rows
 
@@ -57,6 +59,13 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PlainChangeList
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        paginator = super().get_paginator(request, *args, **kwargs)
+        if isinstance(paginator, KeyedPaginator):
+            query = sorted((name, request.GET[name]) for name in request.GET if name != PAGE_VAR)
+            paginator.list_key = (self.opts.label, *query)
+        return paginator
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return self.fieldsets or []  # Django's default would be every column, tokens too

@@ -22,6 +22,12 @@ class Chart:
     options: str
     words: str
     empty: bool = False
+    is_counting: bool = False
+
+
+def not_yet(title: str) -> Chart:
+    """A chart whose figures are still being counted."""
+    return Chart(title, "", "", f"{title}: being counted.", is_counting=True)
 
 
 def _options(*, horizontal: bool = False, legend: bool = False) -> str:
@@ -39,11 +45,13 @@ def _options(*, horizontal: bool = False, legend: bool = False) -> str:
     )
 
 
-def day_chart(title: str, days: Sequence[date], values: Sequence[int], unit: str, color: str = PRIMARY) -> Chart:
-    """One bar a day."""
+def day_chart(title: str, days: Sequence[date], values: Sequence[int] | None, unit: str) -> Chart:
+    """One bar a day; None: they are being counted."""
+    if values is None:
+        return not_yet(title)
     data = {
         "labels": [f"{day.day} {day:%b}" for day in days],
-        "datasets": [{"label": unit, "data": list(values), "backgroundColor": color, "maxBarThickness": 18}],
+        "datasets": [{"label": unit, "data": list(values), "backgroundColor": PRIMARY, "maxBarThickness": 18}],
     }
     top = max(values, default=0)
     words = f"{title}: {sum(values):,} {unit} in {len(days)} days, at most {top:,} on a day, {values[-1]:,} today."
@@ -61,8 +69,10 @@ def level_chart(title: str, days: Sequence[date], values: Sequence[int | None], 
     return Chart(title, json.dumps(data), _options(), words, empty=not known)
 
 
-def bar_chart(title: str, bars: Sequence[tuple[str, int]], unit: str) -> Chart:
-    """One horizontal bar for each name."""
+def bar_chart(title: str, bars: Sequence[tuple[str, int]] | None, unit: str) -> Chart:
+    """One horizontal bar for each name; None: they are being counted."""
+    if bars is None:
+        return not_yet(title)
     data = {
         "labels": [name for name, _ in bars],
         "datasets": [{"label": unit, "data": [n for _, n in bars], "backgroundColor": PRIMARY, "maxBarThickness": 22}],

@@ -1,4 +1,4 @@
-"""Counts over big tables, at most as often as their cost allows."""
+"""Figures over big tables, at most as often as their cost allows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import hashlib
 import threading
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.core.cache import cache
-from django.core.exceptions import EmptyResultSet
-from django.core.paginator import Paginator
-from django.utils.functional import cached_property
 
 T = TypeVar("T")
 
@@ -21,8 +18,6 @@ SHARE = 50
 """A value is kept for this many times what it cost: counting takes 2 % of the time, however big the tables."""
 LONGEST = 300.0
 """Seconds after which a value is computed again, whatever it cost."""
-MOST_COUNTED = 100_000
-"""A list longer than this is called "more than": a page that far down is reached by a filter, not by its number."""
 
 _one_at_a_time = threading.Lock()
 
@@ -42,31 +37,3 @@ def remembered(key: str, compute: Callable[[], T]) -> T:
                     cache.set(key, kept, min(cost * SHARE, LONGEST))
     value: T = kept[0]
     return value
-
-
-class CountedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts up to `MOST_COUNTED` rows, and keeps a dear count for a while."""
-
-    template_name = "bytemark_sync/pagination.html"
-
-    @cached_property
-    def count(self) -> int:
-        key = self.key()
-        return remembered(key, self.count_rows) if key else 0
-
-    def key(self) -> str:
-        """The query as text; empty where it cannot have a row."""
-        rows: Any = self.object_list
-        try:
-            return "count {!r} {!r}".format(*rows.query.sql_with_params())
-        except EmptyResultSet:
-            return ""
-
-    def count_rows(self) -> int:
-        """The rows, but not many more than `MOST_COUNTED`."""
-        rows: Any = self.object_list
-        return int(rows.order_by().values("pk")[: MOST_COUNTED + 1].count())
-
-    @property
-    def has_more(self) -> bool:
-        return self.count > MOST_COUNTED

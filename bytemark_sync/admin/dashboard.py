@@ -152,7 +152,7 @@ def _history() -> tuple[dict[date, int], dict[date, int | None]]:
 
 def _charts(stuck: Stuck | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
     days = list(stored)
-    reasons = [(REASON_WORDS[reason], n) for reason, n in (stuck.reasons if stuck else ()) if reason != NEVER]
+    reasons = [(REASON_WORDS[reason], n) for reason, n in stuck.reasons if reason != NEVER] if stuck else None
     return [
         day_chart("Items stored a day", days, list(stored.values()), "items"),
         level_chart("Orders left pending a day", days, list(left.values()), "orders"),

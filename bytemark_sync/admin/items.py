@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 
 from bytemark_sync.admin.attempts import NumberFilter
+from bytemark_sync.admin.background import Watched, WatchedEach
 from bytemark_sync.admin.base import uuids_of
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart
-from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.csvfile import ExportedAdmin
 from bytemark_sync.admin.days import begin, by_day, last_days, minute_of
 from bytemark_sync.admin.words import link, moment, page_of, rider_link, run_link, short
@@ -28,14 +29,23 @@ MOST_PRODUCTS = 200
 SHOWN_PRODUCTS = 8
 
 
-def products() -> list[tuple[str, int]]:
+def count_products() -> Iterator[list[tuple[str, int]]]:
     """Products with their number of items, most first."""
+    rows = OrderItem.objects.order_by().values_list("product_uuid").annotate(n=Count("pk")).order_by("-n")
+    yield list(rows)
 
-    def count() -> list[tuple[str, int]]:
-        rows = OrderItem.objects.order_by().values_list("product_uuid").annotate(n=Count("pk")).order_by("-n")
-        return list(rows[:MOST_PRODUCTS])
 
-    return remembered("products", count)
+def count_days(product: str) -> Iterator[dict[date, int]]:
+    """Items stored a day, of one product or all."""
+    orders = StoredOrder.objects.filter(stored_at__gte=begin(last_days()[0])).annotate(minute=minute_of("stored_at"))
+    counted = orders.order_by().values_list("minute")
+    if product:
+        counted = counted.filter(order__items__product_uuid=product)
+    yield by_day(counted.annotate(n=Count("order__items") if product else Sum("items")))
+
+
+PRODUCTS = Watched(count_products)
+DAYS: WatchedEach[dict[date, int]] = WatchedEach(MOST_PRODUCTS)
 
 
 class OrderFilter(NumberFilter):
@@ -48,7 +58,8 @@ class ProductFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "product"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(uuid, f"{uuid} ({n:,})") for uuid, n in products()] or [("", "none")]
+        named = OrderItem.objects.order_by("product_uuid").values_list("product_uuid", flat=True).distinct()
+        return [(uuid, uuid) for uuid in named[:MOST_PRODUCTS]] or [("", "none")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(product_uuid=self.value()) if self.value() else queryset
@@ -109,8 +120,12 @@ class OrderItemAdmin(ExportedAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = dict(extra_context or {})
         product = request.GET.get("product", "")
-        context["charts"] = (by_day_chart(product), by_product_chart())
+        PRODUCTS.begin()
+        DAYS.of(product, lambda: count_days(product)).begin()
         response: HttpResponse = super().changelist_view(request, context)
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            # Asked for last: they are counted while the list is read.
+            response.context_data["charts"] = (by_day_chart(product), by_product_chart())
         return response
 
     def export_cells(self, row: Any) -> Sequence[Any]:
@@ -146,22 +161,16 @@ class OrderItemAdmin(ExportedAdmin):
 
 def by_day_chart(product: str) -> Chart:
     """Items stored a day, of one product or all."""
+    counted = DAYS.of(product, lambda: count_days(product)).latest()
     days = last_days()
-
-    def count() -> list[tuple[str, int]]:
-        orders = StoredOrder.objects.filter(stored_at__gte=begin(days[0])).annotate(minute=minute_of("stored_at"))
-        if product:
-            items = orders.filter(order__items__product_uuid=product)
-            return list(items.order_by().values_list("minute").annotate(n=Count("order__items")))
-        return list(orders.order_by().values_list("minute").annotate(n=Sum("items")))
-
-    counted = by_day(remembered(f"items by day {days[0]} {product}", count))
     title = "Items stored a day" + (f", product {product}" if product else "")
-    return day_chart(title, days, [counted.get(day, 0) for day in days], "items")
+    return day_chart(title, days, None if counted is None else [counted.get(day, 0) for day in days], "items")
 
 
 def by_product_chart() -> Chart:
-    counted = products()
+    counted = PRODUCTS.latest()
+    if counted is None:
+        return bar_chart("Items by product", None, "items")
     shown = [(uuid if len(uuid) <= 16 else f"{uuid[:13]}…", n) for uuid, n in counted[:SHOWN_PRODUCTS]]
     rest = sum(n for _, n in counted[SHOWN_PRODUCTS:])
     return bar_chart("Items by product", [*shown, *([("others", rest)] if rest else [])], "items")

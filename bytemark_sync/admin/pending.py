@@ -12,10 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
-from bytemark_sync.admin.background import WatchedPaginator
 from bytemark_sync.admin.base import came_from
 from bytemark_sync.admin.filters import AgeFilter, DeferredFilter, ReasonFilter
 from bytemark_sync.admin.orders import StoryAdmin
+from bytemark_sync.admin.paging import KeyedPaginator
 from bytemark_sync.admin.probing import probed
 from bytemark_sync.admin.resync import Wanted, confirm, resync_view
 from bytemark_sync.admin.states import outcome_of, state_of, waits_until
@@ -35,7 +35,7 @@ class PendingOrderAdmin(StoryAdmin):
     when_empty = "Every free order of a known user is stored."
     ordering = ("-pk",)
     sortable_by = ("uuid",)
-    paginator = WatchedPaginator
+    paginator = KeyedPaginator
     actions = ("resync_users",)
     actions_row = ("resync_row",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,7 @@ class Stuck:
     counted_at: datetime
 
 
-def count_stuck() -> Stuck:
+def count_stuck() -> Iterator[Stuck]:
     """One pass over the pending orders: grouped by user, then added up."""
     now = timezone.now()
     figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
@@ -54,7 +55,7 @@ def count_stuck() -> Stuck:
     )
     reasons = {str(reason): found[f"all_{reason}"] for reason in Reason}
     reasons[NEVER] = found["orders"] - sum(reasons.values())
-    return Stuck(
+    yield Stuck(
         orders=found["orders"],
         users=found["users"],
         deferred=found["put_off"],

@@ -17,6 +17,7 @@ from unfold.decorators import action
 
 from bytemark_sync.admin.base import came_from, user_id_of
 from bytemark_sync.admin.csvfile import ExportedAdmin
+from bytemark_sync.admin.paging import KeyedPaginator
 from bytemark_sync.admin.probing import one_row_a_user, probed
 from bytemark_sync.admin.resync import confirm
 from bytemark_sync.admin.words import NEVER, REASON_WORDS, badge, link, moment, reason_badge, run_link
@@ -81,6 +82,7 @@ class PortalUserAdmin(ExportedAdmin):
     search_help_text = "user id, whole"
     when_empty = "The portal's token table is empty."
     ordering = ("-pk",)
+    paginator = KeyedPaginator
     sortable_by = ("name",)
     actions = ("resync_users",)
     actions_row = ("resync_row",)

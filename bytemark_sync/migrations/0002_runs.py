@@ -191,6 +191,7 @@ class Migration(migrations.Migration):
                     "run",
                     models.ForeignKey(
                         db_constraint=False,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="attempts",
@@ -200,6 +201,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "bytemark_sync_attempt",
+                "indexes": [
+                    models.Index(fields=["run", "reason"], name="bytemark_sync_attempt_run"),
+                    models.Index(fields=["reason"], name="bytemark_sync_attempt_reason"),
+                ],
             },
         ),
         migrations.CreateModel(

@@ -173,13 +173,19 @@ class OrderAttempt(models.Model):
     """The story of an order: one row for each run that left it pending. Pruned by age."""
 
     order = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="attempts")
-    run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, db_constraint=False, related_name="attempts")
+    run = models.ForeignKey(
+        SyncRun, models.SET_NULL, null=True, db_constraint=False, db_index=False, related_name="attempts"
+    )
     at = models.DateTimeField(default=timezone.now, db_index=True)
     reason = models.CharField(max_length=16, choices=REASON_CHOICES)
     detail = models.CharField(max_length=500, blank=True)
 
     class Meta:
         db_table = "bytemark_sync_attempt"
+        indexes = [
+            models.Index(fields=["run", "reason"], name="bytemark_sync_attempt_run"),
+            models.Index(fields=["reason"], name="bytemark_sync_attempt_reason"),
+        ]
 
     def __str__(self) -> str:
         return f"order {self.order_id}: {self.get_reason_display()}"

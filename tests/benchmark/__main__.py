@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.benchmark import engine, growth, report
+from tests.benchmark import admin, engine, growth, report
 from tests.benchmark.ground import Ground
 from tests.benchmark.report import Section
 
@@ -18,7 +18,7 @@ PARTS: dict[str, Part] = {
     "long": growth.long_list,
     "planning": growth.planning,
     "clusters": growth.clusters,
-    "pages": growth.pages,
+    "pages": admin.pages,
 }
 QUICK = ("targets", "long", "planning", "clusters")
 

@@ -14,3 +14,10 @@ document.addEventListener("submit", (event) => {
   }
   form.dataset.sent = "1";
 });
+
+// Figures that were still being counted come in later: their charts are drawn as the library draws those of a new page.
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.querySelector(".chart")) {
+    renderCharts();
+  }
+});

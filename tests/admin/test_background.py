@@ -1,0 +1,160 @@
+"""Figures that no page waits for, and lists whose rows are looked for beside the request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.test import Client
+
+from bytemark_sync.admin.background import WAIT, WAIT_FOR_ANY, Watched, WatchedEach
+from bytemark_sync.admin.paging import CountedPaginator, KeyedPaginator
+from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.pending import pending_orders
+from tests.admin.filling import fill
+from tests.admin.test_pages import APP, listed, page, words
+from tests.servers import wait_for
+
+PATIENCE = 30.0
+
+
+class Slow:
+    """Gives its values one by one, each when it is let."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = values
+        self.let = [threading.Event() for _ in values]
+        self.asked = 0
+
+    def __call__(self) -> Iterator[int]:
+        self.asked += 1
+        for value, let in zip(self.values, self.let, strict=True):
+            assert let.wait(PATIENCE)
+            yield value
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWatched:
+    def test_a_page_does_not_wait_for_the_first_value_but_gets_the_next(self) -> None:
+        slow = Slow(7)
+        watched = Watched(slow)
+        assert watched.latest() is None
+        assert watched.latest() is None
+        assert slow.asked == 1, "one thread, however many pages ask"
+        slow.let[0].set()
+        wait_for(lambda: watched.latest() == 7, PATIENCE, "the value is there")
+
+    def test_the_best_value_so_far_is_shown_while_a_better_one_is_worked_out(self) -> None:
+        slow = Slow(50, 100_000)
+        slow.let[0].set()
+        watched = Watched(slow)
+        wait_for(lambda: watched.latest(WAIT_FOR_ANY) == 50, PATIENCE, "the first value is there")
+        slow.let[1].set()
+        wait_for(lambda: watched.latest() == 100_000, PATIENCE, "the better one is there")
+
+    def test_a_cheap_value_is_always_what_is_true_now(self) -> None:
+        true = [1]
+        watched = Watched(lambda: iter(true))
+        for value in (1, 2, 3):
+            true[0] = value
+            wait_for(lambda: watched.latest() == true[0], PATIENCE, "the new value is there")
+
+    def test_a_dear_value_is_kept_and_shown_at_once(self) -> None:
+        calls: list[float] = []
+
+        def dear() -> Iterator[int]:
+            calls.append(time.monotonic())
+            time.sleep(WAIT * 1.5)
+            yield len(calls)
+
+        watched = Watched(dear)
+        wait_for(lambda: watched.latest() == 1, PATIENCE, "the value is there")
+        assert [watched.latest() for _ in range(20)] == [1] * 20
+        assert len(calls) == 1
+
+    def test_a_failure_keeps_the_last_value_and_the_next_page_asks_again(self) -> None:
+        answers: list[int | None] = [1]
+
+        def compute() -> Iterator[int]:
+            if answers[0] is None:
+                raise OSError("the database is away")
+            yield answers[0]
+
+        watched = Watched(compute)
+        wait_for(lambda: watched.latest() == 1, PATIENCE, "the value is there")
+        answers[0] = None
+        assert watched.latest() == 1
+        answers[0] = 2
+        wait_for(lambda: watched.latest() == 2, PATIENCE, "the new value is there")
+
+    def test_the_last_ones_asked_for_are_kept(self) -> None:
+        each: WatchedEach[int] = WatchedEach(2)
+        a = each.of("a", lambda: iter([1]))
+        b = each.of("b", lambda: iter([2]))
+        assert each.of("a", lambda: iter([1])) is a
+        each.of("c", lambda: iter([3]))
+        assert each.of("a", lambda: iter([1])) is a
+        assert each.of("b", lambda: iter([2])) is not b
+
+
+@pytest.mark.django_db(transaction=True)
+class TestLists:
+    def test_pages_hold_each_row_once_in_order(self) -> None:
+        fill(stored=30, pending=130)
+        rows = pending_orders().order_by("-pk")
+        wanted = list(rows.values_list("pk", flat=True))
+        for kind in (CountedPaginator, KeyedPaginator):
+            paginator = kind(rows, 50)
+            wait_for(lambda paginator=paginator: _recounted(paginator) == 130, PATIENCE, "counted")  # type: ignore[misc]
+            pages = [[row.pk for row in paginator.page(number).object_list] for number in paginator.page_range]
+            assert pages == [wanted[:50], wanted[50:100], wanted[100:]], kind
+
+    def test_an_order_that_was_stored_since_the_list_was_read_is_not_shown(self) -> None:
+        filled = fill()
+        paginator = KeyedPaginator(pending_orders().order_by("-pk"), 50)
+        wait_for(lambda: _recounted(paginator) == len(filled.pending), PATIENCE, "counted")
+        gone = filled.pending[0]
+        OrderItem.objects.create(order=gone, order_uuid="u", oauth_token="t", product_uuid="p", pass_uuid="x")
+        shown = {row.pk for row in paginator.page(1).object_list}
+        assert shown == {order.pk for order in filled.pending} - {gone.pk}
+
+    def test_the_first_rows_are_shown_while_the_rest_is_counted(self) -> None:
+        fill(stored=0, pending=70)
+        rows = Order.objects.order_by("-pk")
+        paginator = KeyedPaginator(rows, 50)
+        first, whole = paginator.look()
+        paginator.found = first
+        assert paginator.is_counting
+        assert [row.pk for row in paginator.page(1).object_list] == [row.pk for row in rows[:50]]
+        assert not paginator.is_looking
+        assert list(paginator.page(2).object_list) == []
+        assert paginator.is_looking
+        assert whole.is_whole
+        assert list(whole.keys) == [row.pk for row in rows]
+
+    def test_every_list_says_what_is_true_now(self, logged_in: Callable[[str], Client]) -> None:
+        client = logged_in("operator")
+        filled = fill()
+        pending = {order.pk for order in filled.pending}
+
+        def shows(url: str, number: int, text: str) -> Callable[[], bool]:
+            def look() -> bool:
+                html = page(client, APP + url)
+                return len(listed(html)) == number and text in words(html)
+
+            return look
+
+        wait_for(shows("pendingorder/", 28, "28 pending orders"), PATIENCE, "all are listed and counted")
+        order = filled.pending[0]
+        OrderItem.objects.create(order=order, order_uuid="u", oauth_token="t", product_uuid="p", pass_uuid="x")
+        assert set(listed(page(client, f"{APP}pendingorder/"))) == pending - {order.pk}
+        wait_for(shows("pendingorder/", 27, "27 pending orders"), PATIENCE, "it is counted too")
+        wait_for(shows("orderitem/?product=p", 1, "1 order item"), PATIENCE, "its item is listed")
+
+
+def _recounted(paginator: CountedPaginator) -> int | None:
+    for name in ("known_count", "found", "count"):
+        paginator.__dict__.pop(name, None)
+    return paginator.known_count

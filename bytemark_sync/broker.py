@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
+from django_q.brokers import get_broker
+from django_q.conf import Conf
 from django_q.tasks import async_task
 
 logger = logging.getLogger(__name__)
 
 PLAN = "bytemark_sync.tasks.plan_run"
 BATCH = "bytemark_sync.tasks.sync_batch"
+
+AWAY = "The broker (Redis) cannot be reached"
+ASKED_FOR = 5.0
+"""Seconds for which an answer of the broker is kept, so that no page and no monitor asks it all the time."""
+PATIENCE = 1.0
+"""Seconds to connect, and again for the answer, before the broker counts as away."""
+_lock = threading.Lock()
+_answer: tuple[float, bool] | None = None
 
 
 def enqueue(func: str, *args: int) -> bool:
@@ -20,3 +32,28 @@ def enqueue(func: str, *args: int) -> bool:
         logger.warning("%s%r could not be queued (%s); the watchdog will try again", func, args, type(error).__name__)
         return False
     return True
+
+
+def is_away() -> bool:
+    """Whether this process cannot reach Redis; False where the database is the broker, which is looked at anyway."""
+    global _answer
+    with _lock:
+        if _answer is None or time.monotonic() >= _answer[0]:
+            away = _cannot_be_reached()
+            _answer = (time.monotonic() + ASKED_FOR, away)
+        return _answer[1]
+
+
+def _cannot_be_reached() -> bool:
+    if Conf.ORM:
+        return False
+    from redis.exceptions import RedisError  # costs 100 ms that a process without Redis does not need
+
+    connection = get_broker().connection
+    connection.connection_pool.connection_kwargs.update(socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE)
+    try:
+        return not connection.ping()
+    except (RedisError, OSError):
+        return True
+    finally:
+        connection.close()

@@ -16,7 +16,7 @@ from django.db.models import Count, Min, Subquery
 from django.utils import timezone
 from django_q.models import Schedule
 
-from bytemark_sync import schedules, slack
+from bytemark_sync import broker, schedules, slack
 from bytemark_sync.latches import CLOCK_SKEW, take_turn
 from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import pending_orders
@@ -54,6 +54,7 @@ class Health:
     pending_orders: int | None = None
     oldest_pending_order: int | None = None
     oldest_pending_since: datetime | None = None
+    broker: str = "ok"
     cluster_alive: bool = False
     cluster_seen_at: datetime | None = None
     next_scheduled_run: datetime | None = None
@@ -83,6 +84,9 @@ def _look(health: Health, now: datetime) -> None:
     health.cluster_alive = bool(vital["beat"] and now - vital["beat"] < CLUSTER_SILENCE)
     if not health.cluster_alive:
         health.problems.append("No cluster is alive: start `manage.py qcluster`.")
+    if broker.is_away():
+        health.broker = "unreachable"
+        health.problems.append(f"{broker.AWAY}: runs wait for it.")
     plans = schedules.sync_schedules()
     _look_at_schedules(health, now, plans)
     if vital["waiting_since"] and now - vital["waiting_since"] > OVERDUE:
@@ -124,7 +128,7 @@ def _look_at_schedules(health: Health, now: datetime, plans: list[Schedule]) -> 
     health.next_scheduled_run = plans[0].next_run if plans else None
     if health.next_scheduled_run is None:
         health.problems.append("The schedule is missing, or it is used up: no run is coming.")
-    elif health.cluster_alive and now - health.next_scheduled_run > OVERDUE:
+    elif health.cluster_alive and health.broker == "ok" and now - health.next_scheduled_run > OVERDUE:
         health.problems.append("The schedule is overdue though a cluster is alive: one of the schedules is malformed.")
 
 

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -46,30 +47,46 @@ def watch_every() -> float:
 
 def _run(cluster: int) -> None:
     """Until the cluster's own process is gone, whose child a worker is."""
-    trouble = ""
+    name = f"{socket.gethostname()}:{cluster}"
+    look = _Step("The watchdog cannot look", lambda: _turn(name))
+    listen = _Step("The broker cannot be asked", _listen)
     while os.getppid() == cluster:
-        try:
-            _turn(f"{socket.gethostname()}:{cluster}")
-            trouble = ""
-        except Exception as error:  # noqa: BLE001 - the pulse must outlive a database or a broker that is away
-            if trouble != type(error).__name__:
-                trouble = type(error).__name__
-                logger.warning("The watchdog cannot look (%s); it tries on.", trouble)
-        finally:
-            connections.close_all()
+        look()
+        listen()
+        connections.close_all()
         time.sleep(min(BEAT * 2 / 3, watch_every()))
 
 
+class _Step:
+    """What is done at every turn, and must outlive a database or a broker that is away: said once for each trouble."""
+
+    def __init__(self, failure: str, work: Callable[[], None]) -> None:
+        self._failure, self._work, self._trouble = failure, work, ""
+
+    def __call__(self) -> None:
+        try:
+            self._work()
+            self._trouble = ""
+        except Exception as error:  # noqa: BLE001 - every broker has its own classes
+            if self._trouble != type(error).__name__:
+                self._trouble = type(error).__name__
+                logger.warning("%s (%s); it is tried again.", self._failure, self._trouble)
+
+
 def _turn(cluster: str) -> None:
+    """All that needs the database alone: a broker that is away neither silences the cluster nor stops the watchdog."""
     from bytemark_sync.tasks import check_silence, watch
 
-    if _hearing.is_lost():
-        end_guard()
     beat(cluster)
     if take_turn("watch", watch_every()):
         watch()
     if take_turn("silence", SILENCE_EVERY):
         check_silence()
+
+
+def _listen() -> None:
+    if _hearing.is_lost():
+        end_guard()
 
 
 def beat(cluster: str) -> None:

@@ -18,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
+from bytemark_sync import broker
 from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
 from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.filters import AGES, YES, this_minute, with_reason
@@ -221,9 +222,11 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
         return redirect("admin:bytemark_sync_syncrun_change", asked.same.pk)
     if asked.run is None:
         return redirect("admin:bytemark_sync_syncrun_changelist")
-    messages.success(
-        request, format_html("{} is queued.", page_of("syncrun", asked.run.pk, str(asked.run).capitalize()))
-    )
+    name = page_of("syncrun", asked.run.pk, str(asked.run).capitalize())
+    if asked.waits_for_broker:
+        messages.warning(request, format_html("{} is queued. {}: the run waits for it.", name, broker.AWAY))
+    else:
+        messages.success(request, format_html("{} is queued.", name))
     return redirect("admin:bytemark_sync_syncrun_change", asked.run.pk)
 
 

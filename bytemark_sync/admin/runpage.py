@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from bytemark_sync import broker
 from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.words import (
     ADVICE,
@@ -25,6 +28,9 @@ from bytemark_sync.admin.words import (
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
+
+TAKEN_WITHIN = timedelta(minutes=1)
+"""A broker that is well takes a run's task at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,10 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
 
 def _headline(run: SyncRun) -> str:
     """The run in one sentence."""
+    if run.status == RunStatus.QUEUED and broker.is_away():
+        return f"{broker.AWAY}. The run waits for it, and begins by itself once the broker is back."
+    if run.status == RunStatus.QUEUED and run.planner_at is None and timezone.now() - run.created_at > TAKEN_WITHIN:
+        return "The broker has not taken a task for this run yet; it is asked again every half minute."
     if run.status == RunStatus.QUEUED:
         return "Waiting for a cluster to take it. If this lasts, no cluster is running: start manage.py qcluster."
     if run.status == RunStatus.RUNNING and run.stop_requested:

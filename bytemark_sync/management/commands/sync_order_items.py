@@ -73,6 +73,7 @@ class Command(JobCommand):
             raise CommandError(str(error), returncode=1) from None
 
     def _enqueue(self, scope: Scope, options: dict[str, Any]) -> None:
+        from bytemark_sync import broker
         from bytemark_sync.models import Trigger
         from bytemark_sync.tasks import request_run
 
@@ -88,6 +89,8 @@ class Command(JobCommand):
         if request.users_under_way:
             users = ", ".join(str(user_id) for user_id in request.users_under_way[:10])
             self.stderr.write(f"Under way already, not queued again: user {users}")
+        if request.waits_for_broker:
+            self.stderr.write(f"{broker.AWAY}: the run waits for it.")
         run_id = request.run.pk if request.run else None
         if options["json"]:
             self.stdout.write(queued_line(run_id))

@@ -45,6 +45,7 @@ class Command(BaseCommand):
             "Database": now.database,
             "Last good run": last,
             "Pending": pending,
+            "Broker": now.broker,
             "Cluster": cluster,
             "Next run": f"{coming:%Y-%m-%d %H:%M %Z}" if coming else "none",
         }

@@ -1,0 +1,86 @@
+"""Redis away: people are told that the broker is, and that their run waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from django_q.conf import Conf
+
+from bytemark_sync import broker, tasks
+from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
+from tests.admin.filling import Filled
+from tests.servers import Redis
+
+pytestmark = pytest.mark.django_db(transaction=True)
+APP = "/admin/bytemark_sync/"
+AWAY = "The broker (Redis) cannot be reached"
+
+
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
+    """The broker of this process, asked anew each time."""
+    monkeypatch.setattr(broker, "ASKED_FOR", -1.0)
+    monkeypatch.setattr(broker, "_answer", None)
+    with Redis() as server:
+        monkeypatch.setattr(Conf, "ORM", None)
+        monkeypatch.setattr(Conf, "REDIS", f"{server.url}?socket_connect_timeout=1")
+        yield server
+
+
+def text(client: Client, path: str) -> str:
+    return client.get(path).content.decode()
+
+
+def newest() -> SyncRun:
+    run = SyncRun.objects.order_by("-pk").first()
+    assert run
+    return run
+
+
+def test_a_resync_and_its_run_name_the_broker_that_is_away(
+    logged_in: Callable[[str], Client], filled: Filled, redis: Redis
+) -> None:
+    client = logged_in("operator")
+    SyncRun.objects.exclude(status=RunStatus.SUCCEEDED).delete()
+    redis.kill()
+    said = client.post(f"{APP}pendingorder/resync/?user=5001", follow=True).content.decode()
+    run = newest()
+    assert (run.status, run.scope) == (RunStatus.QUEUED, {"users": [5001]})
+    assert f"{AWAY}: the run waits for it." in said
+    assert f"{AWAY}. The run waits for it" in said  # the run's page, to which it leads
+    for path in (f"{APP}syncrun/{run.pk}/change/", f"{APP}syncrun/{run.pk}/live/"):
+        assert AWAY in text(client, path)
+        assert "qcluster" not in text(client, path)
+
+    redis.start()
+    assert AWAY not in text(client, f"{APP}syncrun/{run.pk}/live/")
+    tasks.watch()
+    run.refresh_from_db()
+    assert run.planner_at is not None
+    assert "Waiting for a cluster" in text(client, f"{APP}syncrun/{run.pk}/live/")
+
+
+def test_a_broker_that_takes_nothing_though_it_answers_is_named_too(
+    logged_in: Callable[[str], Client], filled: Filled, redis: Redis
+) -> None:
+    """Full, or a replica: it answers a ping."""
+    run = SyncRun.objects.create(trigger="admin", created_at=timezone.now() - timedelta(minutes=2))
+    page = text(logged_in("viewer"), f"{APP}syncrun/{run.pk}/live/")
+    assert "The broker has not taken a task for this run yet" in page
+
+
+def test_healthz_names_the_broker_and_not_the_cluster(client: Client, filled: Filled, redis: Redis) -> None:
+    ClusterBeat.objects.update_or_create(name="here:1", defaults={"heartbeat_at": timezone.now()})
+    SyncRun.objects.filter(status=RunStatus.QUEUED).delete()
+    well = client.get("/healthz").json()
+    assert (well["broker"], [problem for problem in well["problems"] if "broker" in problem]) == ("ok", [])
+    redis.kill()
+    answer = client.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json()["broker"] == "unreachable"
+    assert f"{AWAY}: runs wait for it." in answer.json()["problems"]
+    assert not any("luster" in problem for problem in answer.json()["problems"])

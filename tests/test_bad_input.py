@@ -21,7 +21,7 @@ from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import FaultRule, Sandbox, World
 from tests.engine.conftest import MakeGround, _maker
 from tests.engine.ground import Ground, add_user, listed, simple_world
-from tests.running import Portal, manage, sqlite_url
+from tests.running import Portal, drop_indexes, manage, sqlite_url
 
 ground = pytest.fixture(lambda engine, fresh_database, sandbox: _maker(engine, fresh_database, sandbox))
 server_ground = pytest.fixture(
@@ -113,6 +113,7 @@ def test_every_uuid_comes_to_its_outcome(ground: MakeGround) -> None:
 def test_a_uuid_of_500_characters_is_its_own_problem(server_ground: MakeGround) -> None:
     """Bytemark lists none so long; the items table could not hold it either."""
     at = server_ground(simple_world(users=1))
+    drop_indexes(at.portal, "bytemark_orders", "order_uuid")
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY order_uuid TEXT")
     at.portal.execute(
         "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) "

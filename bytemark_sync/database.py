@@ -189,9 +189,8 @@ def _next(error: Exception) -> _Next:
         return _TABLE[code]
     if isinstance(error, DataError | IntegrityError):
         return _Next.REFUSE
-    if not isinstance(
-        error, OperationalError | InterfaceError
-    ):  # a statement that is wrong, a file that is no database
+    # A statement that is wrong, a file that is no database.
+    if not isinstance(error, OperationalError | InterfaceError):
         return _Next.STOP
     if code is None:
         return _next_of_sqlite(str(error).lower())

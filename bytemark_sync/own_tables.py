@@ -7,6 +7,7 @@ the database of `DATABASE_URL` is empty or the product's own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -37,14 +38,17 @@ def refuse_foreign_tables(connection: BaseDatabaseWrapper, **_signal: Any) -> No
 
 
 def look_early() -> None:
-    """For a process whose first connection is made in a thread or a child, where nobody sees an error: look now.
+    """Look now, where an error of the first connection would be taken for one of the work that makes it.
 
     A database that does not answer is looked at when it does.
     """
-    try:
+    with suppress(DatabaseError, InterfaceError):
         default.ensure_connection()
-    except (DatabaseError, InterfaceError):
-        return
+
+
+def look_before_forking() -> None:
+    """The same for a process whose threads or children connect by themselves, and must not inherit a connection."""
+    look_early()
     default.close()
 
 

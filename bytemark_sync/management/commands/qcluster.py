@@ -8,12 +8,12 @@ from typing import Any
 from django_q.management.commands.qcluster import Command as DjangoQCommand
 
 from bytemark_sync import cluster
-from bytemark_sync.own_tables import look_early
+from bytemark_sync.own_tables import look_before_forking
 
 
 class Command(DjangoQCommand):  # type: ignore[misc]
     def handle(self, *args: Any, **options: Any) -> None:
-        look_early()
+        look_before_forking()
         if options["run_once"]:
             super().handle(*args, **options)
             return

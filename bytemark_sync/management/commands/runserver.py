@@ -6,10 +6,10 @@ from typing import Any
 
 from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
 
-from bytemark_sync.own_tables import look_early
+from bytemark_sync.own_tables import look_before_forking
 
 
 class Command(DjangoCommand):
     def handle(self, *args: Any, **options: Any) -> None:
-        look_early()
+        look_before_forking()
         super().handle(*args, **options)

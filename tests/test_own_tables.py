@@ -1,0 +1,21 @@
+"""The look whose database it is, from inside a process that has a connection already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connection, transaction
+
+from bytemark_sync.models import Latch
+
+
+def test_a_command_that_is_called_in_a_transaction_leaves_it_open(db: None, settings: Any) -> None:
+    settings.BYTEMARK_CUSTOMER_API_URL = "http://127.0.0.1:9"
+    before = connection.connection
+    with transaction.atomic():
+        Latch.objects.create(name="of the caller")
+        call_command("sync_order_items", verbosity=0, skip_checks=False)
+        assert connection.connection is before
+        assert Latch.objects.filter(name="of the caller").exists()
+    assert Latch.objects.filter(name="of the caller").exists()

@@ -10,22 +10,22 @@ import heapq
 import logging
 import random
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from bytemark_sync import direct, runs
+from bytemark_sync import runs
 from bytemark_sync.audit_recorder import AuditRecorder
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.database import explain, retrying
+from bytemark_sync.direct import RunReport, run_here
 from bytemark_sync.matching import PendingUser, WantedOrder, normalise
-from bytemark_sync.models import AuditFinding, Order, OrderItem, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import AuditFinding, Order, OrderItem, SyncRun, Trigger
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.pending import DueUser
 from bytemark_sync.scope import AuditScope
@@ -151,14 +151,9 @@ def _stored_tokens(ids: Sequence[int]) -> dict[int, list[str]]:
 
 
 @dataclass(slots=True)
-class AuditReport:
-    """How an audit went: findings by kind, how many of them are repaired, and the run's own counts."""
+class AuditReport(RunReport):
+    """How an audit went: the run's own report, findings by kind, and how many of them are repaired."""
 
-    run_id: int | None
-    status: RunStatus
-    totals: Totals
-    seconds: float
-    error: str = ""
     findings: dict[str, int] = field(default_factory=dict)
     repaired: int = 0
 
@@ -173,18 +168,14 @@ def audit_here(
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit `scope` in this process and close the run truthfully, whatever ends it."""
-    began = time.monotonic()
-    totals = Totals()
-    run: SyncRun | None = None
-    error = ""
     findings: dict[str, int] = {}
     repaired = 0
-    try:
-        retrying(runs.close_dead_runs)
-        run = retrying(lambda: runs.open_run(Trigger.AUDIT, scope, requested_by=requested_by))
+
+    def job(run: SyncRun, totals: Totals) -> None:
+        nonlocal findings, repaired
         work(
             audit_stream(scope),
-            AuditRecorder(run, repair=scope.repair),
+            AuditRecorder(run, stop, repair=scope.repair),
             client_settings=client_settings,
             workers=workers,
             stop=stop,
@@ -192,13 +183,11 @@ def audit_here(
             progress=progress,
         )
         findings, repaired = found_by(run.pk)
-    except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
-        error = explain(broken)
-    status = direct.status_of(totals, error)
-    if run:
-        direct.close(run, status, error, totals)
-    seconds = time.monotonic() - began
-    report = AuditReport(run.pk if run else None, status, totals, seconds, error, findings, repaired)
+
+    went = run_here(partial(runs.open_run, Trigger.AUDIT, scope, requested_by=requested_by), job)
+    report = AuditReport(
+        went.run_id, went.status, went.totals, went.seconds, went.error, findings=findings, repaired=repaired
+    )
     _log(report)
     return report
 

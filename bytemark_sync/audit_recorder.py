@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -22,8 +23,10 @@ LONGEST_DETAIL = 600
 class AuditRecorder(Recorder):
     """As `Recorder`, with the same counts, heartbeat and claims; nothing of the portal is changed without `repair`."""
 
-    def __init__(self, run: SyncRun, claim: BatchClaim | None = None, *, repair: bool = False) -> None:
-        super().__init__(run, claim)
+    def __init__(
+        self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None, *, repair: bool = False
+    ) -> None:
+        super().__init__(run, stop, claim)
         self._repair = repair
 
     def _apply(self, part: list[Finding]) -> Counts:

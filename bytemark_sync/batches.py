@@ -30,7 +30,7 @@ from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import explain, in_transaction, retrying
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.pending import stream
-from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder
+from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder, RunClosed
 from bytemark_sync.scope import AuditScope, Scope
 from bytemark_sync.sync import work
 from bytemark_sync.totals import Totals
@@ -82,8 +82,9 @@ def work_batch(batch_id: int) -> str:
     try:
         totals = _work(run, claim)
         ended = _end_batch(claim, totals)
-    except ClaimLost:
-        ended = "lost to another worker after a silence"
+    except (ClaimLost, RunClosed):
+        lives = retrying(SyncRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).exists)
+        ended = "lost to another worker after a silence" if lives else "its run was closed meanwhile"
     except BaseException as error:
         # The task's time limit arrives as a SystemExit some 3 s before the process is killed.
         words = explain(error)
@@ -119,11 +120,12 @@ def _claim(batch_id: int) -> BatchClaim | None:
 def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     """The users that the batch still has, until half of the task's time is over."""
     user_ids = tuple(claim.user_ids)
-    recorder = Recorder(run, claim)
+    stop = threading.Event()
+    recorder = Recorder(run, stop, claim)
     if run.trigger == Trigger.AUDIT:
         audit_scope = AuditScope.from_json(run.scope)
         users = audit.audit_stream(audit_scope, user_ids=user_ids)
-        recorder = AuditRecorder(run, claim, repair=audit_scope.repair)
+        recorder = AuditRecorder(run, stop, claim, repair=audit_scope.repair)
     else:
         scope = replace(Scope.from_json(run.scope), limit=None)
         users = stream(scope, now=timezone.now(), user_ids=user_ids)
@@ -133,7 +135,7 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
         recorder,
         client_settings=bytemark_settings(),
         workers=settings.BYTEMARK_WORKERS,
-        stop=threading.Event(),
+        stop=stop,
         deadline=time.monotonic() + time_limit(),
         totals=totals,
     )

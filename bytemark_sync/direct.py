@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from django.utils import timezone
 
@@ -15,13 +18,15 @@ from bytemark_sync.database import DatabaseGone, RowRefused, explain, retrying
 from bytemark_sync.matching import normalise
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import Deferred, stream, users_named_by, users_with_pending
-from bytemark_sync.recorder import DryRecorder, Recorder
+from bytemark_sync.recorder import DryRecorder, Recorder, RunClosed
 from bytemark_sync.scope import Scope
 from bytemark_sync.slack import report_forgotten, report_run
 from bytemark_sync.sync import Progress, Records, work
-from bytemark_sync.totals import Totals
+from bytemark_sync.totals import Counts, Totals
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R", SyncRun, SyncRun | None)
 
 
 @dataclass(slots=True)
@@ -47,22 +52,14 @@ def sync_here(
     progress: Progress | None = None,
 ) -> RunReport:
     """Work `scope` in this process and close the run truthfully, whatever ends it."""
-    began = time.monotonic()
-    totals = Totals()
-    run: SyncRun | None = None
     idle: list[str] = []
-    dead: list[int] = []
-    error = ""
-    try:
-        idle = nothing_pending(scope)
-        if not dry_run:
-            dead = retrying(runs.close_dead_runs)
-            run = retrying(lambda: runs.open_run(Trigger.COMMAND, scope, requested_by=requested_by))
-        recorder: Records = Recorder(run) if run else DryRecorder()
+
+    def job(run: SyncRun | None, totals: Totals) -> None:
+        idle.extend(nothing_pending(scope))
+        recorder: Records = Recorder(run, stop) if run else DryRecorder()
         deferred = Deferred()
-        users = stream(scope, now=timezone.now(), deferred=deferred)
         work(
-            users,
+            stream(scope, now=timezone.now(), deferred=deferred),
             recorder,
             client_settings=client_settings,
             workers=workers,
@@ -71,16 +68,45 @@ def sync_here(
             progress=progress,
         )
         totals.orders_deferred = deferred.orders
+
+    def open_run() -> SyncRun | None:
+        return None if dry_run else runs.open_run(Trigger.COMMAND, scope, requested_by=requested_by)
+
+    report = run_here(open_run, job, dry_run=dry_run)
+    report.nothing_pending = idle
+    name = f"run {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
+    _log(name, report)
+    return report
+
+
+def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry_run: bool = False) -> RunReport:
+    """Open a run, do its `job` and close it; how it went, as its row tells it. A dry run writes nothing.
+
+    Runs that are found dead, and those that died before they told Slack, are told too: without a cluster nobody else
+    would.
+    """
+    began = time.monotonic()
+    totals = Totals()
+    run: SyncRun | None = None
+    dead: list[int] = []
+    error = ""
+    try:
+        if not dry_run:
+            dead = retrying(runs.close_dead_runs)
+        run = opened = open_run()
+        job(opened, totals)
+    except RunClosed as closed:
+        error = str(closed)
     except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
         error = explain(broken)
-    status = status_of(totals, error)
+    report = RunReport(run.pk if run else None, status_of(totals, error), totals, 0.0, error)
+    if run and (row := close(run, report.status, error, totals)):
+        report.status, report.error = RunStatus(row.status), row.error
+        totals.counts, totals.orders_deferred = Counts.of(row), row.orders_deferred
     if run:
-        close(run, status, error, totals)
         _tell_of_the_dead(dead)
-    seconds = time.monotonic() - began
-    name = f"run {run.pk}" if run else "dry run" if dry_run else "no run"
-    _log(name, status, totals, seconds, error)
-    return RunReport(run.pk if run else None, status, totals, seconds, error, idle)
+    report.seconds = time.monotonic() - began
+    return report
 
 
 def status_of(totals: Totals, error: str) -> RunStatus:
@@ -93,19 +119,27 @@ def status_of(totals: Totals, error: str) -> RunStatus:
     return runs.verdict(users=counts.users, users_failed=counts.users_failed, orders_synced=counts.orders_synced)
 
 
-def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> None:
-    """Waits for a database that is away; one that stays away cannot take the end: the next run closes this as dead."""
-    deferred = totals.orders_deferred
+def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRun | None:
+    """The run's row at its end, which another process may have closed before; it is told to Slack.
+
+    Waits for a database that is away; one that stays away cannot take the end: the next run closes this as dead.
+    """
     try:
-        retrying(lambda: SyncRun.objects.filter(pk=run.pk).update(orders_deferred=deferred))
-        if retrying(lambda: runs.finish(run.pk, status, error=error)):
-            report_run(retrying(lambda: SyncRun.objects.get(pk=run.pk)))
+        retrying(partial(runs.finish, run.pk, status, error=error, orders_deferred=totals.orders_deferred))
+        row = retrying(SyncRun.objects.filter(pk=run.pk).first)
     except (DatabaseGone, RowRefused) as gone:
         logger.error("run %s could not be closed; the next run closes it: %s", run.pk, gone)
+        return None
+    if row is None:
+        logger.error("run %s is not in the database any more", run.pk)
+        return None
+    if row.status != status:
+        logger.error("run %s was closed by another process as %s: %s", run.pk, row.status, row.error)
+    report_run(row)
+    return row
 
 
 def _tell_of_the_dead(run_ids: list[int]) -> None:
-    """Runs that this one found dead, and those that died before they told: without a cluster nobody else would."""
     try:
         for run in retrying(lambda: list(SyncRun.objects.filter(pk__in=run_ids)), patience=5.0):
             report_run(run)
@@ -122,18 +156,18 @@ def nothing_pending(scope: Scope) -> list[str]:
     return words + [f"order {uuid}" for uuid in scope.orders if normalise(uuid) not in named]
 
 
-def _log(name: str, status: RunStatus, totals: Totals, seconds: float, error: str) -> None:
-    counts = totals.counts
+def _log(name: str, report: RunReport) -> None:
+    counts = report.totals.counts
     logger.info(
         "%s %s: %d users, %d failed; %d of %d orders synced, %d items; %d requests in %.1f s%s",
         name,
-        status.value,
+        report.status.value,
         counts.users,
         counts.users_failed,
         counts.orders_synced,
         counts.orders,
         counts.items_created,
         counts.api_requests,
-        seconds,
-        f"; {error}" if error else "",
+        report.seconds,
+        f"; {report.error}" if report.error else "",
     )

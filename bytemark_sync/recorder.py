@@ -5,6 +5,7 @@ So the counts are exact even where the process is killed, and a batch that is qu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,7 +16,7 @@ from django.utils import timezone
 from bytemark_sync.bytemark.stats import ApiSample, Histogram
 from bytemark_sync.database import RowRefused, in_transaction, retrying
 from bytemark_sync.matching import LeftOrder, UserResult
-from bytemark_sync.models import BatchStatus, SyncBatch, SyncRun
+from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.pending import DueUser
 from bytemark_sync.reasons import Reason
 from bytemark_sync.storing import Finding, Written, write
@@ -26,6 +27,10 @@ ORDERS_A_TRANSACTION = 2000
 
 class ClaimLost(Exception):
     """The batch was queued again and belongs to another worker now; nothing more may be written for it."""
+
+
+class RunClosed(Exception):
+    """Somebody else has closed the run, as dead for example; nothing more may be written for it."""
 
 
 class _WrittenBefore(Exception):
@@ -50,10 +55,15 @@ class BatchClaim:
 
 
 class Recorder:
-    """For one run, or for one batch of it."""
+    """For one run, or for one batch of it.
 
-    def __init__(self, run: SyncRun, claim: BatchClaim | None = None) -> None:
+    Each transaction and each sign of life looks at the run's row too: `stop` is set once a person asked for that, and
+    a run that is closed ends the work with `RunClosed`.
+    """
+
+    def __init__(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None) -> None:
         self._run = run
+        self._stop = stop
         self._claim = claim
         kept: SyncRun | SyncBatch = SyncBatch.objects.get(pk=claim.batch_id) if claim else run
         self._answers: dict[str, int] = dict(kept.answers)
@@ -61,7 +71,7 @@ class Recorder:
         self._writes = kept.writes
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
-        """Write the users' orders and count them; what came of it. Raises `DatabaseGone`, `ClaimLost`."""
+        """Write the users' orders and count them; what came of it. Raises as `beat`."""
         self._answers = {
             kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
         }
@@ -74,11 +84,9 @@ class Recorder:
             total.add(self._write(part, extra, done if part is parts[-1] else []))
         return total
 
-    def beat(self) -> bool:
-        """A sign of life; True where a person asked the run to stop. Raises `DatabaseGone`, `ClaimLost`."""
+    def beat(self) -> None:
+        """A sign of life. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
         retrying(lambda: self._progress(Counts(), [], self._writes))
-        asked = SyncRun.objects.filter(pk=self._run.pk, stop_requested=True)
-        return retrying(asked.exists)
 
     def _write(self, part: list[Finding], extra: Counts, done: list[int]) -> Counts:
         """Each transaction has a number, so that one repeated after a commit without an answer takes no effect."""
@@ -139,9 +147,13 @@ class Recorder:
             api = {}
         growth = {name: F(name) + count for name, count in counts.as_dict().items() if count}
         run = SyncRun.objects.filter(pk=self._run.pk)
-        written = run if self._claim else run.filter(writes=self._writes)
-        if not written.update(heartbeat_at=now, **growth, **api) and run.filter(writes=number).exists():
+        written, stop_requested = run.values_list("writes", "stop_requested").first() or (0, False)
+        if not self._claim and written == number > self._writes:
             raise _WrittenBefore
+        if not run.filter(status=RunStatus.RUNNING).update(heartbeat_at=now, **growth, **api):
+            raise RunClosed("the run was closed by another process")
+        if stop_requested:
+            self._stop.set()
 
 
 class DryRecorder:
@@ -158,8 +170,8 @@ class DryRecorder:
         counts.add(_users(worked, sample))
         return counts
 
-    def beat(self) -> bool:
-        return False
+    def beat(self) -> None:
+        """Nobody waits for a sign of life of it."""
 
 
 def _finding(worked: Worked) -> Finding:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from django.conf import settings
-
+from bytemark_sync import runs
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.stats import ApiSample, ApiStats
@@ -30,7 +29,6 @@ SECONDS_A_FLUSH = 0.5
 SECONDS_A_LAST_FLUSH = 0.1
 """Once every user is handed out: the last write of all, for which the run waits, is then a small one."""
 TICK = 0.1
-LONGEST_BEAT = 2.0
 STOP_GRACE = 3.0
 """Seconds that requests in flight have to come home once a run is stopped; what comes is stored."""
 
@@ -40,7 +38,7 @@ Progress = Callable[[Counts, int], None]
 
 class Records(Protocol):
     def flush(self, worked: list[Worked], sample: ApiSample) -> Counts: ...
-    def beat(self) -> bool: ...
+    def beat(self) -> None: ...
 
 
 def work(
@@ -56,7 +54,7 @@ def work(
 ) -> None:
     """Work `users` to the end, to `stop`, or to `deadline` (of `time.monotonic()`), counting in `totals`.
 
-    Raises `DatabaseGone` or `ClaimLost`; what was written before stays, the rest is still pending.
+    Raises `DatabaseGone`, `ClaimLost` or `RunClosed`; what was written before stays, the rest is still pending.
     """
     _Work(users, recorder, client_settings, workers, stop, totals, deadline, progress).run()
 
@@ -83,7 +81,7 @@ class _Work:
         self._in_flight: dict[int, DueUser] = {}
         self._buffer: list[Worked] = []
         self._buffered_at = 0.0
-        self._beat_every = min(LONGEST_BEAT, settings.SYNC_HEARTBEAT_LIMIT / 4)
+        self._beat_every = runs.beat_every()
         self._beaten_at = time.monotonic()
         self._exhausted = False
         self._stopped_at: float | None = None
@@ -136,7 +134,6 @@ class _Work:
         if result.interrupted:
             self._cut_short = True
             return
-        self._totals.note(result.user_id, [(left.reason, left.detail) for left in result.left])
         _log(result)
 
     def _flush_when_due(self) -> None:
@@ -149,6 +146,8 @@ class _Work:
         worked, self._buffer = self._buffer, []
         self._totals.counts.add(self._recorder.flush(worked, self._stats.drain()))
         self._beaten_at = time.monotonic()
+        for result in (each.result for each in worked if not each.result.interrupted):
+            self._totals.note(result.user_id, [(left.reason, left.detail) for left in result.left])
         if self._progress:
             self._progress(self._totals.counts, len(self._in_flight))
 
@@ -156,8 +155,7 @@ class _Work:
         if time.monotonic() - self._beaten_at < self._beat_every:
             return
         self._beaten_at = time.monotonic()
-        if self._recorder.beat():
-            self._stop.set()
+        self._recorder.beat()
 
 
 def _log(result: UserResult) -> None:

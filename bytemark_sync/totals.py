@@ -32,6 +32,11 @@ class Counts:
         for each in fields(Counts):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
+    @classmethod
+    def of(cls, row: object) -> Counts:
+        """Those that a run's row has."""
+        return cls(**{each.name: getattr(row, each.name) for each in fields(cls)})
+
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
 

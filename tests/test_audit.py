@@ -13,6 +13,9 @@ import pytest
 from bytemark_sync.sandbox import Sandbox, World
 from tests.running import Finished, Portal, finish, manage, start_manage
 from tests.servers import wait_for
+from tests.test_slack import FakeSlack, fake_slack
+
+__all__ = ["fake_slack"]
 
 KINDS = ("pass_missing", "pass_unknown", "product_differs", "order_not_listed", "stored_twice")
 
@@ -279,3 +282,15 @@ def test_no_token_is_in_what_an_audit_says_or_keeps(stored: Stored) -> None:
     said = done.stdout + done.stderr + queued.stdout + queued.stderr + kept
     assert not [token for token in tokens if token in said]
     assert "stored twice" in done.stdout
+
+
+def test_a_dead_run_that_an_audit_closes_is_told_to_slack(stored: Stored, fake_slack: FakeSlack) -> None:
+    stored.portal.execute(
+        "UPDATE bytemark_sync_run SET status = 'running', finished_at = NULL, slack = '', heartbeat_at = %s",
+        "2026-01-01 00:00:00",
+    )
+    env = {"SLACK_API_URL": fake_slack.url, "SLACK_BOT_TOKEN": "made-up", "SLACK_CHANNEL_ID": "C0MADEUP"}
+    assert stored.manage("audit_order_items", env=dict(env)).status == 0
+    dead = stored.portal.runs()[0]
+    assert (dead["status"], dead["slack"]) == ("failed", "sent")
+    assert [f"run {dead['id']} (command) failed" in post["text"] for post in fake_slack.posts] == [True]

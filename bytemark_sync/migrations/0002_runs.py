@@ -119,6 +119,12 @@ class Migration(migrations.Migration):
                 ),
                 ("host", models.CharField(blank=True, max_length=255)),
                 ("pid", models.BigIntegerField(help_text="Of a run that one process works by itself.", null=True)),
+                (
+                    "pid_space",
+                    models.CharField(
+                        blank=True, help_text="Boot and PID namespace that pid belongs to.", max_length=100
+                    ),
+                ),
                 ("users_planned", models.PositiveBigIntegerField(default=0)),
                 ("users", models.PositiveBigIntegerField(default=0)),
                 ("users_failed", models.PositiveBigIntegerField(default=0)),

@@ -68,6 +68,7 @@ class SyncRun(models.Model):
     stopped_by = models.CharField(max_length=150, blank=True, help_text="Who asked it to stop, where a person did.")
     host = models.CharField(max_length=255, blank=True)
     pid = models.BigIntegerField(null=True, help_text="Of a run that one process works by itself.")
+    pid_space = models.CharField(max_length=100, blank=True, help_text="Boot and PID namespace that pid belongs to.")
 
     users_planned = models.PositiveBigIntegerField(default=0)
     users = models.PositiveBigIntegerField(default=0)

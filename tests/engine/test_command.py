@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -489,11 +490,29 @@ def test_a_run_that_is_asked_to_stop_in_the_database_stops(ground: MakeGround) -
     at.settle()
 
 
+def test_a_busy_run_that_is_asked_to_stop_stops_within_five_seconds(ground: MakeGround) -> None:
+    """Busy: every half second something is stored, so no sign of life of its own is due."""
+    at = ground(simple_world(users=1500, orders=1), latency=0.2)
+    process = at.start("--json")
+    wait_for(lambda: at.sandbox.stats().requests >= 100, 30, "requests are made", every=0.02)
+    asked = datetime.now(UTC)
+    at.portal.execute("UPDATE bytemark_sync_run SET stop_requested = 1")
+    done = finish(process, 60)
+    assert (done.status, done.json["status"]) == (1, "interrupted"), done.stderr
+    (run,) = at.portal.runs()
+    ended = datetime.fromisoformat(str(run["finished_at"])).replace(tzinfo=UTC)
+    assert (ended - asked).total_seconds() < 5
+    assert run["users"] < 1500
+    assert (run["users"], run["items_created"]) == (done.json["users"], len(at.portal.items()))
+    at.assert_whole_orders()
+
+
 def test_two_runs_beside_each_other_are_both_closed_and_a_dead_one_too(sqlite_ground: MakeGround) -> None:
     at = sqlite_ground(simple_world(users=1))
     portal = Portal(at.url)
     at.sync()
     portal.execute("UPDATE bytemark_sync_run SET status = 'running', pid = 4194300, finished_at = NULL")
+    at.age_heartbeats()
     at.sync()
     first, second = portal.runs()
     assert (first["status"], second["status"]) == ("failed", "succeeded")

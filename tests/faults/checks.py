@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.db.models import F, Sum
+from django.utils import timezone
 
 from bytemark_sync.models import BatchStatus, OrderItem, OrderOutcome, RunStatus, StoredOrder, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
@@ -159,6 +160,11 @@ def leaks(world: World, texts: Mapping[str, str]) -> Iterator[str]:
     for name, text in texts.items():
         if any(token in text for token in tokens if token.strip()):
             yield f"a token stands in the output of {name}"
+
+
+def age_heartbeats() -> None:
+    """Let a minute pass without a sign of life of any run: whoever still has one is dead."""
+    SyncRun.objects.filter(status__in=ALIVE).update(heartbeat_at=timezone.now() - timedelta(minutes=1))
 
 
 def age_runs() -> None:

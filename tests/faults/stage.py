@@ -238,6 +238,7 @@ class _Scene:
         if self.machines.cutter is not None:
             self.machines.cutter.arm(0)
         connections.close_all()
+        checks.age_heartbeats()
 
     def clear(self) -> None:
         connections.close_all()

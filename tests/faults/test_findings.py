@@ -74,6 +74,7 @@ def test_a_run_that_died_is_reported_by_the_next_command(sqlite_ground: MakeGrou
         time.sleep(0.02)
     process.kill()
     finish(process)
+    at.age_heartbeats()
     assert at.sync().status == 0
     assert [(run["status"], run["slack"]) for run in at.portal.runs()] == [
         ("failed", "no token or channel set"),

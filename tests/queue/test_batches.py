@@ -31,6 +31,7 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.sandbox import Sandbox, World
 from tests.queue.conftest import Queue, items
+from tests.servers import wait_for
 from tests.test_slack import FakeSlack, fake_slack
 
 __all__ = ["fake_slack"]
@@ -134,6 +135,54 @@ def test_a_batch_hands_back_what_it_did_not_reach_in_its_time(serve: Serve, queu
     run.refresh_from_db()
     assert (run.status, run.users) == (RunStatus.SUCCEEDED, 40)
     assert items() == world.expected_items()
+
+
+def test_a_busy_batch_whose_run_is_asked_to_stop_stops(serve: Serve, queue: Queue, settings: Any) -> None:
+    """Every half second something is stored, so no sign of life of its own is due."""
+    settings.SYNC_BATCH_USERS = 1000
+    world = World.sample(users=400, listed=(3, 5), seed=3)
+    serve(world, latency=0.05)
+    run = planned()
+
+    def ask_to_stop() -> None:
+        try:
+            wait_for(lambda: SyncRun.objects.get(pk=run.pk).users > 0, 30, "a write", every=0.02)
+            tasks.request_stop(run.pk)
+        finally:
+            connections.close_all()
+
+    person = threading.Thread(target=ask_to_stop)
+    person.start()
+    queue.work()
+    person.join()
+    run.refresh_from_db()
+    (batch,) = SyncBatch.objects.all()
+    assert (run.status, batch.status) == (RunStatus.INTERRUPTED, BatchStatus.GIVEN_UP)
+    assert 0 < run.users < 400
+    assert (run.users + len(batch.user_ids), run.items_created) == (400, len(items()))
+
+
+def test_a_batch_whose_run_is_closed_writes_nothing_more_and_is_given_up(serve: Serve, queue: Queue) -> None:
+    world = World.sample(users=3, listed=(3, 5), seed=3)
+    serve(world, latency=0.5)
+    run = planned()
+    (batch,) = SyncBatch.objects.all()
+
+    def close() -> None:
+        try:
+            time.sleep(0.3)
+            batches.end(run.pk, RunStatus.FAILED, error="made up")
+        finally:
+            connections.close_all()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    assert tasks.sync_batch(batch.pk) == "its run was closed meanwhile"
+    closer.join()
+    run.refresh_from_db()
+    batch.refresh_from_db()
+    assert (run.status, run.users, run.items_created, items()) == (RunStatus.FAILED, 0, 0, [])
+    assert (batch.status, len(batch.user_ids)) == (BatchStatus.GIVEN_UP, 3)
 
 
 def test_a_batch_that_never_gets_anywhere_is_given_up(serve: Serve, queue: Queue, settings: Any) -> None:

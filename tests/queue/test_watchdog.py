@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.utils import timezone
 
-from bytemark_sync import latches, pulse, tasks
+from bytemark_sync import latches, pulse, runs, tasks
 from bytemark_sync.models import BatchStatus, ClusterBeat, Latch, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.sandbox import Sandbox, World
 from tests.queue.conftest import Queue, items
@@ -215,15 +215,21 @@ def test_a_command_that_died_in_silence_is_closed_and_told(settings: Any) -> Non
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     common = {"trigger": Trigger.COMMAND, "status": RunStatus.RUNNING, "planned_at": timezone.now()}
-    here = SyncRun.objects.create(host=socket.gethostname(), pid=gone.pid, **common)
-    elsewhere = SyncRun.objects.create(host="elsewhere", pid=1, heartbeat_at=ago(1.1), **common)
-    alive = SyncRun.objects.create(host=socket.gethostname(), pid=os.getpid(), **common)
-    alive_elsewhere = SyncRun.objects.create(host="elsewhere", pid=2, **common)
+    host, space = socket.gethostname(), runs.pid_space()
+    here = SyncRun.objects.create(host=host, pid=gone.pid, pid_space=space, heartbeat_at=ago(0.1), **common)
+    elsewhere = SyncRun.objects.create(host="elsewhere", pid=1, pid_space="b", heartbeat_at=ago(1.1), **common)
+    suspended = SyncRun.objects.create(host=host, pid=os.getpid(), pid_space=space, heartbeat_at=ago(1.1), **common)
+    before = SyncRun.objects.create(host=host, pid=gone.pid, pid_space=space, heartbeat_at=ago(-1), **common)
+    SyncRun.objects.create(host=host, pid=os.getpid(), pid_space=space, heartbeat_at=ago(0.9), **common)
+    SyncRun.objects.create(host="elsewhere", pid=gone.pid, pid_space="b", heartbeat_at=ago(0.9), **common)
+    # A heart that beats lives, whatever the pid says; and a pid of another namespace, or boot, says nothing.
+    SyncRun.objects.create(host=host, pid=gone.pid, pid_space=space, **common)
+    SyncRun.objects.create(host=host, pid=gone.pid, pid_space="another namespace", heartbeat_at=ago(0.9), **common)
+    SyncRun.objects.create(host=host, pid=gone.pid, heartbeat_at=ago(0.9), **common)
     tasks.watch()
     ended = SyncRun.objects.exclude(status=RunStatus.RUNNING)
-    assert set(ended) == {here, elsewhere}
+    assert set(ended) == {here, elsewhere, suspended, before}
     assert all(run.error and run.slack for run in ended)
-    assert set(SyncRun.objects.filter(status=RunStatus.RUNNING)) == {alive, alive_elsewhere}
 
 
 # --- The pulse ------------------------------------------------------------------------------------------------------

@@ -70,14 +70,14 @@ def test_a_run_that_was_suspended_for_longer_than_the_limit(ground: MakeGround, 
 
 
 def test_a_run_that_waited_for_a_lock_for_longer_than_the_limit(
-    mariadb_ground: MakeGround, fake_slack: FakeSlack
+    server_ground: MakeGround, fake_slack: FakeSlack
 ) -> None:
-    at = mariadb_ground(simple_world(users=100), latency=0.05)
+    at = server_ground(simple_world(users=100), latency=0.05)
     env = env_of(fake_slack)
     other = at.portal.connect()
     process = at.start("--json", "--workers", "2", env=env)
     wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)
-    other.cursor().execute("LOCK TABLES bytemark_order_items READ")
+    other.cursor().execute(at.portal.sql("LOCK TABLES bytemark_order_items READ"))
     time.sleep(LIMIT + 0.5)
     assert at.sync("--json", "--user", 9, env=env).status == 0
     other.cursor().execute("UNLOCK TABLES")

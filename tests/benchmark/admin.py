@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from tests.benchmark.ground import Ground, fill_bulk
-from tests.benchmark.pages import RUNS
+from tests.benchmark.pages import FIRST, LATER, REFERENCE_SECONDS, RUNS, is_late
 from tests.benchmark.report import Row, Section
 from tests.running import Portal
 
-FIRST, LATER = 0.400, 0.150
-"""Seconds in the server: a page's first time in a process, and any time after that."""
-REFERENCE = 0.0077
-"""Seconds that a page without any list takes on the machine for which the targets are meant, while it is idle."""
 SHOWN = 12
 FEW = 5_000
 """Of so many pending orders one is left, for the portal in its daily life: few are pending, far apart."""
@@ -24,26 +20,25 @@ def pages(ground: Ground, quick: bool) -> Section:
         _fill_story(portal, orders)
         backlog = _opened(ground, portal)
         _work_off(portal, orders)
-        daily = _opened(ground, portal, "Dashboard", "Pending orders", "Riders", "Users")
+        daily = _opened(ground, portal, "Dashboard", "Pending orders", "Riders")
     found = backlog | {f"{name}, few pending": times for name, times in daily.items()}
-    slower = max(1.0, min(each["reference"] for each in found.values()) / REFERENCE)
+    slower = max(1.0, min(each["reference"] for each in found.values()) / REFERENCE_SECONDS)
     note = (
         f"{orders:,} orders, half of them pending with a reason and half stored; then the same with {FEW:,} times fewer"
         f" pending. {len(found)} pages: the dashboard, and every list of the admin without a filter and with each value"
         " of each filter; time in the server, without a browser. The first time is that of a process that has opened no"
         " list before. The best of several openings counts, and the targets are"
         f" {FIRST * 1000:.0f} ms the first time and {LATER * 1000:.0f} ms after it, on a machine that gives a page"
-        f" without any list in {REFERENCE * 1000:.1f} ms; in this run that page took"
-        f" {slower * REFERENCE * 1000:.1f} ms. The slowest pages are listed."
+        f" without any list in {REFERENCE_SECONDS * 1000:.1f} ms; in this run that page took"
+        f" {slower * REFERENCE_SECONDS * 1000:.1f} ms. The slowest pages are listed."
     )
     return Section("Admin pages", note, _rows(found, slower))
 
 
 def _rows(found: dict[str, dict[str, float]], slower: float) -> list[Row]:
-    first_target, later_target = FIRST * slower, LATER * slower
-    late = {name for name, each in found.items() if each["first"] > first_target or each["later"] > later_target}
+    late = {name for name, times in found.items() if is_late(times, slower)}
     slowest = sorted(found, key=lambda name: max(found[name]["first"] / FIRST, found[name]["later"] / LATER))[::-1]
-    target = f"<= {first_target * 1000:.0f}, {later_target * 1000:.0f} ms"
+    target = f"<= {FIRST * slower * 1000:.0f}, {LATER * slower * 1000:.0f} ms"
     shown = [name for number, name in enumerate(slowest) if number < SHOWN or name in late]
     rows = [
         Row(

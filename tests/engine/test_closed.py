@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine.conftest import MakeGround
 from tests.engine.ground import Ground, simple_world
-from tests.running import Finished, finish
+from tests.running import Finished, finish, places
 from tests.servers import ROOT, clean_environment, spawn, wait_for
 from tests.test_slack import FakeSlack, fake_slack
 
@@ -112,7 +112,7 @@ def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_i
     """As in a container of a pod: there, the pid is another's or nobody's."""
     at = ground(simple_world(users=60), latency=0.3)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = clean_environment({"DATABASE_URL": at.url, **at.env()})
+    environment = clean_environment({**places(at.url), **at.env()})
     command = in_a_namespace(sys.executable, "manage.py", "sync_order_items", "--json", "--workers", "2")
     process = spawn(command, env=environment, cwd=ROOT, **pipes)
     wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)

@@ -48,7 +48,10 @@ def unfold(title: str, stage: str) -> dict[str, Any]:
             {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("bytemark_sync/icon.svg")}
         ],
         "STYLES": [lambda request: static("bytemark_sync/admin.css")],
-        "SCRIPTS": [lambda request: static("bytemark_sync/admin.js")],
+        "SCRIPTS": [
+            lambda request: static("bytemark_sync/admin.js"),
+            lambda request: static("bytemark_sync/keyboard.js"),
+        ],
         "GLOBAL_CALLBACK": "bytemark_sync.admin.site.every_page",
         "DASHBOARD_CALLBACK": "bytemark_sync.admin.dashboard.dashboard",
         "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": _navigation()},

@@ -23,11 +23,15 @@ from bytemark_sync.admin.words import (
     reason_badge,
     run_percent,
     run_seconds,
+    scope_words,
     status_badge,
 )
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.slack import BUDGET, SENDING
+
+END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
 
 TAKEN_WITHIN = timedelta(minutes=1)
 """A broker that is well takes a run's task at once."""
@@ -35,6 +39,8 @@ TAKEN_WITHIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
+    """Each field as the templates run_*.html show it; `live_url` and `slack_url` are empty where nothing is to come."""
+
     run: SyncRun
     state: SafeString
     headline: str
@@ -44,7 +50,11 @@ class RunPage:
     reasons: dict[str, Any]
     answers: dict[str, Any]
     latency: list[tuple[str, str]]
+    request: list[tuple[str, object]]
+    end: str
+    end_template: str
     live_url: str
+    slack_url: str
     stop_url: str
     retry_url: str
 
@@ -62,7 +72,11 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
         reasons=_reasons(run),
         answers=_answers(answers),
         latency=_latency(latency),
-        live_url=live_url,
+        request=_request(run),
+        end=f"{str(run).capitalize()} has ended: {run.get_status_display()}.",
+        end_template=f"unfold/helpers/messages/{END_MESSAGES.get(run.status, 'warning')}.html",
+        live_url=live_url if run.status in ALIVE else "",
+        slack_url=f"{live_url}?part=request" if _awaits_slack(run) else "",
         stop_url=stop_url,
         retry_url=retry_url,
     )
@@ -93,6 +107,24 @@ def _times(run: SyncRun) -> list[tuple[str, object]]:
     if run.stopped_by:
         times.append(("Stopped by", run.stopped_by))
     return times
+
+
+def _request(run: SyncRun) -> list[tuple[str, object]]:
+    return [
+        ("Trigger", run.get_trigger_display()),
+        ("Requested by", run.requested_by or "-"),
+        ("Requested at", moment(run.created_at)),
+        ("Scope", scope_words(run)),
+        ("Host", run.host or "-"),
+        ("Slack result", run.slack or "-"),
+    ]
+
+
+def _awaits_slack(run: SyncRun) -> bool:
+    """A run ends before its message is sent, which takes half a minute at most."""
+    if run.status in ALIVE or run.slack not in ("", SENDING) or run.finished_at is None:
+        return False
+    return timezone.now() - run.finished_at < timedelta(seconds=2 * BUDGET)
 
 
 def _counts(run: SyncRun) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from bytemark_sync.admin.base import RESYNC, ReadOnlyAdmin, user_id_of
 from bytemark_sync.admin.daily import daily_view
 from bytemark_sync.admin.resync import Wanted
 from bytemark_sync.admin.runpage import RunPage, run_page
-from bytemark_sync.admin.words import duration, link, moment, progress, run_seconds, scope_words, status_badge
+from bytemark_sync.admin.words import duration, link, moment, progress, run_seconds, status_badge
 from bytemark_sync.models import OrderOutcome, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import USER_FAILURES
@@ -46,8 +46,6 @@ class SyncRunAdmin(ReadOnlyAdmin):
     search_help_text = "number of the run"
     when_empty = "The daily run makes the first one, or a resync of pending orders."
     ordering = ("-pk",)
-    fieldsets = (("Asked for", {"fields": ("trigger", "requested_by", "scope_words", "created", "host", "slack")}),)
-    readonly_fields = ("scope_words", "created")
     change_form_outer_before_template = "bytemark_sync/run.html"
 
     def get_urls(self) -> list[URLPattern]:
@@ -75,13 +73,14 @@ class SyncRunAdmin(ReadOnlyAdmin):
         return response
 
     def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """The part of the page that changes, to swap in; without polling once the run has ended."""
+        """The parts of the page that change, to swap in; without polling once the run has ended."""
         if not self.admin_site.has_permission(request):  # logged out: the whole page goes to the login, not this part
             return HttpResponse(headers={"HX-Refresh": "true"})
         if not self.has_view_permission(request):
             raise PermissionDenied
         run = get_object_or_404(SyncRun, pk=run_id)
-        return TemplateResponse(request, "bytemark_sync/run_live.html", {"page": self._page(request, run)})
+        part = "run_request" if request.GET.get("part") == "request" else "run_changes"
+        return TemplateResponse(request, f"bytemark_sync/{part}.html", {"page": self._page(request, run)})
 
     def stop_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """GET asks whether it is meant; POST stops the run and notes who did."""
@@ -108,7 +107,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
         may_stop = may and alive and not run.stop_requested
         return run_page(
             run,
-            live_url=reverse("admin:bytemark_sync_syncrun_live", args=[run.pk]) if alive else "",
+            live_url=reverse("admin:bytemark_sync_syncrun_live", args=[run.pk]),
             stop_url=reverse("admin:bytemark_sync_syncrun_stop", args=[run.pk]) if may_stop else "",
             retry_url=Wanted(failed_of=run.pk).url() if may and not alive and _has_failed(run) else "",
         )
@@ -132,10 +131,6 @@ class SyncRunAdmin(ReadOnlyAdmin):
     @admin.display(description="Asked for")
     def created(self, run: SyncRun) -> SafeString | str:
         return moment(run.created_at)
-
-    @admin.display(description="Scope")
-    def scope_words(self, run: SyncRun) -> str:
-        return scope_words(run)
 
     @admin.display(description="Took")
     def took(self, run: SyncRun) -> str:

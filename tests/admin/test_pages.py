@@ -262,10 +262,44 @@ class TestRuns:
             assert 'hx-trigger="every 2s"' in html
             assert 'aria-valuenow="25"' in html
         assert "no-store" in client.get(f"{url}live/")["Cache-Control"]
-        SyncRun.objects.filter(pk=run.pk).update(status=RunStatus.PARTIAL, finished_at=timezone.now(), users=200)
+        ended = SyncRun.objects.filter(pk=run.pk)
+        ended.update(status=RunStatus.PARTIAL, finished_at=timezone.now(), users=200, host="box-7", slack="sent")
         html = page(client, f"{url}live/")
         assert "hx-get" not in html
+        for part in ("run-figures", "run-actions", "run-request", "messages"):
+            assert re.search(f'id="{part}"[^>]* hx-swap-oob="(true|innerHTML)"', html), part
+        assert f"Run {run.pk} has ended: Partial." in words(html)
+        assert "Host box-7 Slack result sent" in words(html)
         assert "Partial" in html
+
+    def test_stop_is_left_in_place_while_it_can_be_pressed(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("operator")
+        run = SyncRun.objects.create(trigger="admin", status=RunStatus.RUNNING, started_at=timezone.now())
+        url = f"{APP}syncrun/{run.pk}/"
+        assert f'href="{url}stop/"' in page(client, f"{url}change/")
+        assert "run-actions" not in page(client, f"{url}live/")
+        SyncRun.objects.filter(pk=run.pk).update(stop_requested=True)
+        assert 'id="run-actions"' in page(client, f"{url}live/")
+
+    def test_the_message_to_slack_is_waited_for_but_not_for_ever(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("viewer")
+        run = SyncRun.objects.create(trigger="admin", status=RunStatus.FAILED, finished_at=timezone.now())
+        url = f"{APP}syncrun/{run.pk}/"
+        again = f'hx-get="{url}live/?part=request"'
+        for slack in ("", "being sent"):
+            SyncRun.objects.filter(pk=run.pk).update(slack=slack)
+            for path in ("change/", "live/", "live/?part=request"):
+                html = page(client, url + path)
+                assert again in html
+                assert f'hx-get="{url}live/"' not in html
+        SyncRun.objects.filter(pk=run.pk).update(slack="sent")
+        assert "hx-get" not in page(client, f"{url}live/?part=request")
+        SyncRun.objects.filter(pk=run.pk).update(slack="", finished_at=timezone.now() - timedelta(minutes=5))
+        assert "hx-get" not in page(client, f"{url}live/?part=request")
 
     def test_a_page_left_open_over_a_logout_goes_to_the_login(self, client: Client, filled: Filled) -> None:
         response = client.get(f"{APP}syncrun/{filled.runs[0].pk}/live/")

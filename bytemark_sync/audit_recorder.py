@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from django.db.models import F
 
 from bytemark_sync.comparing import Difference, compare, compare_left
+from bytemark_sync.inserting import insert
 from bytemark_sync.matching import FoundOrder, LeftOrder, PassItem
 from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, SyncRun
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.recorder import BatchClaim, Recorder
-from bytemark_sync.storing import ROWS_AN_INSERT, Finding
+from bytemark_sync.storing import Finding
 from bytemark_sync.totals import Counts
 from bytemark_sync.windows import IDS_A_QUERY, chunks
 
@@ -28,6 +29,7 @@ class AuditRecorder(Recorder):
     ) -> None:
         super().__init__(run, stop, claim)
         self._repair = repair
+        self._refused: dict[int, str] = {}
 
     def _apply(self, part: list[Finding]) -> Counts:
         """The rows are read here, not when the orders were streamed: with `repair` behind the order rows' locks."""
@@ -43,7 +45,8 @@ class AuditRecorder(Recorder):
                 if order.order.id not in stored or orders[order.order.id][0] != finding.user_id:
                     continue
                 differences = _differences(order, stored[order.order.id])
-                mending = _missing_rows(order, differences, orders[order.order.id][1]) if self._repair else []
+                mends = self._repair and order.order.id not in self._refused
+                mending = _missing_rows(order, differences, orders[order.order.id][1]) if mends else []
                 rows += mending
                 findings += [
                     self._finding(finding, order, each, repaired=bool(mending) and each.missing is not None)
@@ -55,6 +58,14 @@ class AuditRecorder(Recorder):
         counts.items_created = len(rows)
         self._keep(ids, findings)
         return counts
+
+    def _leave(self, finding: Finding, refusal: str) -> Finding:
+        """An order whose missing passes the server refuses keeps its findings, which say so."""
+        (order,) = _orders(finding)
+        if not self._repair or order.order.id in self._refused:
+            return super()._leave(finding, refusal)
+        self._refused[order.order.id] = refusal
+        return finding
 
     def _orders(self, ids: Sequence[int]) -> dict[int, tuple[int | None, str]]:
         """Order id -> user and uuid as the order table has them; locked, lowest id first, for a repair."""
@@ -70,20 +81,22 @@ class AuditRecorder(Recorder):
     def _finding(
         self, finding: Finding, order: FoundOrder | LeftOrder, difference: Difference, *, repaired: bool
     ) -> AuditFinding:
+        refusal = self._refused.get(order.order.id)
+        detail = f"{difference.detail} Not repaired: {refusal}" if refusal and difference.missing else difference.detail
         return AuditFinding(
             run_id=self._run.pk,
             order_id=order.order.id,
             user_id=finding.user_id,
             kind=difference.kind.value,
             pass_uuid=difference.pass_uuid[:255],
-            detail=difference.detail[:LONGEST_DETAIL],
+            detail=detail[:LONGEST_DETAIL],
             repaired=repaired,
         )
 
     def _insert(self, rows: list[OrderItem]) -> None:
         if not rows:
             return
-        OrderItem.objects.bulk_create(rows, batch_size=ROWS_AN_INSERT)
+        insert(rows)
         added: defaultdict[int, int] = defaultdict(int)
         for row in rows:
             added[row.order_id] += 1
@@ -94,7 +107,7 @@ class AuditRecorder(Recorder):
         """A batch that was queued again looks at some orders a second time; the last look holds."""
         for chunk in chunks(ids, IDS_A_QUERY):
             AuditFinding.objects.filter(run_id=self._run.pk, order_id__in=chunk, repaired=False).delete()
-        AuditFinding.objects.bulk_create(findings, batch_size=ROWS_AN_INSERT)
+        insert(findings)
 
 
 def _orders(finding: Finding) -> Iterator[FoundOrder | LeftOrder]:

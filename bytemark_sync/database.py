@@ -164,6 +164,11 @@ def explain(error: BaseException) -> str:
     return _refusal(error) if told else _words(error)
 
 
+def too_large() -> RowRefused:
+    """As if the server had refused a row for its size."""
+    return RowRefused(_refusal(OperationalError(ER.NET_PACKET_TOO_LARGE)))
+
+
 def _refusal(error: Exception) -> str:
     """Only the kind of refusal, the server's code and the column: the server's text repeats the value."""
     code = _code(error)

@@ -71,7 +71,7 @@ class Recorder:
         self._writes = kept.writes
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
-        """Write the users' orders and count them; what came of it. Raises as `beat`."""
+        """Write the users' orders and count them; what came of it. Raises `RowRefused`, and what `beat` does."""
         self._answers = {
             kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
         }
@@ -115,18 +115,26 @@ class Recorder:
         return _counts(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
 
     def _write_apart(self, part: list[Finding], extra: Counts, done: list[int], refusal: str) -> Counts:
-        """The portal refused a value: find the order by halves; it alone is left, as malformed."""
+        """The server refused a row: find the order by halves, for it alone is left."""
         orders = sum(len(finding.found) + len(finding.left) for finding in part)
         if orders == 1:
             (finding,) = part
-            if not finding.found:
-                raise RowRefused(refusal)
-            left = tuple(LeftOrder(found.order, Reason.MALFORMED, refusal) for found in finding.found)
-            return self._write([replace(finding, found=(), left=left)], extra, done)
+            return self._write([self._leave(finding, refusal)], extra, done)
         first, second = _halves(part, orders // 2)
         total = self._write(first, Counts(), [])
         total.add(self._write(second, extra, done))
         return total
+
+    def _leave(self, finding: Finding, refusal: str) -> Finding:
+        """The one order, as malformed; where it was left anyway, without the words that may be to blame.
+
+        Raises `RowRefused` where that was refused as well.
+        """
+        left = tuple(LeftOrder(found.order, Reason.MALFORMED, refusal) for found in finding.found)
+        left += tuple(replace(each, detail=refusal) for each in finding.left)
+        if left == tuple(finding.left):
+            raise RowRefused(refusal)
+        return replace(finding, found=(), left=left)
 
     def _progress(self, counts: Counts, done: list[int], number: int) -> None:
         """Batch first, run last: the run's row is shared, so its lock is held for the shortest time.

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from bytemark_sync.inserting import insert
 from bytemark_sync.matching import FoundOrder, LeftOrder
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import DEFERRED
 
-ROWS_AN_INSERT = 1000
 LONGEST_DEFERRAL_DAYS = 30
 DEFERRAL_MARGIN = timedelta(hours=1)
 """A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
@@ -96,10 +96,10 @@ def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written,
     if not stored:
         return
     ids = [row.order_id for row in stored]
-    OrderItem.objects.bulk_create(rows, batch_size=ROWS_AN_INSERT)
+    insert(rows)
     # Somebody may have deleted an order's items since it was stored before: the row then tells of the last time.
     StoredOrder.objects.filter(order_id__in=ids).delete()
-    StoredOrder.objects.bulk_create(stored, batch_size=ROWS_AN_INSERT)
+    insert(stored)
     OrderOutcome.objects.filter(order_id__in=ids).delete()
     written.stored.update(ids)
     written.items += len(rows)
@@ -132,13 +132,12 @@ def _note(
             outcome.next_at = reference + timedelta(days=outcome.deferred_days) - DEFERRAL_MARGIN
         outcomes.append(outcome)
     OrderOutcome.objects.filter(order_id__in=list(left)).delete()
-    OrderOutcome.objects.bulk_create(outcomes, batch_size=ROWS_AN_INSERT)
-    OrderAttempt.objects.bulk_create(
-        (
+    insert(outcomes)
+    insert(
+        [
             OrderAttempt(order_id=row.order_id, run_id=run_id, at=now, reason=row.reason, detail=row.detail)
             for row in outcomes
-        ),
-        batch_size=ROWS_AN_INSERT,
+        ]
     )
     written.left.update(left)
 

@@ -32,6 +32,7 @@ from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch,
 from bytemark_sync.pending import stream
 from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder, RunClosed
 from bytemark_sync.scope import AuditScope, Scope
+from bytemark_sync.strictness import refuse_cut_values
 from bytemark_sync.sync import work
 from bytemark_sync.totals import Totals
 
@@ -119,6 +120,7 @@ def _claim(batch_id: int) -> BatchClaim | None:
 
 def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     """The users that the batch still has, until half of the task's time is over."""
+    refuse_cut_values()
     user_ids = tuple(claim.user_ids)
     stop = threading.Event()
     recorder = Recorder(run, stop, claim)

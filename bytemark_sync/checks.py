@@ -4,6 +4,7 @@ E001 a portal table lacks a column         E002 some portal tables are there, ot
 E003 a portal table knows no transaction   E004 the items table wants a value for an unknown column
 E005 the database user lacks a right on a portal table
 E006 the database user lacks a right on the product's own database
+E007 the connection is without strict mode
 W001 no index on items' order_id           W002 no index on orders' user_id
 W003 the database user lacks a right that MySQL needs and MariaDB does not
 E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
@@ -26,6 +27,7 @@ from bytemark_sync.config import bytemark_settings
 from bytemark_sync.models import Order, OrderItem
 from bytemark_sync.models.portal import IN_ONE_PLACE, bare_name
 from bytemark_sync.portal_schema import PORTAL, PortalSchema
+from bytemark_sync.strictness import cuts_values
 
 PORTAL_TAG = "portal"
 INDEXES = (
@@ -64,6 +66,13 @@ def check_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
             if model in there and not schema.is_indexed(model, column):
                 messages.append(_missing_index(number, model, column, cost))
     return messages
+
+
+@register(PORTAL_TAG)
+def check_strict_mode(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """A value that does not fit is refused and not cut; the commands and the queue refuse to work otherwise."""
+    found = [cuts_values(connections[alias]) for alias in databases or ()]
+    return [Error(words, id="bytemark_sync.E007") for words in found if words]
 
 
 @register(PORTAL_TAG)

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.config import bytemark_settings
 from bytemark_sync.own_tables import look_early
+from bytemark_sync.strictness import refuse_cut_values
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,14 @@ def checked_settings() -> BytemarkSettings:
     """`CommandError` with status 2 where they cannot be used."""
     try:
         return bytemark_settings()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error), returncode=2) from None
+
+
+def checked_database() -> None:
+    """`CommandError` with status 2 where it would cut values. Raises `DatabaseGone`."""
+    try:
+        refuse_cut_values()
     except ImproperlyConfigured as error:
         raise CommandError(str(error), returncode=2) from None
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Count, Min, Subquery
+from django.db.models import Count, Exists, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django_q.models import Schedule
 
@@ -100,6 +100,11 @@ def _look(health: Health, now: datetime) -> None:
     health.oldest_pending_since = vital["oldest"] if pending.orders else None
 
 
+def _still_pending() -> QuerySet[OrderOutcome]:
+    """Outcomes of orders that are pending: that of another stays until it is pruned, and dates nothing."""
+    return OrderOutcome.objects.filter(Exists(pending_orders().filter(pk=OuterRef("order_id"))))
+
+
 def _vital_signs(now: datetime) -> dict[str, Any] | None:
     """One query: when the schedule was made, a cluster's last sign of life, the due run that has waited longest to
     begin, the last whole run, the oldest outcome.
@@ -117,7 +122,7 @@ def _vital_signs(now: datetime) -> dict[str, Any] | None:
         "last_run": Subquery(last.values("pk")[:1]),
         "last_run_status": Subquery(last.values("status")[:1]),
         "last_run_at": Subquery(last.values("finished_at")[:1]),
-        "oldest": Subquery(OrderOutcome.objects.order_by("first_at").values("first_at")[:1]),
+        "oldest": Subquery(_still_pending().order_by("first_at").values("first_at")[:1]),
     }
     found: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(**signs).values("created_at", *signs)
     vital: dict[str, Any] | None = found.first()

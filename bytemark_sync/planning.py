@@ -23,6 +23,7 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.pending import Deferred, is_due, pending_orders, stream
 from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import AuditScope, Scope
+from bytemark_sync.strictness import refuse_cut_values
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def _plan(run_id: int) -> None:
     if run is None or run.planned_at is not None:
         return
     bytemark_settings()  # before any batch is made
+    refuse_cut_values()
     deadline = time.monotonic() + batches.time_limit()
     deferred = Deferred()
     cursor = run.planned_user_id

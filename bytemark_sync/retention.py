@@ -18,15 +18,14 @@ from django_q.models import Task
 
 from bytemark_sync.models import (
     AuditFinding,
-    Order,
     OrderAttempt,
-    OrderItem,
     OrderOutcome,
     StoredOrder,
     SyncBatch,
     SyncRun,
 )
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.pending import pending_orders
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def prune(now: datetime) -> dict[str, int]:
     deleted = {
         "runs": sum(_delete_run(run_id) for run_id in _old_runs(before)),
         "attempts": _delete(OrderAttempt.objects.filter(at__lt=before)),
-        "outcomes": _delete_gone_outcomes(before),
+        "outcomes": _delete_gone_outcomes(),
         "task results": _delete(Task.objects.filter(stopped__lt=before)),
         "logins": sum(_delete(model._default_manager.filter(attempt_time__lt=before)) for model in LOGINS),
     }
@@ -66,10 +65,9 @@ def _delete_run(run_id: int) -> int:
     return SyncRun.objects.filter(pk=run_id).delete()[1].get("bytemark_sync.SyncRun", 0)
 
 
-def _delete_gone_outcomes(before: datetime) -> int:
-    """Of orders that have items by now, whoever stored them; and old ones of orders that are not in the portal."""
-    stored = Exists(OrderItem.objects.filter(order_id=OuterRef("pk")))
-    gone = ~Exists(Order.objects.filter(pk=OuterRef("pk")))
+def _delete_gone_outcomes() -> int:
+    """Of orders that are pending no longer: stored by whomever, paid, deleted, or of nobody."""
+    pending = Exists(pending_orders().filter(pk=OuterRef("order_id")))
     deleted, after = 0, None
     while True:
         page = OrderOutcome.objects.order_by("pk")
@@ -78,7 +76,7 @@ def _delete_gone_outcomes(before: datetime) -> int:
         keys = list(page.values_list("pk", flat=True)[:ROWS_A_DELETE])
         if not keys:
             return deleted
-        over = OrderOutcome.objects.filter(stored | (gone & Q(last_at__lt=before)), pk__in=keys)
+        over = OrderOutcome.objects.filter(~pending, pk__in=keys)
         deleted += _delete_keys(OrderOutcome, list(over.values_list("pk", flat=True)))
         after = keys[-1]
 

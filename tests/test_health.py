@@ -15,6 +15,7 @@ from django_q.models import Schedule
 from prometheus_client.parser import text_string_to_metric_families
 
 from bytemark_sync import health, schedules, tasks
+from bytemark_sync.admin.stuck import count_stuck
 from bytemark_sync.models import (
     ClusterBeat,
     Latch,
@@ -82,6 +83,31 @@ def test_all_is_well(client: Client) -> None:
     assert body["oldest_pending_since"][:16] == since.isoformat()[:16]
     assert body["cluster_alive"] is True
     assert "made-up-rider-token" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("change", ["paid", "deleted", "stored", "nobody's", "no token row"])
+def test_an_order_that_is_pending_no_longer_dates_nothing(client: Client, change: str) -> None:
+    all_well()
+    since = timezone.now() - timedelta(days=3)
+    for user in (1, 2):
+        OrderToken.objects.create(user_id=user, token="t")
+        order = Order.objects.create(pk=user, order_uuid=f"o{user}", user_id=user, amount="0")
+        at = since - timedelta(days=30 if user == 1 else 0)
+        OrderOutcome.objects.create(order=order, user_id=user, reason=Reason.NOT_FOUND, first_at=at)
+    changed = Order.objects.filter(pk=1)
+    if change == "paid":
+        changed.update(amount="2.50")
+    elif change == "nobody's":
+        changed.update(user_id=None)
+    elif change == "deleted":
+        changed.delete()
+    elif change == "stored":
+        OrderItem.objects.create(order_id=1, order_uuid="x", oauth_token="t", product_uuid="p", pass_uuid="q")
+    else:
+        OrderToken.objects.filter(user_id=1).delete()
+    assert client.get("/healthz").json()["oldest_pending_since"][:16] == since.isoformat()[:16]
+    stuck = list(count_stuck())[-1]
+    assert (stuck.orders, stuck.oldest) == (1, OrderOutcome.objects.get(pk=2).first_at)
 
 
 @pytest.mark.parametrize("query_limit", [3])

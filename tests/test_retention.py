@@ -18,6 +18,7 @@ from bytemark_sync.models import (
     OrderAttempt,
     OrderItem,
     OrderOutcome,
+    OrderToken,
     RunStatus,
     StoredOrder,
     SyncBatch,
@@ -58,6 +59,7 @@ def test_old_runs_go_with_their_batches_and_what_points_at_them_stays() -> None:
     StoredOrder.objects.create(order_id=1, run=old, user_id=1, items=2, stored_at=OLD)
     OrderAttempt.objects.create(order_id=1, run=old, at=NEW, reason=Reason.NOT_FOUND)
     order(2)
+    OrderToken.objects.create(user_id=2, token="t")
     outcome(2, NEW, old)
 
     assert retention.prune(NOW)["runs"] == 1
@@ -75,17 +77,21 @@ def test_the_days_are_a_setting(settings: Any) -> None:
     assert retention.prune(NOW)["runs"] == 1
 
 
-def test_outcomes_go_with_their_order() -> None:
-    outcome(1, OLD)  # no such order, for long
-    outcome(2, NEW)  # no such order, of late
-    order(3)
-    outcome(3, OLD)  # still pending
-    OrderItem.objects.create(order=order(4), order_uuid="x", oauth_token="t", product_uuid="p", pass_uuid="q")
-    outcome(4, NEW)  # stored by somebody else
+def test_outcomes_go_once_their_order_is_pending_no_longer() -> None:
+    for number in range(1, 8):
+        outcome(number, NEW if number % 2 else OLD)
+    for number in range(3, 8):  # 1 and 2 are not in the portal
+        order(number)
+        OrderToken.objects.create(user_id=number, token="t")
+    OrderItem.objects.create(order_id=4, order_uuid="x", oauth_token="t", product_uuid="p", pass_uuid="q")
+    Order.objects.filter(pk=5).update(amount="2.50")
+    Order.objects.filter(pk=6).update(user_id=None)
+    OrderToken.objects.filter(user_id=7).delete()
 
-    assert retention.prune(NOW)["outcomes"] == 2
+    assert retention.prune(NOW)["outcomes"] == 6
 
-    assert set(OrderOutcome.objects.values_list("pk", flat=True)) == {2, 3}
+    assert set(OrderOutcome.objects.values_list("pk", flat=True)) == {3}
+    assert retention.prune(NOW)["outcomes"] == 0
 
 
 def test_old_attempts_and_task_results_go_failed_ones_too() -> None:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from bytemark_sync.sandbox import World
-from tests.engine.conftest import MakeGround
+from bytemark_sync.sandbox import Sandbox, World
+from tests.conftest import FreshDatabase
+from tests.engine.conftest import MakeGround, _maker
 from tests.engine.ground import Ground, add_user, listed, simple_world
 from tests.running import finish, manage
 from tests.servers import MariaDB, wait_for
+
+
+@pytest.fixture
+def mariadb_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeGround:
+    """MariaDB alone: elsewhere triggers and global settings want rights that a test's user may not have."""
+    return _maker("mariadb", fresh_database, sandbox)
+
 
 READ_ONLY_AND_THE_LIKE = [1290, 1203, 1226, 1792, 1836, 1047]
 
 
 def signal(at: Ground, event: str, when: str, errno: str, text: str) -> None:
     """A trigger that fails the statement with the number and the text."""
-    at.portal.execute("DROP TRIGGER IF EXISTS refuses")
     at.portal.execute(
-        f"CREATE TRIGGER refuses BEFORE {event} FOR EACH ROW BEGIN DECLARE words VARCHAR(128) DEFAULT {text}; "
+        f"CREATE TRIGGER `{at.portal.portal_database}`.refuses BEFORE {event} FOR EACH ROW BEGIN "
+        f"DECLARE words VARCHAR(128) DEFAULT {text}; "
         f"IF {when} THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {errno}, MESSAGE_TEXT = words; END IF; END"
     )
 
@@ -46,7 +54,7 @@ def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_gro
         assert str(errno) in detail
         assert refused.oauth_token not in detail + done.stdout + done.stderr
         assert at.portal.items() == [item for item in at.world.expected_items() if item.order_id != refused.id]
-    at.portal.execute("DROP TRIGGER refuses")
+    at.portal.execute(f"DROP TRIGGER `{at.portal.portal_database}`.refuses")
     at.settle()
 
 
@@ -73,7 +81,7 @@ def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made
     ]
     assert "Not repaired: " in found[0][2]
     assert "1644" in found[0][2]
-    at.portal.execute("DROP TRIGGER refuses")
+    at.portal.execute(f"DROP TRIGGER `{at.portal.portal_database}`.refuses")
     again = manage("audit_order_items", "--repair", "--json", database_url=at.url, env=at.env())
     assert (again.json["findings_total"], again.json["repaired"]) == (1, 1)
     assert at.portal.items() == at.world.expected_items()
@@ -87,7 +95,7 @@ def test_a_right_that_is_missing_is_no_orders_problem(mariadb_ground: MakeGround
     assert (done.status, done.json["status"]) == (1, "failed")
     assert "INSERT command denied" in done.stderr
     assert (at.portal.items(), at.portal.reasons()) == ([], {})
-    at.portal.execute("DROP TRIGGER refuses")
+    at.portal.execute(f"DROP TRIGGER `{at.portal.portal_database}`.refuses")
     at.settle()
 
 
@@ -183,12 +191,14 @@ def test_a_failover_in_the_middle_is_waited_for(mariadb_ground: MakeGround, mari
 
 def refusing(at: Ground, event: str, when: str, errno: int) -> None:
     """A trigger that fails with `errno` until `failing` is empty. What it notes in `hits` no rollback takes back."""
-    at.portal.execute("CREATE TABLE failing (errno INT) ENGINE=InnoDB")
-    at.portal.execute("CREATE TABLE hits (n INT) ENGINE=MyISAM")
-    at.portal.execute("INSERT INTO failing VALUES (%s)", errno)
+    place = at.portal.name if "bytemark_sync" in event else at.portal.portal_database
+    failing, noted = f"`{at.portal.name}`.failing", f"`{at.portal.name}`.hits"
+    at.portal.execute(f"CREATE TABLE {failing} (errno INT) ENGINE=InnoDB")
+    at.portal.execute(f"CREATE TABLE {noted} (n INT) ENGINE=MyISAM")
+    at.portal.execute(f"INSERT INTO {failing} VALUES (%s)", errno)
     at.portal.execute(
-        f"CREATE TRIGGER refuses BEFORE {event} FOR EACH ROW BEGIN "
-        f"IF {when} AND EXISTS (SELECT 1 FROM failing) THEN INSERT INTO hits VALUES (1); "
+        f"CREATE TRIGGER `{place}`.refuses BEFORE {event} FOR EACH ROW BEGIN "
+        f"IF {when} AND EXISTS (SELECT 1 FROM {failing}) THEN INSERT INTO {noted} VALUES (1); "
         f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {errno}, MESSAGE_TEXT = 'not now'; END IF; END"
     )
 

@@ -21,6 +21,7 @@ from bytemark_sync.comparing import FINDING_LABELS
 from bytemark_sync.console import (
     LOG_LEVELS,
     JobCommand,
+    checked_database,
     checked_settings,
     order_uuid,
     read_options,
@@ -98,6 +99,7 @@ class Command(JobCommand):
         logging.getLogger("bytemark_sync").setLevel(LOG_LEVELS[options["verbosity"]])
         checked_settings()
         try:
+            checked_database()
             scope = self._scope(options)
             if options["enqueue"]:
                 self._enqueue(scope, options)

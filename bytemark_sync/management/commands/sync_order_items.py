@@ -19,6 +19,7 @@ from bytemark_sync.console import (
     LOG_LEVELS,
     JobCommand,
     at_least_one,
+    checked_database,
     checked_settings,
     order_uuid,
     read_options,
@@ -63,6 +64,7 @@ class Command(JobCommand):
         )
         client_settings = checked_settings()
         try:
+            checked_database()
             if options["enqueue"]:
                 self._enqueue(scope, options)
             else:

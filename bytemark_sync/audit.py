@@ -17,15 +17,16 @@ from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bytemark_sync import runs
 from bytemark_sync.audit_recorder import AuditRecorder
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.direct import RunReport, run_here
+from bytemark_sync.findings import found_by
 from bytemark_sync.matching import PendingUser, WantedOrder, normalise
-from bytemark_sync.models import AuditFinding, Order, OrderItem, SyncRun, Trigger
+from bytemark_sync.models import Order, OrderItem, SyncRun, Trigger
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.pending import DueUser
 from bytemark_sync.scope import AuditScope
@@ -182,7 +183,8 @@ def audit_here(
             totals=totals,
             progress=progress,
         )
-        findings, repaired = found_by(run.pk)
+        found = found_by([run.pk])[run.pk]
+        findings, repaired = found.kinds, found.repaired
 
     went = run_here(partial(runs.open_run, Trigger.AUDIT, scope, requested_by=requested_by), job)
     report = AuditReport(
@@ -190,14 +192,6 @@ def audit_here(
     )
     _log(report)
     return report
-
-
-def found_by(run_id: int) -> tuple[dict[str, int], int]:
-    """(findings by kind, how many of all are repaired)."""
-    mine = AuditFinding.objects.filter(run_id=run_id)
-    counted = mine.order_by().values_list("kind")
-    rows = fetched(counted.annotate(all=Count("pk"), mended=Count("pk", filter=Q(repaired=True))))
-    return {kind: count for kind, count, _ in rows}, sum(mended for *_, mended in rows)
 
 
 def _log(report: AuditReport) -> None:

@@ -188,7 +188,7 @@ def _silence(lasted: timedelta, last: SyncRun | None) -> str:
     health = look()
     lines = [f":mute: {slack.place()}: no scheduled run has succeeded for {_hours(lasted)}."]
     if last:
-        lines.append(slack.run_link(last.pk) or f"The last one that did was run {last.pk}.")
+        lines.append(slack.run_link(last) or f"The last one that did was run {last.pk}.")
     lines += [f"• {slack.escape(problem)}" for problem in health.problems]
     if health.next_scheduled_run:
         lines.append(f"Next scheduled run: {health.next_scheduled_run:%Y-%m-%d %H:%M} UTC.")

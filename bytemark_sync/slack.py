@@ -16,6 +16,7 @@ from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
+from bytemark_sync.findings import found_by
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES, Reason
 from bytemark_sync.totals import many
@@ -77,9 +78,8 @@ def _report(run: SyncRun) -> str:
     if run.status in _BAD:
         return send(digest(run))
     if run.status == RunStatus.SUCCEEDED and (series := _series_before(run)):
-        return send(
-            f"{_head(run, ':white_check_mark:')} succeeded again after {many(series, 'bad run')}.\n{_counts(run)}"
-        )
+        bad = many(series, "bad audit" if run.is_audit else "bad run")
+        return send(f"{_head(run, ':white_check_mark:')} succeeded again after {bad}.\n{_counts(run)}")
     return NOT_NEEDED
 
 
@@ -111,7 +111,7 @@ def digest(run: SyncRun) -> str:
     if run.error:
         lines.append(f"Why: {escape(run.error[:500])}")
     lines += _reasons(run)
-    if link := run_link(run.pk):
+    if link := run_link(run):
         lines.append(link)
     return "\n".join(lines)
 
@@ -125,22 +125,26 @@ def place() -> str:
     return f"*{escape(settings.PROJECT_NAME)}* {escape(settings.PROJECT_STAGE)} `{ORIGIN}`"
 
 
-def run_link(run_id: int) -> str:
+def run_link(run: SyncRun) -> str:
     """A link to the run in the admin; empty where `SITE_URL` is not set."""
     if not settings.SITE_URL:
         return ""
     try:
-        path = reverse("admin:bytemark_sync_syncrun_change", args=[run_id])
+        path = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk])
     except NoReverseMatch:
         return ""
-    return f"<{settings.SITE_URL}{path}|Run {run_id} in the admin>"
+    return f"<{settings.SITE_URL}{path}|{str(run).capitalize()} in the admin>"
 
 
 def _head(run: SyncRun, sign: str) -> str:
     """Which run; and when it ended, where the message comes late."""
     ended = run.finished_at
     late = f", ended {ended:%Y-%m-%d %H:%M} UTC," if ended and timezone.now() - ended > LATE else ""
-    return f"{sign} {place()}: run {run.pk} ({run.trigger}){late}"
+    return f"{sign} {place()}: {_name(run)}{late}"
+
+
+def _name(run: SyncRun) -> str:
+    return str(run) if run.is_audit else f"{run} ({run.trigger})"
 
 
 def _words(run: SyncRun) -> str:
@@ -150,15 +154,30 @@ def _words(run: SyncRun) -> str:
 def _counts(run: SyncRun) -> str:
     parts = [
         f"{many(run.users, 'user')}, {run.users_failed:,} failed",
+        *(_audited(run) if run.is_audit else _synced(run)),
+        f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
+    ]
+    return " · ".join(parts)
+
+
+def _audited(run: SyncRun) -> list[str]:
+    found = found_by([run.pk])[run.pk]
+    return [
+        f"{many(run.orders, 'order')} audited",
+        f"{many(found.total, 'finding')}, {found.repaired:,} repaired",
+        f"{run.orders_invalid:,} malformed",
+    ]
+
+
+def _synced(run: SyncRun) -> list[str]:
+    return [
         f"{run.orders_synced:,} of {many(run.orders, 'order')} stored",
         f"{run.orders_not_found:,} not listed",
         f"{run.orders_without_passes:,} without passes",
         f"{run.orders_invalid:,} malformed",
         f"{run.orders_deferred:,} deferred",
         f"{many(run.items_created, 'item')}",
-        f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
     ]
-    return " · ".join(parts)
 
 
 def _reasons(run: SyncRun) -> Iterator[str]:

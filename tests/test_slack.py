@@ -17,7 +17,8 @@ import pytest
 from django.utils import timezone
 
 from bytemark_sync import slack
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
+from bytemark_sync.comparing import FindingKind
+from bytemark_sync.models import AuditFinding, OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.reasons import Reason
 
 TOKEN = "xoxb-made-up-for-tests"
@@ -136,6 +137,24 @@ def test_a_partial_run_is_told_with_counts_reasons_users_and_a_link(fake_slack: 
     assert TOKEN not in text
     run.refresh_from_db()
     assert run.slack == "sent"
+
+
+@pytest.mark.django_db
+def test_an_audit_is_told_in_words_of_its_own(fake_slack: FakeSlack, settings: object) -> None:
+    settings.SITE_URL = "https://sync.example.com"  # type: ignore[attr-defined]
+    run = ended(RunStatus.PARTIAL, scope={"audit": True}, users=24, users_failed=2, orders=1350)
+    SyncRun.objects.filter(pk=run.pk).update(trigger=Trigger.AUDIT)
+    run.refresh_from_db()
+    for repaired in (True, False, False):
+        AuditFinding.objects.create(
+            run=run, order_id=1, user_id=1, kind=FindingKind.PASS_MISSING, repaired=repaired, detail="words"
+        )
+    slack.report_run(run)
+    text = fake_slack.posts[0]["text"]
+    assert f"audit {run.pk} was partial" in text
+    assert "24 users, 2 failed · 1,350 orders audited · 3 findings, 1 repaired" in text
+    assert "stored" not in text
+    assert f"|Audit {run.pk} in the admin>" in text
 
 
 @pytest.mark.django_db

@@ -17,6 +17,10 @@ from bytemark_sync.admin.words import badge, moment, page_of, rider_link, run_li
 from bytemark_sync.models import AuditFinding, Order
 
 
+class AuditFilter(RunFilter):
+    title = "audit"
+
+
 @admin.register(AuditFinding)
 class AuditFindingAdmin(ExportedAdmin):
     """One row a finding of `manage.py audit_order_items`."""
@@ -27,7 +31,7 @@ class AuditFindingAdmin(ExportedAdmin):
         *("pass_uuid", "detail", "repaired"),
     )
     list_display = ("what", "order_link", "user", "passed", "detail", "state", "when", "by")
-    list_filter = (RunFilter, ("kind", ChoicesDropdownFilter), ("repaired", BooleanRadioFilter))
+    list_filter = (AuditFilter, ("kind", ChoicesDropdownFilter), ("repaired", BooleanRadioFilter))
     search_fields = ("pass_uuid__exact",)
     search_help_text = "order uuid, pass uuid or user id, whole"
     list_display_links = None
@@ -75,6 +79,6 @@ class AuditFindingAdmin(ExportedAdmin):
     def when(self, finding: AuditFinding) -> SafeString | str:
         return moment(finding.at)
 
-    @admin.display(description="Run")
+    @admin.display(description="Audit")
     def by(self, finding: AuditFinding) -> SafeString | str:
-        return run_link(finding.run_id)
+        return run_link(finding.run_id, "audit")

@@ -13,6 +13,7 @@ from django.utils import timezone
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.filters import YES
+from bytemark_sync.admin.results import results
 from bytemark_sync.admin.stuck import STUCK, Stuck
 from bytemark_sync.admin.users import NEEDED
 from bytemark_sync.admin.words import (
@@ -27,7 +28,7 @@ from bytemark_sync.admin.words import (
     status_badge,
 )
 from bytemark_sync.health import CLUSTER_SILENCE
-from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
+from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.schedules import daily_schedule
 from bytemark_sync.scope import Scope
@@ -54,9 +55,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     stuck = STUCK.latest()
     runs = list(SyncRun.objects.order_by("-pk")[:LAST_RUNS])
-    last = next((run for run in runs if run.status in ENDED), None)
+    last = next((run for run in runs if run.status in ENDED and not run.is_audit), None)
     if last is None:
-        last = SyncRun.objects.filter(status__in=ENDED).order_by("-pk").first()
+        last = SyncRun.objects.filter(status__in=ENDED).exclude(trigger=Trigger.AUDIT).order_by("-pk").first()
     stored, left = _history()
     today = Card("Items stored today", f"{list(stored.values())[-1]:,}", href=reverse(ITEMS))
     cards = [*_stuck_cards(stuck), _last_run(last), today, _next_run(), _cluster()]
@@ -161,8 +162,9 @@ def _charts(stuck: Stuck | None, stored: dict[date, int], left: dict[date, int |
 
 
 def _runs_table(runs: list[SyncRun]) -> dict[str, Any]:
+    found = results(runs)
     return {
-        "headers": ["Run", "Trigger", "Status", "Progress", "When", "Took", "Items stored", "Users failed"],
+        "headers": ["Run", "Trigger", "Status", "Progress", "When", "Took", "Result", "Remaining"],
         "rows": [
             [
                 page_of("syncrun", run.pk, run),
@@ -171,8 +173,8 @@ def _runs_table(runs: list[SyncRun]) -> dict[str, Any]:
                 progress(run),
                 moment(run.created_at),
                 duration(run_seconds(run)),
-                f"{run.items_created:,}",
-                f"{run.users_failed:,}",
+                found[run.pk].done,
+                found[run.pk].remaining,
             ]
             for run in runs
         ],

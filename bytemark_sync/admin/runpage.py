@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from bytemark_sync import broker
 from bytemark_sync.admin.counting import remembered
+from bytemark_sync.admin.results import audit_counts, audit_headline, findings_table
 from bytemark_sync.admin.words import (
     ADVICE,
     away,
@@ -27,6 +28,7 @@ from bytemark_sync.admin.words import (
     status_badge,
 )
 from bytemark_sync.bytemark.stats import Histogram
+from bytemark_sync.findings import Found, found_by
 from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.slack import BUDGET, SENDING
@@ -62,14 +64,15 @@ class RunPage:
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
     """Four queries; the dear ones are remembered for a little while."""
     answers, latency = _api(run)
+    found = found_by([run.pk])[run.pk] if run.is_audit else None
     return RunPage(
         run=run,
         state=status_badge(run),
-        headline=_headline(run),
+        headline=_headline(run, found),
         percent=run_percent(run),
         times=_times(run),
-        counts=_counts(run),
-        reasons=_reasons(run),
+        counts=_counts(run, found),
+        reasons=_reasons(run) if found is None else findings_table(run, found),
         answers=_answers(answers),
         latency=_latency(latency),
         request=_request(run),
@@ -82,7 +85,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
     )
 
 
-def _headline(run: SyncRun) -> str:
+def _headline(run: SyncRun, found: Found | None) -> str:
     """The run in one sentence."""
     if run.status == RunStatus.QUEUED and broker.is_away():
         return f"{broker.AWAY}. The run waits for it, and begins by itself once the broker is back."
@@ -92,8 +95,10 @@ def _headline(run: SyncRun) -> str:
         return "Waiting for a cluster to take it. If this lasts, no cluster is running: start manage.py qcluster."
     if run.status == RunStatus.RUNNING and run.stop_requested:
         return "Stopping: what is fetched is being stored."
-    if run.status == RunStatus.RUNNING and not run.users_planned:
+    if run.status == RunStatus.RUNNING and not (run.users_planned or run.users):
         return "Looking for the users whose turn it is."
+    if found is not None:
+        return audit_headline(run, found)
     users = f"{run.users:,} of {run.users_planned:,} users" if run.users_planned else f"{run.users:,} users"
     return f"{users}, {run.orders_synced:,} of {run.orders:,} orders stored, {run.users_failed:,} users failed."
 
@@ -127,8 +132,13 @@ def _awaits_slack(run: SyncRun) -> bool:
     return timezone.now() - run.finished_at < timedelta(seconds=2 * BUDGET)
 
 
-def _counts(run: SyncRun) -> list[tuple[str, str]]:
-    counts = [
+def _counts(run: SyncRun, found: Found | None) -> list[tuple[str, str]]:
+    counts = _sync_counts(run) if found is None else audit_counts(run, found)
+    return [(label, f"{count:,}") for label, count in counts]
+
+
+def _sync_counts(run: SyncRun) -> list[tuple[str, int]]:
+    return [
         ("Items stored", run.items_created),
         ("Orders stored", run.orders_synced),
         ("Orders not listed", run.orders_not_found),
@@ -139,7 +149,6 @@ def _counts(run: SyncRun) -> list[tuple[str, str]]:
         ("Requests", run.api_requests),
         ("Retries", run.retries),
     ]
-    return [(label, f"{count:,}") for label, count in counts]
 
 
 def _reasons(run: SyncRun) -> dict[str, Any]:
@@ -151,6 +160,7 @@ def _reasons(run: SyncRun) -> dict[str, Any]:
 
     orders = reverse("admin:bytemark_sync_orderattempt_changelist")
     return {
+        "title": "Left pending, by reason",
         "headers": ["Reason", "Orders", "What to do"],
         "rows": [
             [

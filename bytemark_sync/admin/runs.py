@@ -16,9 +16,10 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from bytemark_sync.admin.base import RESYNC, ReadOnlyAdmin, user_id_of
 from bytemark_sync.admin.daily import daily_view
+from bytemark_sync.admin.results import results
 from bytemark_sync.admin.resync import Wanted
 from bytemark_sync.admin.runpage import RunPage, run_page
-from bytemark_sync.admin.words import duration, link, moment, progress, run_seconds, status_badge
+from bytemark_sync.admin.words import duration, moment, progress, run_seconds, status_badge
 from bytemark_sync.models import OrderOutcome, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import USER_FAILURES
@@ -29,18 +30,7 @@ from bytemark_sync.tasks import request_stop
 class SyncRunAdmin(ReadOnlyAdmin):
     """Newest first."""
 
-    list_display = (
-        "name",
-        "trigger",
-        "who",
-        "state",
-        "progress_bar",
-        "created",
-        "took",
-        "stored",
-        "left",
-        "api_requests",
-    )
+    list_display = ("name", "trigger", "who", "state", "progress_bar", "created", "took", "done", "remaining")
     list_filter = (("status", ChoicesDropdownFilter), ("trigger", ChoicesDropdownFilter))
     search_fields = ("pk__exact",)
     search_help_text = "number of the run"
@@ -58,8 +48,13 @@ class SyncRunAdmin(ReadOnlyAdmin):
         urls: list[URLPattern] = [*own, *super().get_urls()]
         return urls
 
+    def prepare(self, rows: list[Any]) -> None:
+        found = results(rows)
+        for run in rows:
+            run.result = found[run.pk]
+
     def search(self, queryset: Any, term: str) -> Any:
-        run_id = user_id_of(term.lower().removeprefix("run").strip())
+        run_id = user_id_of(term.lower().removeprefix("run").removeprefix("audit").strip())
         return queryset.none() if run_id is None else queryset.filter(pk=run_id)
 
     def change_view(
@@ -96,7 +91,8 @@ class SyncRunAdmin(ReadOnlyAdmin):
             context |= {"run": run, "page": page, "back_url": back}
             return TemplateResponse(request, "bytemark_sync/stop.html", context)
         if request.method == "POST" and request_stop(run.pk, requested_by=request.user.get_username()):
-            messages.success(request, "The run stops within seconds; what is fetched is stored.")
+            kept = "the findings so far are kept" if run.is_audit else "what is fetched is stored"
+            messages.success(request, f"The {'audit' if run.is_audit else 'run'} stops within seconds; {kept}.")
         else:
             messages.info(request, "The run has ended, or was asked to stop before.")
         return redirect("admin:bytemark_sync_syncrun_change", run.pk)
@@ -136,16 +132,14 @@ class SyncRunAdmin(ReadOnlyAdmin):
     def took(self, run: SyncRun) -> str:
         return duration(run_seconds(run))
 
-    @admin.display(description="Stored")
-    def stored(self, run: SyncRun) -> str:
-        return f"{run.orders_synced:,} orders, {run.items_created:,} items"
+    @admin.display(description="Result")
+    def done(self, run: Any) -> str:
+        return str(run.result.done)
 
-    @admin.display(description="Left")
-    def left(self, run: SyncRun) -> SafeString | str:
-        left = run.orders - run.orders_synced
-        if left <= 0:
-            return "0"
-        return link(f"{reverse('admin:bytemark_sync_orderattempt_changelist')}?run={run.pk}", f"{left:,}")
+    @admin.display(description="Remaining")
+    def remaining(self, run: Any) -> SafeString | str:
+        left: SafeString | str = run.result.remaining
+        return left
 
 
 def _has_failed(run: SyncRun) -> bool:

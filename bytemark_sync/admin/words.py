@@ -17,6 +17,7 @@ from django.utils.timesince import timesince
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import Reason
+from bytemark_sync.totals import many
 
 NEVER = "never_tried"
 NEVER_LABEL = "never tried"
@@ -128,8 +129,9 @@ def rider_link(user_id: int | None) -> SafeString | str:
     return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={user_id}", user_id)
 
 
-def run_link(run_id: int | None) -> SafeString | str:
-    return page_of("syncrun", run_id, f"run {run_id}") if run_id else "-"
+def run_link(run_id: int | None, kind: str = "run") -> SafeString | str:
+    """`kind` is "audit" where the run is one, as in `str` of it."""
+    return page_of("syncrun", run_id, f"{kind} {run_id}") if run_id else "-"
 
 
 def moment(at: datetime | None, empty: SafeString | str = "-") -> SafeString | str:
@@ -204,7 +206,7 @@ def run_percent(run: SyncRun) -> int | None:
 def progress(run: SyncRun) -> SafeString | str:
     percent = run_percent(run)
     if percent is None:
-        return "planning" if run.status in ALIVE else "-"
+        return (many(run.users, "user") if run.users else "planning") if run.status in ALIVE else "-"
     bar: dict[str, Any] = {"value": str(percent), "title": f"{run.users:,} users", "description": f"{percent} %"}
     return SafeString(render_to_string("unfold/components/progress.html", bar))
 
@@ -215,7 +217,7 @@ def scope_words(run: SyncRun) -> str:
     users, orders, filters = scope.get("users", []), scope.get("orders", []), dict(scope.get("filters", {}))
     parts = []
     if scope.get("audit"):
-        parts.append("stored orders, missing passes repaired" if scope.get("repair") else "stored orders")
+        parts.append("audit of stored orders" + (", missing passes repaired" if scope.get("repair") else ""))
     if "order_ids" in scope:
         parts.append(f"{len(scope['order_ids']):,} of them")
     if scope.get("since"):

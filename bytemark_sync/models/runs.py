@@ -99,12 +99,17 @@ class SyncRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"run {self.pk}"
+        return f"{'audit' if self.is_audit else 'run'} {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self._state.adding:
             self.whole = Scope.from_json(self.scope).is_everything
         super().save(*args, **kwargs)
+
+    @property
+    def is_audit(self) -> bool:
+        """It compares stored orders and stores none that is pending."""
+        return self.trigger == Trigger.AUDIT
 
 
 class SyncBatch(models.Model):

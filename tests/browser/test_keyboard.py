@@ -61,8 +61,11 @@ def test_filters_are_opened_set_and_closed(visit: Visit, served: Site) -> None:
     page.keyboard.press(" ")
     expect(panel.locator("[role=combobox]:focus")).to_have_count(1)
     page.keyboard.press("Enter")
+    expect(page.locator(".select2-search__field:focus")).to_have_count(1)  # the list of choices opens a moment later
     page.keyboard.type("never")
+    expect(page.locator(".select2-results__option--highlighted")).to_have_text(re.compile("never tried", re.I))
     page.keyboard.press("Enter")
+    expect(panel.locator(".select2-selection__rendered").first).to_have_text(re.compile("never tried", re.I))
     tab_to(page, "Apply Filters", 10)
     page.keyboard.press("Enter")
     page.wait_for_url("**reason=never_tried**")

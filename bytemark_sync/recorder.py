@@ -158,7 +158,8 @@ class Recorder:
         written, stop_requested = run.values_list("writes", "stop_requested").first() or (0, False)
         if not self._claim and written == number > self._writes:
             raise _WrittenBefore
-        if not run.filter(status=RunStatus.RUNNING).update(heartbeat_at=now, **growth, **api):
+        alive = run.filter(status=RunStatus.RUNNING).update(heartbeat_at=now, **growth, **api)
+        if not alive and run.exists():  # a row that a crashed server lost has closed nothing
             raise RunClosed("the run was closed by another process")
         if stop_requested:
             self._stop.set()

@@ -124,3 +124,14 @@ def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_i
     done = finish(process, 60)
     assert (done.status, done.json["status"], done.json["users"]) == (0, "succeeded", 60), done.stderr
     at.assert_exact()
+
+
+def test_a_run_whose_row_is_lost_stores_to_its_end(sqlite_ground: MakeGround) -> None:
+    """A server that is not durable may lose its last second in a crash, and with it the row of a young run."""
+    at = sqlite_ground(simple_world(users=40), latency=0.05)
+    process = at.start("--json", "--workers", "2")
+    wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)
+    at.portal.execute("DELETE FROM bytemark_sync_run")
+    done = finish(process, 60)
+    assert (done.status, done.json["status"], done.json["orders_synced"]) == (0, "succeeded", 80), done.stderr
+    at.settle()

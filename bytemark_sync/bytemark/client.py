@@ -6,7 +6,6 @@ import http.client
 import random
 import threading
 import time
-from urllib.parse import urlencode
 
 import requests
 import urllib3.exceptions
@@ -78,14 +77,14 @@ class BytemarkClient:
         Waits first where the process is paused, and closes that gate for all on 429, or 503 with `Retry-After`;
         `attempt` (from 1) is how long a 429 without that header weighs.
         """
-        url = f"{self.settings.orders_url}?{urlencode({'page': page, 'per_page': self.settings.page_size})}"
+        params = {"page": page, "per_page": self.settings.page_size}
         headers = self._headers(token)
         if not self.pause.wait():
             raise Interrupted
         kind = Kind.OK
         started = time.perf_counter()
         try:
-            return self._page(url, headers, attempt)
+            return self._page(params, headers, attempt)
         except BytemarkError as error:
             kind = error.kind
             raise
@@ -104,8 +103,8 @@ class BytemarkClient:
             "User-Agent": f"bytemark-sync/{VERSION}",
         }
 
-    def _page(self, url: str, headers: dict[str, str], attempt: int) -> Page:
-        answer = self._answer(url, headers)
+    def _page(self, params: dict[str, int], headers: dict[str, str], attempt: int) -> Page:
+        answer = self._answer(params, headers)
         rule = PauseRule(self.settings.backoff_cap, self.backoff.ceiling(attempt), time.time())
         error = classify(answer, rule)
         if isinstance(error, TryAgain) and error.pause is not None:
@@ -114,12 +113,12 @@ class BytemarkClient:
             raise error
         return decode_page(answer.body or b"")
 
-    def _answer(self, url: str, headers: dict[str, str]) -> Answer:
+    def _answer(self, params: dict[str, int], headers: dict[str, str]) -> Answer:
         """One exchange; what goes wrong is told in the answer, the body of an error status included."""
         deadline = self._transport.deadline()
         response: requests.Response | None = None
         try:
-            response = self._transport.get(url, headers, deadline)
+            response = self._transport.get(params, headers, deadline)
             body, problem, detail = _read(response, deadline)
         except Stopped:
             _close(response)

@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import certifi
@@ -115,34 +116,23 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """One host, no proxy, no cookies: what requests works out anew for each request is settled here once."""
+    """Connections whose answers have a deadline, over one TLS context that all threads share."""
 
-    def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        self._url = url
+    def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-        self._pool: Any = self.poolmanager.connection_from_url(self._url)
-
-    def get_connection_with_tls_context(self, *_args: Any, **_kwargs: Any) -> Any:
-        return self._pool
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
         """The shared context verifies; requests would load all root certificates anew, 20 ms for each connection."""
 
-    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-        return request.path_url
 
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """Without a cookie jar: a cookie of one rider must never travel with another's token."""
-        response = requests.Response()
-        response.status_code = resp.status
-        response.headers = resp.headers
-        response.raw = resp
-        return response
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None is followed. requests would read the whole body of a redirect, however large, to prepare for it."""
 
 
 class Transport:
@@ -175,30 +165,27 @@ class Transport:
     def deadline(self) -> Deadline:
         return Deadline(self._seconds, self._read_timeout, self._stop)
 
-    def get(self, url: str, headers: dict[str, str], deadline: Deadline) -> requests.Response:
+    def get(self, params: dict[str, int], headers: dict[str, str], deadline: Deadline) -> requests.Response:
         """Send one GET and read the headers of its answer; the caller reads the body and closes it on failure.
 
         Redirects are not followed and nothing is repeated. Raises what requests, urllib3, ssl and http.client raise,
         and `Stopped`.
         """
-        request = requests.PreparedRequest()
-        request.method = "GET"
-        request.url = url
-        request.headers = requests.structures.CaseInsensitiveDict(headers)
         _current.deadline = deadline
         try:
-            adapter = self._session().get_adapter(url)
-            # Session.send adds hooks, cookies and redirects, none of which may happen here, for a third of its cost.
-            # The adapter never reads ahead, knows no proxy, and verifies by its own context.
-            return adapter.send(request, timeout=self._timeout)
+            return self._session().get(
+                self._url, params=params, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False
+            )
         finally:
             del _current.deadline
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
+            session = _Session()
             session.trust_env = False
-            session.mount(self._url, _Adapter(self._url, self._context))
+            session.mount(self._url, _Adapter(self._context))
+            # A cookie of one rider must never travel with another's token.
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             self._local.session = session
         return session

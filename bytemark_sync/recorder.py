@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from django.db.models import F
 from django.utils import timezone
@@ -154,14 +155,22 @@ class Recorder:
             self._claim.user_ids = left
             api = {}
         growth = {name: F(name) + count for name, count in counts.as_dict().items() if count}
+        self._write_run({**growth, "heartbeat_at": now, **api}, number)
+
+    def _write_run(self, values: dict[str, Any], number: int) -> None:
+        """One statement, as long as the row is as expected; only then is it read why it is not."""
         run = SyncRun.objects.filter(pk=self._run.pk)
-        written, stop_requested = run.values_list("writes", "stop_requested").first() or (0, False)
-        if not self._claim and written == number > self._writes:
+        mine = {} if self._claim else {"writes": self._writes}
+        if run.filter(status=RunStatus.RUNNING, stop_requested=False, **mine).update(**values):
+            return
+        row = run.only("status", "stop_requested", "writes").first()
+        if row is None:  # lost by a server that crashed: nobody has closed it
+            return
+        if not self._claim and row.writes == number > self._writes:
             raise _WrittenBefore
-        alive = run.filter(status=RunStatus.RUNNING).update(heartbeat_at=now, **growth, **api)
-        if not alive and run.exists():  # a row that a crashed server lost has closed nothing
+        if not run.filter(status=RunStatus.RUNNING).update(**values):
             raise RunClosed("the run was closed by another process")
-        if stop_requested:
+        if row.stop_requested:
             self._stop.set()
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -29,7 +30,7 @@ from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import explain, in_transaction, retrying
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
-from bytemark_sync.pending import stream
+from bytemark_sync.pending import DueUser, ReadUpTo, stream
 from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder, RunClosed
 from bytemark_sync.scope import AuditScope, Scope
 from bytemark_sync.strictness import refuse_cut_values
@@ -124,6 +125,7 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     user_ids = tuple(claim.user_ids)
     stop = threading.Event()
     recorder = Recorder(run, stop, claim)
+    users: Iterator[DueUser | ReadUpTo]
     if run.trigger == Trigger.AUDIT:
         audit_scope = AuditScope.from_json(run.scope)
         users = audit.audit_stream(audit_scope, user_ids=user_ids)

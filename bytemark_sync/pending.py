@@ -57,6 +57,13 @@ class DueUser:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReadUpTo:
+    """A stream has read all orders up to this user, whether or not anybody's turn it was: a group's end."""
+
+    user_id: int
+
+
 @dataclass(slots=True)
 class Deferred:
     """Counts the orders that a stream passes over because their next try is still to come."""
@@ -96,18 +103,20 @@ def stream(
     user_ids: Sequence[int] | None = None,
     after_user: int | None = None,
     deferred: Deferred | None = None,
-) -> Iterator[DueUser]:
+) -> Iterator[DueUser | ReadUpTo]:
     """The users whose turn it is, by rising user id; `user_ids` narrows the scope further (a queued batch), and
     `after_user` begins behind that id (planning that goes on).
 
     A user with one order that is due is taken with all orders, for they stand in the same pages. Orders passed over are
-    counted in `deferred`. Memory: a page of rows, and the orders of one user.
+    counted in `deferred`, up to the user that was given last. Behind each group of orders comes a `ReadUpTo`, so that
+    the reader gives signs of life and sees a stop, however many are passed over. Memory: a page of rows, and the orders
+    of one user.
     """
     deferred = deferred or Deferred()
     wanted = {normalise(uuid) for uuid in scope.orders}
     taken = 0
-    for rows in _users(_narrowed(scope, user_ids), after_user):
-        for user_rows, tokens in rows:
+    for last_user, users in _users(_narrowed(scope, user_ids), after_user):
+        for user_rows, tokens in users:
             if scope.limit is not None and taken >= scope.limit:
                 return
             mark = fingerprint(tokens)
@@ -121,6 +130,7 @@ def stream(
             if orders:
                 taken += 1
                 yield DueUser(PendingUser(user_rows[0].user_id, _candidates(user_rows, tokens), orders), mark)
+        yield ReadUpTo(last_user)
 
 
 def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
@@ -164,8 +174,10 @@ def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
     return sorted(filter(fits, set.intersection(*sets)))
 
 
-def _users(user_ids: list[int] | None, after: int | None) -> Iterator[list[tuple[list[_Row], list[str | None]]]]:
-    """Group by group: each whole user's pending rows (newest order last) with the user's `bytemark_tokens`."""
+def _users(
+    user_ids: list[int] | None, after: int | None
+) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None]]]]]:
+    """Group by group, with its last user: each whole user's pending rows (newest order last), and `bytemark_tokens`."""
     free = Order.objects.filter(FREE, ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
     keys = keys_of_all(free, after) if user_ids is None else _keys_of(user_ids, after)
     for owners in groups(keys):
@@ -173,7 +185,8 @@ def _users(user_ids: list[int] | None, after: int | None) -> Iterator[list[tuple
         tokens = tokens_of(sorted({row.user_id for row in rows}))
         users = (list(group) for _, group in groupby(rows, key=lambda row: row.user_id))
         # Without a row in bytemark_tokens nothing of the user is pending.
-        yield [(user_rows, tokens[user_rows[0].user_id]) for user_rows in users if user_rows[0].user_id in tokens]
+        have = [(user_rows, tokens[user_rows[0].user_id]) for user_rows in users if user_rows[0].user_id in tokens]
+        yield max(owners.values()), have
 
 
 def _keys_of(user_ids: list[int], after: int | None) -> Iterator[Key]:

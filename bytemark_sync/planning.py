@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import F, Max, Q
@@ -20,16 +19,24 @@ from bytemark_sync.config import bytemark_settings
 from bytemark_sync.database import DatabaseAway, explain, in_transaction, retrying
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.pending import Deferred, is_due, pending_orders, stream
+from bytemark_sync.pending import Deferred, DueUser, ReadUpTo, is_due, pending_orders, stream
 from bytemark_sync.reasons import Reason
 from bytemark_sync.scope import AuditScope, Scope
 from bytemark_sync.strictness import refuse_cut_values
+from bytemark_sync.windows import IDS_A_QUERY, chunks
 
 logger = logging.getLogger(__name__)
 
 NEVER_TRIED = "never_tried"
 TIMES = ("first_before", "first_after", "next_after")
 FILTERS = frozenset({"reason", "user", *TIMES})
+
+
+class _Step(NamedTuple):
+    """A batch of `user_ids`, where there are any, and the user up to whom all is planned with it."""
+
+    user_ids: list[int]
+    up_to: int | None
 
 
 def hand_over(run_id: int) -> bool:
@@ -76,14 +83,17 @@ def _plan(run_id: int) -> None:
     deferred = Deferred()
     cursor = run.planned_user_id
     number = retrying(lambda: run.batches.aggregate(last=Max("number"))["last"] or 0)
-    scope = Scope.from_json(run.scope)
-    for user_ids in _chunks(_due(scope, run, deferred), settings.SYNC_BATCH_USERS):
-        number += 1
-        if not _save(run_id, cursor, number, user_ids, deferred):
+    read = _due(Scope.from_json(run.scope), run, deferred)
+    for step in _steps(read, cursor, deadline):
+        number += bool(step.user_ids)
+        if not _save(run_id, cursor, number, step, deferred):
             logger.info("run %s: planning ends here, it was stopped or goes on elsewhere", run_id)
             break
-        cursor = user_ids[-1]
-        retrying(lambda: batches.hand_out(run_id))
+        if step.up_to == cursor:
+            continue
+        cursor = step.up_to
+        if step.user_ids:
+            retrying(lambda: batches.hand_out(run_id))
         if time.monotonic() > deadline:
             _go_on_later(run_id, cursor)
             return
@@ -91,30 +101,60 @@ def _plan(run_id: int) -> None:
     retrying(lambda: batches.go_on(run_id))
 
 
-def _save(run_id: int, cursor: int | None, number: int, user_ids: list[int], deferred: Deferred) -> bool:
-    """One batch and the new place in one transaction; False when the run was stopped, or another planner is ahead."""
+def _steps(read: Iterator[int | ReadUpTo], cursor: int | None, deadline: float) -> Iterator[_Step]:
+    """What was read, cut into batches, and a step for each group read, be it a mere sign of life.
+
+    Between two batches it takes the place on; while users wait for their batch to fill it cannot, unless time is up.
+    """
+    waiting: list[int] = []
+    up_to = cursor
+    for each in read:
+        at_group_end = isinstance(each, ReadUpTo)
+        if isinstance(each, ReadUpTo):
+            up_to = each.user_id
+        else:
+            up_to = each
+            waiting.append(each)
+        full = len(waiting) == settings.SYNC_BATCH_USERS
+        if full or (at_group_end and (not waiting or time.monotonic() > deadline)):
+            yield _Step(waiting, up_to)
+            waiting, cursor = [], up_to
+        elif at_group_end:
+            yield _Step([], cursor)
+    if waiting:
+        yield _Step(waiting, up_to)
+
+
+def _save(run_id: int, cursor: int | None, number: int, step: _Step, deferred: Deferred) -> bool:
+    """Batch and new place in one transaction; False when the run was stopped, or another planner is ahead.
+
+    A step that stays where it was is a sign of life alone.
+    """
 
     def save() -> bool:
         now = timezone.now()
-        moved = _here(run_id, cursor, stop_requested=False).update(
-            planned_user_id=user_ids[-1],
-            users_planned=F("users_planned") + len(user_ids),
+        here = _here(run_id, cursor, stop_requested=False)
+        if step.up_to == cursor:
+            return bool(here.update(heartbeat_at=now, planner_at=now))
+        moved = here.update(
+            planned_user_id=step.up_to,
+            users_planned=F("users_planned") + len(step.user_ids),
             orders_deferred=F("orders_deferred") + deferred.orders,
             heartbeat_at=now,
             planner_at=now,
             planning_tries=0,
         )
-        if moved:
-            SyncBatch.objects.create(run_id=run_id, number=number, user_ids=user_ids)
+        if moved and step.user_ids:
+            SyncBatch.objects.create(run_id=run_id, number=number, user_ids=step.user_ids)
         return bool(moved)
 
     saved = in_transaction(save)
-    if saved:
+    if saved and step.up_to != cursor:
         deferred.orders = 0
     return saved
 
 
-def _go_on_later(run_id: int, cursor: int) -> None:
+def _go_on_later(run_id: int, cursor: int | None) -> None:
     retrying(lambda: _here(run_id, cursor).update(planner_at=None))
     hand_over(run_id)
 
@@ -131,16 +171,23 @@ def _here(run_id: int, cursor: int | None, **more: Any) -> Any:
     return SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None, **place, **more)
 
 
-def _due(scope: Scope, run: SyncRun, deferred: Deferred) -> Iterator[int]:
-    """User ids still to plan, rising, at most the scope's limit over all planners of the run."""
+def _due(scope: Scope, run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
+    """User ids still to plan, rising, at most the scope's limit over all planners of the run; and the groups' ends."""
     if run.trigger == Trigger.AUDIT:
         return audit.audit_users(AuditScope.from_json(run.scope), after_user=run.planned_user_id)
     unlimited = replace(scope, limit=None)
     due = stream(unlimited, now=timezone.now(), deferred=deferred, after_user=run.planned_user_id)
-    user_ids: Iterable[int] = (each.pending.user_id for each in due)
+    read: Iterator[int | ReadUpTo] = (each.pending.user_id if isinstance(each, DueUser) else each for each in due)
     if scope.filters:
-        user_ids = _matching(scope.filters, user_ids)
-    return islice(user_ids, None if scope.limit is None else max(0, scope.limit - run.users_planned))
+        read = _matching(scope.filters, read)
+    return read if scope.limit is None else _at_most(scope.limit - run.users_planned, read)
+
+
+def _at_most(users: int, read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
+    """What was read, up to so many users."""
+    while users > 0 and (each := next(read, None)) is not None:
+        users -= not isinstance(each, ReadUpTo)
+        yield each
 
 
 def check_filters(filters: Mapping[str, Any]) -> None:
@@ -156,14 +203,21 @@ def check_filters(filters: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is no ISO time")
 
 
-def _matching(filters: Mapping[str, Any], user_ids: Iterable[int]) -> Iterator[int]:
-    """Those users of whom a pending order matches."""
-    for chunk in _chunks(iter(user_ids), 500):
-        matched = retrying(lambda chunk=chunk: _matched(filters, chunk))  # type: ignore[misc]
-        yield from (user_id for user_id in chunk if user_id in matched)
+def _matching(filters: Mapping[str, Any], read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
+    """Those users of whom a pending order matches, a group at a time."""
+    group: list[int] = []
+    for each in read:
+        if not isinstance(each, ReadUpTo):
+            group.append(each)
+            continue
+        for chunk in chunks(group, IDS_A_QUERY):
+            matched = retrying(lambda chunk=chunk: _matched(filters, chunk))  # type: ignore[misc]
+            yield from (user_id for user_id in chunk if user_id in matched)
+        group = []
+        yield each
 
 
-def _matched(filters: Mapping[str, Any], user_ids: list[int]) -> set[int]:
+def _matched(filters: Mapping[str, Any], user_ids: Sequence[int]) -> set[int]:
     reasons = _reasons(filters)
     outcomes = OrderOutcome.objects.filter(user_id__in=user_ids)
     orders = pending_orders().filter(user_id__in=user_ids)
@@ -193,8 +247,3 @@ def _matched(filters: Mapping[str, Any], user_ids: list[int]) -> set[int]:
 def _reasons(filters: Mapping[str, Any]) -> list[str]:
     raw = filters.get("reason", [])
     return [str(raw)] if isinstance(raw, str) else [str(each) for each in raw]
-
-
-def _chunks(values: Iterator[int], size: int) -> Iterator[list[int]]:
-    while chunk := list(islice(values, size)):
-        yield chunk

@@ -16,7 +16,7 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.stats import ApiSample, ApiStats
 from bytemark_sync.matching import UserResult
-from bytemark_sync.pending import DueUser
+from bytemark_sync.pending import DueUser, ReadUpTo
 from bytemark_sync.pool import FetchPool
 from bytemark_sync.reasons import Reason
 from bytemark_sync.recorder import Worked
@@ -42,7 +42,7 @@ class Records(Protocol):
 
 
 def work(
-    users: Iterator[DueUser],
+    users: Iterator[DueUser | ReadUpTo],
     recorder: Records,
     *,
     client_settings: BytemarkSettings,
@@ -62,7 +62,7 @@ def work(
 class _Work:
     def __init__(
         self,
-        users: Iterator[DueUser],
+        users: Iterator[DueUser | ReadUpTo],
         recorder: Records,
         client_settings: BytemarkSettings,
         workers: int,
@@ -92,8 +92,8 @@ class _Work:
     def run(self) -> None:
         try:
             while not self._done():
-                self._feed()
-                self._take(self._pool.next(TICK) if self._pool.in_flight else None)
+                reads_on = self._feed()
+                self._take(self._pool.next(0 if reads_on else TICK) if self._pool.in_flight else None)
                 self._flush_when_due()
                 self._beat_when_due()
             self._flush()
@@ -115,14 +115,18 @@ class _Work:
         self._stopped_at = self._stopped_at or time.monotonic()
         return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE
 
-    def _feed(self) -> None:
+    def _feed(self) -> bool:
+        """Hand out users while there is room, one group of orders at most; whether there is more to read at once."""
         while self._pool.has_room and not self._exhausted and not self._stop.is_set():
             due = next(self._users, None)
+            if isinstance(due, ReadUpTo):
+                return True
             if due is None:
                 self._exhausted = True
-                return
-            self._in_flight[due.pending.user_id] = due
-            self._pool.submit(due.pending)
+            else:
+                self._in_flight[due.pending.user_id] = due
+                self._pool.submit(due.pending)
+        return False
 
     def _take(self, result: UserResult | None) -> None:
         if result is None:

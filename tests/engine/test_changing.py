@@ -63,6 +63,8 @@ def test_each_user_is_handed_out_once_however_rows_move_between_the_reads(monkey
     def walk(users: object) -> list[tuple[int, tuple[str | None, ...]]]:
         seen = []
         for due in users:  # type: ignore[attr-defined]
+            if not isinstance(due, pending.DueUser):
+                continue
             user = due.pending.user_id
             seen.append((user, tuple(order.uuid for order in due.pending.orders)))
             if user in moves:

@@ -211,7 +211,7 @@ def test_a_planner_that_falls_behind_another_stops(users: list[int]) -> None:
     run = ask()
     tasks.plan_run(run.pk)
     SyncRun.objects.update(planned_at=None)
-    assert planning._save(run.pk, users[2], 9, users[3:6], planning.Deferred()) is False
+    assert planning._save(run.pk, users[2], 9, planning._Step(users[3:6], users[5]), planning.Deferred()) is False
     assert SyncBatch.objects.count() == 4
 
 

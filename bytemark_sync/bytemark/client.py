@@ -10,7 +10,7 @@ import time
 import requests
 import urllib3.exceptions
 
-from bytemark_sync.bytemark import VERSION
+from bytemark_sync import __version__
 from bytemark_sync.bytemark.answers import Page, decode_page
 from bytemark_sync.bytemark.attempts import Backoff, Pause
 from bytemark_sync.bytemark.config import BytemarkSettings
@@ -100,7 +100,7 @@ class BytemarkClient:
             "Authorization": f"Bearer {value}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
-            "User-Agent": f"bytemark-sync/{VERSION}",
+            "User-Agent": f"bytemark-sync/{__version__}",
         }
 
     def _page(self, params: dict[str, int], headers: dict[str, str], attempt: int) -> Page:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bytemark_sync.bytemark import VERSION
+from bytemark_sync import __version__
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
@@ -83,7 +83,7 @@ def test_one_page_is_one_get_with_page_size_token_and_name() -> None:
     assert request.headers["authorization"] == "Bearer made-up-key"
     assert request.headers["accept"] == "application/json"
     assert request.headers["accept-encoding"] == "gzip"
-    assert request.headers["user-agent"] == f"bytemark-sync/{VERSION}"
+    assert request.headers["user-agent"] == f"bytemark-sync/{__version__}"
     assert "cookie" not in request.headers
 
 

@@ -1,12 +1,4 @@
-# make demo    a look at it, with sample data (needs Python 3.11+, make, and on Debian nothing else)
-# make serve   the admin, the queue and a local Bytemark on the demo's data; Ctrl-C ends all
-# make test    every check and every test
-# make screenshots   the README's pictures, taken anew in Chromium
-# make test-mysql   the same on a MySQL server besides, by TEST_MYSQL_URL
-# make bench   the benchmark, with its targets, written to docs/benchmarks.md (QUICK=1: two minutes, prints alone)
-# make faults  the fault campaign: N=1000 scenarios from SEED=1 (LANE=sqlite|mariadb|redis|clock for one alone, LANE=mysql)
-# make supply-chain   licences and known vulnerabilities of everything that is pinned
-# make mutation  mutation tests of client, matching and storing (an hour; PART=answers|client|config|matching|storing)
+# `make help` lists the targets: the line behind each `##` is what it prints.
 .POSIX:
 N = 1000
 SEED = 1
@@ -14,38 +6,21 @@ PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: screenshots help setup setup-test demo serve lint check test test-mysql bench faults supply-chain mutation clean
+.PHONY: help demo serve test test-mysql lint fmt check bench faults mutation supply-chain screenshots setup setup-test clean
 
-help:
-	@echo "make demo | serve | test | test-mysql | bench | faults | supply-chain | mutation | lint | setup | setup-test | clean"
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-setup:
-	@scripts/setup.sh demo
-
-setup-test:
-	@scripts/setup.sh test
-
-demo: setup
+demo: setup ## sample orders in a SQLite file, a local Bytemark, the real command between them
 	@$(PYTHON) scripts/demo.py
 
-serve: setup
+serve: setup ## admin, queue and a local Bytemark on the demo's data; Ctrl-C ends all (PORT=8001)
 	@$(PYTHON) scripts/serve.py
 
-lint: setup-test
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	@mkdir -p .test-tmp
-	$(LAPTOP) $(PYTHON) -m mypy
-
-check: setup-test
-	@mkdir -p .test-tmp
-	$(LAPTOP) $(PYTHON) manage.py check
-	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
-
-test: lint check
+test: lint check ## every check and every test, on SQLite and a private MariaDB
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-test-mysql:
+test-mysql: ## the same on a MySQL server besides (TEST_MYSQL_URL=mysql://user:password@host:port/)
 	@if [ -z "$$TEST_MYSQL_URL" ]; then \
 		echo "Set TEST_MYSQL_URL=mysql://user:password@127.0.0.1:3306/ to a MySQL server whose user may make"; \
 		echo "databases and users. Every test that has a MariaDB half then runs on that server too; what the tests make"; \
@@ -53,20 +28,41 @@ test-mysql:
 	@$(MAKE) lint check
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-bench: setup-test
+lint: setup-test ## ruff and mypy; changes nothing
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	@mkdir -p .test-tmp
+	$(LAPTOP) $(PYTHON) -m mypy
+
+fmt: setup-test ## let ruff mend and format the code
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+check: setup-test ## Django's system checks, and that no migration is missing
+	@mkdir -p .test-tmp
+	$(LAPTOP) $(PYTHON) manage.py check
+	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
+
+bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUICK=1: two minutes, prints alone)
 	@QUICK=$(QUICK) $(PYTHON) -m tests.benchmark $(PARTS)
 
-screenshots: setup-test
-	$(PYTHON) scripts/screenshots.py
-
-faults: setup-test
+faults: setup-test ## the fault campaign: N scenarios from SEED (LANE=sqlite|mariadb|redis|clock|mysql for one alone)
 	@$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS)
 
-supply-chain: setup-test
-	@$(PYTHON) scripts/supply_chain.py
-
-mutation: setup-test
+mutation: setup-test ## mutation tests, an hour (PART=answers|client|config|matching|storing)
 	@nice -n 10 $(PYTHON) scripts/mutation.py $(PART)
 
-clean:
+supply-chain: setup-test ## licences and known vulnerabilities of everything that is pinned
+	@$(PYTHON) scripts/supply_chain.py
+
+screenshots: setup-test ## the README's pictures, taken anew in Chromium
+	$(PYTHON) scripts/screenshots.py
+
+setup: ## .venv with what the product runs on; what the system lacks is said, then installed by apt or sudo apt
+	@scripts/setup.sh demo
+
+setup-test: ## the same with the checkers, MariaDB, Redis and Chromium for the tests
+	@scripts/setup.sh test
+
+clean: ## delete the demo, caches and test data; .venv stays
 	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,7 +2,7 @@
 # Make .venv with the pinned requirements, and install what they need from the system.
 #   scripts/setup.sh demo   for `make demo` and `make serve`
 #   scripts/setup.sh test   besides: the checkers, MariaDB, Redis and Chromium
-# Quick when nothing changed. PIP_* variables of the environment hold.
+# Quick when nothing changed. PIP_* variables of the environment hold. What apt is to install is said before sudo is used.
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-demo}
@@ -17,16 +17,20 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # --- System packages ---------------------------------------------------------------------------------------------------
 apt_updated=
-# install NAME...: by apt, when we may; otherwise tell what is missing.
+# install NAME...: by apt, when we may; otherwise tell what is missing. Says what it will do before it does it.
 install() {
     as_root=
-    if [ "$(id -u)" -ne 0 ]; then as_root="sudo -n"; fi
+    say "missing on this system: $*"
+    if [ "$(id -u)" -ne 0 ]; then
+        as_root="sudo -n"
+        if has apt-get && has sudo; then say "asking whether sudo may be used without a password"; fi
+    fi
     if ! has apt-get || { [ -n "$as_root" ] && ! sudo -n true 2>/dev/null; }; then
-        say "missing, and it cannot be installed from here. Please install: $*"
+        say "they cannot be installed from here. Please install: $*"
         say "(names of Debian and Ubuntu; as root: apt-get install $*)"
         exit 1
     fi
-    say "installing $*"
+    say "installing them: ${as_root:+$as_root }apt-get update; ${as_root:+$as_root }apt-get install $*"
     log=$(mktemp)
     for try in 1 2 3; do
         if { [ -n "$apt_updated" ] || $as_root apt-get update -q; } >"$log" 2>&1 </dev/null; then

@@ -1,0 +1,191 @@
+"""What a newcomer leans on before any code: make's targets, the example of `.env`, the version, what setup says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bytemark_sync
+from tests.servers import ROOT, clean_environment
+
+# --- make -----------------------------------------------------------------------------------------------------------
+
+
+def make_targets() -> set[str]:
+    """Those that the Makefile has a rule for."""
+    rules = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert rules
+    return set(rules)
+
+
+def test_make_help_has_a_line_for_each_target() -> None:
+    done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = dict(re.findall(r"^make ([a-z-]+) +(\S.*)$", done.stdout, re.MULTILINE))
+    assert set(told) == make_targets()
+    assert len(told) == len(done.stdout.splitlines())
+
+
+def test_every_target_is_phony() -> None:
+    """A file or folder of a target's name, such as `tests` one day, must not switch the target off."""
+    phony = re.search(r"^\.PHONY:(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == make_targets()
+
+
+# --- .env.example ---------------------------------------------------------------------------------------------------
+
+EXAMPLE = ROOT / ".env.example"
+_LINE = re.compile(r"^(#?)([A-Z][A-Z0-9_]*)=(.*)$")
+SECRETS = {"SECRET_KEY", "DATABASE_URL", "SLACK_BOT_TOKEN", "METRICS_TOKEN", "REDIS_URL"}
+
+READ_BOTH = """
+import json, os, runpy, sys
+found = []
+for values in ({}, json.loads(sys.argv[1])):
+    os.environ.update(values)
+    found_here = runpy.run_path("project/settings.py")
+    names = filter(str.isupper, found_here)
+    found.append({name: json.dumps(found_here[name], default=lambda each: type(each).__name__) for name in names})
+print(json.dumps([name for name in found[0] if found[0][name] != found[1][name]]))
+"""
+
+
+def settings_read() -> set[str]:
+    """The variables that `project/` reads: the first argument of each reader of `project.env` where it is called."""
+    env = ast.parse((ROOT / "project/env.py").read_text())
+    readers = {each.name for each in env.body if isinstance(each, ast.FunctionDef)}
+    names = set()
+    for path in sorted((ROOT / "project").glob("*.py")):
+        if path.name == "env.py":
+            continue
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in readers:
+                assert isinstance(call.args[0], ast.Constant), (
+                    f"{path.name}:{call.lineno}: a name that is not written out"
+                )
+                names.add(str(call.args[0].value))
+    assert "DATABASE_URL" in names
+    return names
+
+
+def example() -> dict[str, tuple[bool, str]]:
+    """Each variable of the example: whether its line is a comment, and its value."""
+    lines = [found for line in EXAMPLE.read_text().splitlines() if (found := _LINE.match(line))]
+    assert len({line[2] for line in lines}) == len(lines), "a variable stands there twice"
+    return {line[2]: (bool(line[1]), line[3]) for line in lines}
+
+
+def test_the_example_has_every_setting_and_no_other() -> None:
+    assert set(example()) == settings_read()
+
+
+def test_secrets_are_empty_in_the_example() -> None:
+    assert {name: value for name, (_, value) in example().items() if name in SECRETS and value} == {}
+
+
+def test_the_example_shows_the_defaults() -> None:
+    """As it is, and with every comment taken away, it changes nothing."""
+    values = {name: value for name, (_, value) in example().items() if name != "DEBUG"}
+    unset = dict.fromkeys(settings_read(), None) | {"DEBUG": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_BOTH, json.dumps(values)],
+        cwd=ROOT,
+        env=clean_environment(unset) | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_what_the_example_sets_must_be_filled_in() -> None:
+    assert {name for name, (comment, value) in example().items() if not comment and value} == set()
+
+
+# --- One version, one pair of checkers ------------------------------------------------------------------------------
+
+
+def test_the_version_stands_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "bytemark_sync.__version__"}
+    number = re.escape(bytemark_sync.__version__)
+    tracked = subprocess.run(
+        ["git", "grep", "-lE", rf"version[^=]*= *.{number}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert tracked.stdout.split() == ["bytemark_sync/__init__.py"]
+
+
+def test_pre_commit_runs_the_checkers_of_make_lint() -> None:
+    """Each of its hooks is local and runs a program of .venv, so no version can differ and nothing is fetched."""
+    config = (ROOT / ".pre-commit-config.yaml").read_text()
+    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    programs = re.findall(r"\$\(PYTHON\) -m (ruff check|ruff format --check|mypy)", lint)
+    assert programs == ["ruff check", "ruff format --check", "mypy"]
+    assert re.findall(r"repo: (\S+)", config) == ["local"]
+    entries = re.findall(r"entry: (.*)", config)
+    assert re.findall(r"\.venv/bin/python -m (ruff check|ruff format --check|mypy)", "\n".join(entries)) == programs
+    assert config.count("language: system") == len(entries) == len(programs)
+
+
+# --- sudo -----------------------------------------------------------------------------------------------------------
+
+SUDO = """#!/bin/sh
+cp "$SAID" "$CALLS/$(ls "$CALLS" | wc -l) $1 $2 $3"
+case "$*" in *apt-get\\ install*) exit 1;; esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> dict[str, Any]:
+    """A machine without MariaDB, Redis and Chromium, whose user is not root and may use sudo; it installs nothing."""
+    programs = tmp_path / "bin"
+    calls = tmp_path / "calls"
+    programs.mkdir()
+    calls.mkdir()
+    for name in ("sh", "cat", "cksum", "cp", "dirname", "env", "ls", "mktemp", "rm", "tail", "wc"):
+        found = subprocess.run(["sh", "-c", f"command -v {name}"], capture_output=True, text=True, check=True)
+        (programs / name).symlink_to(found.stdout.strip())
+    for name, text in {
+        "sudo": SUDO,
+        "id": "#!/bin/sh\necho 1000\n",
+        "sleep": "#!/bin/sh\n",
+        "apt-get": "#!/bin/sh\n",
+    }.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    return {"PATH": str(programs), "CALLS": str(calls), "SAID": str(tmp_path / "said")}
+
+
+def test_setup_says_what_it_installs_before_it_uses_sudo(machine: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (tmp_path / name).write_text("")
+    with Path(machine["SAID"]).open("w") as said:
+        done = subprocess.run(["sh", "scripts/setup.sh", "test"], cwd=tmp_path, env=machine, stderr=said, check=False)
+    assert done.returncode == 1  # the installation fails, on purpose
+    before = {
+        name.partition(" ")[2].strip(): (Path(machine["CALLS"]) / name).read_text()
+        for name in os.listdir(machine["CALLS"])
+    }
+    assert set(before) == {"-n true", "-n apt-get update", "-n env DEBIAN_FRONTEND=noninteractive"}
+    for text in before.values():
+        assert "missing on this system: " in text
+        assert "redis-server" in text
+        assert "sudo" in text
+    for call in ("-n apt-get update", "-n env DEBIAN_FRONTEND=noninteractive"):
+        assert re.search(
+            r"installing them: sudo -n apt-get update; sudo -n apt-get install .*redis-server", before[call]
+        )

@@ -51,6 +51,7 @@ def unfold(title: str, stage: str) -> dict[str, Any]:
         "SCRIPTS": [
             lambda request: static("bytemark_sync/admin.js"),
             lambda request: static("bytemark_sync/keyboard.js"),
+            lambda request: static("bytemark_sync/back.js"),
         ],
         "GLOBAL_CALLBACK": "bytemark_sync.admin.site.every_page",
         "DASHBOARD_CALLBACK": "bytemark_sync.admin.dashboard.dashboard",

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from bytemark_sync import broker
-from bytemark_sync.admin.base import RESYNC, user_id_of, uuids_of
+from bytemark_sync.admin.base import RESYNC, came_from, user_id_of, uuids_of
 from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.filters import AGES, YES, this_minute, with_reason
 from bytemark_sync.admin.probing import deferred, probed
@@ -193,7 +193,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
         "users": counts["users"],
         "skipped": skipped(under_way(wanted.named_users())),
         "live_runs": [(page_of("syncrun", run.pk, run), scope_words(run)) for run in alive],
-        "back_url": reverse("admin:bytemark_sync_pendingorder_changelist"),
+        "back_url": came_from(request, reverse("admin:bytemark_sync_pendingorder_changelist")),
     }
     return TemplateResponse(request, "bytemark_sync/resync.html", context)
 

@@ -190,6 +190,18 @@ class TestPendingOrders:
         assert text.count("HTTP 401, code 50020: invalid session.") == outcome.attempts + 1
         assert f"resync/?user={outcome.user_id}" in html
 
+    def test_back_leads_to_the_filtered_list_without_scripts_too(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("operator")
+        filters = "?reason=not_found&o=1"
+        html = page(client, f"{APP}pendingorder/{filters}")
+        leads_to = re.findall(r'<th[^>]*><a href="([^"]+/change/[^"]*)"', html)[0].replace("&amp;", "&")
+        assert f'href="{APP}pendingorder/?reason=not_found&amp;o=1" data-back' in page(client, leads_to)
+        url = f"http://testserver{APP}pendingorder/{filters}"
+        asked = client.get(f"{APP}pendingorder/resync/?reason=not_found", headers={"referer": url}).content.decode()
+        assert f'href="{APP}pendingorder/?reason=not_found&amp;o=1"' in asked
+
     def test_a_stored_order_leaves_the_list_but_keeps_its_page(
         self, logged_in: Callable[[str], Client], filled: Filled
     ) -> None:

@@ -77,8 +77,8 @@ def prepare() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", TOOLS]
-    subprocess.run(pip, check=True)
+    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-r", TOOLS]
+    subprocess.run([*pip, "--quiet", "--disable-pip-version-check"], check=True)
     packages = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     own = next((VENV / "lib").glob("python*/site-packages"))
     (own / "product.pth").write_text(f"{packages}\n")
@@ -101,7 +101,7 @@ def part(name: str) -> tuple[int, int]:
     (folder / "setup.cfg").write_text("[mutmut]\ndebug=true\n" + text)
     log = folder / "log.txt"
     with log.open("w") as file:
-        command = [VENV / "bin" / "mutmut", "run", "--max-children", os.environ.get("PROCESSES", "1")]
+        command: list[str | Path] = [VENV / "bin" / "mutmut", "run", "--max-children", os.environ.get("PROCESSES", "1")]
         done = subprocess.run(command, cwd=folder, stdout=file, stderr=file, env=environment(), check=False)
     results = read_results(folder)
     refused = any(words in log.read_text(errors="replace") for words in REFUSED)
@@ -133,13 +133,13 @@ def environment() -> dict[str, str]:
 
 
 def read_results(folder: Path) -> dict[str, str]:
-    command = [VENV / "bin" / "mutmut", "results", "--all", "true"]
+    command: list[str | Path] = [VENV / "bin" / "mutmut", "results", "--all", "true"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
     return dict(re.findall(r"^\s*(\S+__mutmut_\d+): (.+)$", done.stdout, re.MULTILINE))
 
 
 def change(folder: Path, mutant: str) -> str:
-    command = [VENV / "bin" / "mutmut", "show", mutant]
+    command: list[str | Path] = [VENV / "bin" / "mutmut", "show", mutant]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), check=False)
     return "\n".join(f"    {line.strip()}" for line in done.stdout.splitlines() if re.match(r"[-+] ", line))
 

@@ -56,14 +56,14 @@ def prepare() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", TOOLS]
-    subprocess.run(pip, check=True)
+    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-r", TOOLS]
+    subprocess.run([*pip, "--quiet", "--disable-pip-version-check"], check=True)
     stamp.write_text(wanted)
 
 
 def licences() -> list[str]:
     """Packages whose licence is not on the list."""
-    tool = [VENV / "bin" / "pip-licenses", "--python", sys.executable, "--format=json"]
+    tool: list[str | Path] = [VENV / "bin" / "pip-licenses", "--python", sys.executable, "--format=json"]
     done = subprocess.run(tool, check=True, capture_output=True, text=True)
     packages = json.loads(done.stdout)
     bad = []
@@ -96,9 +96,10 @@ def vulnerabilities() -> list[str]:
 
 
 def _ask(requirements: Path) -> list[str]:
-    tool = [VENV / "bin" / "pip-audit", "-r", requirements, "--no-deps", "--disable-pip", "--progress-spinner=off"]
+    tool: list[str | Path] = [VENV / "bin" / "pip-audit", "-r", requirements]
+    options = ("--no-deps", "--disable-pip", "--progress-spinner=off", "--format=json")
     try:
-        done = subprocess.run([*tool, "--format=json"], capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run([*tool, *options], capture_output=True, text=True, timeout=300, check=False)
         packages = json.loads(done.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, ValueError, KeyError):
         print(f"vulnerabilities: COULD NOT LOOK for {requirements.name}: the service was not reached; nothing is known")

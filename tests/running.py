@@ -182,7 +182,7 @@ class Portal:
 
     def reasons(self) -> dict[int, str]:
         """Order key to the recorded reason for which it is still pending."""
-        return dict(self.all("SELECT order_id, reason FROM bytemark_sync_outcome"))  # type: ignore[arg-type]
+        return dict(self.all("SELECT order_id, reason FROM bytemark_sync_outcome"))
 
     def runs(self) -> list[dict[str, Any]]:
         """Oldest first."""

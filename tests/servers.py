@@ -377,7 +377,7 @@ class SandboxProcess(SandboxControl):
         self._options = ["--latency", str(latency * 1000), "--faults", faults, *options]
 
     def __enter__(self) -> Self:
-        command = [sys.executable, ROOT / "manage.py", "bytemark_sandbox", "--port", "0"]
+        command: list[str | Path] = [sys.executable, ROOT / "manage.py", "bytemark_sandbox", "--port", "0"]
         self.process = spawn(
             [*command, "--world", self._folder / "world.json", *self._options],
             stdin=subprocess.DEVNULL,

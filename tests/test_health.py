@@ -48,12 +48,12 @@ def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) 
     return SyncRun.objects.create(status=status, **fields)
 
 
-def installed(ago: timedelta) -> None:
-    Latch.objects.update(created_at=timezone.now() - ago)
+def installed(ago: timedelta) -> int:
+    return Latch.objects.update(created_at=timezone.now() - ago)
 
 
-def cluster_seen(ago: timedelta) -> None:
-    ClusterBeat.objects.create(name="host:1", workers=4, heartbeat_at=timezone.now() - ago)
+def cluster_seen(ago: timedelta) -> ClusterBeat:
+    return ClusterBeat.objects.create(name="host:1", workers=4, heartbeat_at=timezone.now() - ago)
 
 
 def all_well() -> SyncRun:

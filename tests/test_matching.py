@@ -45,9 +45,8 @@ def test_uuids_match_whatever_their_letter_case_and_blanks_and_are_stored_as_lis
 
 def test_every_wanted_order_has_one_place_and_its_own_reason() -> None:
     wanted = [WantedOrder(n, uuid) for n, uuid in enumerate(["A", "B", "C", "D", " ", ""])]
-    matcher = take(
-        Matcher([*wanted, WantedOrder(6, None)]), order("A", "p"), order("B"), {"uuid": "C"}, order("X", "q")
-    )  # type: ignore[arg-type]
+    wanted.append(WantedOrder(6, None))  # type: ignore[arg-type]
+    matcher = take(Matcher(wanted), order("A", "p"), order("B"), {"uuid": "C"}, order("X", "q"))
     assert items(matcher) == {0: [("PRODUCT-1", "p")]}
     assert reasons(matcher) == {
         1: Reason.NO_PASSES,
@@ -106,13 +105,13 @@ def test_details_fit_the_column() -> None:
 names = st.sampled_from(["a", "b", "c", "d", "e"])
 
 
-def spelt(draw: Any, name: str) -> str:
+def spelt(draw: st.DrawFn, name: str) -> str:
     name = name.upper() if draw(st.booleans()) else name
     return draw(st.sampled_from(["", " ", "\t"])) + name + draw(st.sampled_from(["", " "]))
 
 
 @st.composite
-def histories(draw: Any) -> tuple[dict[str, list[str]], list[list[Any]], list[str]]:
+def histories(draw: st.DrawFn) -> tuple[dict[str, list[str]], list[list[Any]], list[str]]:
     """A truth (order -> passes), pages that list it in any way besides junk, and wanted uuids."""
     truth = {name: draw(st.lists(st.sampled_from(["p", "q", "r"]), unique=True)) for name in draw(st.sets(names))}
     junk = st.sampled_from([None, 7, "x", {}, {"uuid": 3}, {"uuid": None, "order_items": []}, order("zz", "p")])

@@ -41,8 +41,8 @@ def findings(db: None) -> list[AuditFinding]:
 def exported(client: Client, query: str = "") -> list[dict[str, str]]:
     response = client.get(f"{PAGE}export/{query}")
     assert response.status_code == 200
-    text = b"".join(response.streaming_content).decode()  # type: ignore[arg-type]
-    return list(csv.DictReader(io.StringIO(text)))
+    assert response.streaming
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode())))
 
 
 def test_the_page_shows_findings_whose_order_is_gone_too(

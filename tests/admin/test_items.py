@@ -33,8 +33,8 @@ def exported(client: Client, query: str = "") -> list[dict[str, str]]:
     assert response.status_code == 200
     assert response["Content-Type"].startswith("text/csv")
     assert "attachment" in response["Content-Disposition"]
-    text = b"".join(response.streaming_content).decode()  # type: ignore[arg-type]
-    return list(csv.DictReader(io.StringIO(text)))
+    assert response.streaming
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode())))
 
 
 def test_the_export_is_what_is_filtered(logged_in: Callable[[str], Client], filled: Filled) -> None:

@@ -420,8 +420,9 @@ class TestRiders:
         assert set(riders(client, "?token_is=needed")) == {f"rider {user_id}" for user_id in needy}
         assert f"{APP}portaluser/export/?token_is=needed" in page(client, url)
         response = client.get(f"{APP}portaluser/export/?token_is=needed")
-        file = b"".join(response.streaming_content).decode()  # type: ignore[attr-defined]
-        rows = {int(row["user_id"]): row for row in csv.DictReader(io.StringIO(file))}
+        assert response.streaming
+        file = io.StringIO(response.getvalue().decode())
+        rows = {int(row["user_id"]): row for row in csv.DictReader(file)}
         assert set(rows) == needy
         for user_id, row in rows.items():
             outcome = OrderOutcome.objects.filter(user_id=user_id).order_by("-last_at")[0]

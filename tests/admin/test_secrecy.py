@@ -8,6 +8,7 @@ from html import unescape
 
 import pytest
 from django.db import connection
+from django.http.response import HttpResponseBase
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -17,9 +18,8 @@ APP = "/admin/bytemark_sync/"
 LISTS = ("pendingorder", "portaluser", "order", "orderitem", "orderattempt", "syncrun")
 
 
-def body(response: object) -> str:
-    content = getattr(response, "streaming_content", None)
-    return b"".join(content).decode() if content is not None else response.content.decode()  # type: ignore[attr-defined]
+def body(response: HttpResponseBase) -> str:
+    return response.getvalue().decode()
 
 
 def shape(link: str) -> str:

@@ -103,7 +103,7 @@ def test_a_viewer_is_refused(visit: Visit, served: Site) -> None:
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1360), ("dark", 1360), ("light", 390)])
 def test_the_main_pages_are_accessible_and_fit(visit: Visit, served: Site, scheme: str, width: int) -> None:
     page = visit("operator", scheme=scheme, width=width)
-    found = {}
+    found: dict[str, list[str]] = {}
     for name, url in MAIN.items():
         page.goto(served.url + url)
         page.wait_for_load_state("networkidle")

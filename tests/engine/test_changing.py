@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 from django.utils import timezone
@@ -60,9 +61,9 @@ def test_each_user_is_handed_out_once_however_rows_move_between_the_reads(monkey
         Order.objects.bulk_create(Order(order_uuid=f"{user}-{n}", user_id=user, amount="0") for n in range(2))
     moves = {2: (3, None), 4: (5, 1), 6: (7, 8)}  # with this user in hand, the orders of one go to another
 
-    def walk(users: object) -> list[tuple[int, tuple[str | None, ...]]]:
+    def walk(users: Iterable[object]) -> list[tuple[int, tuple[str, ...]]]:
         seen = []
-        for due in users:  # type: ignore[attr-defined]
+        for due in users:
             if not isinstance(due, pending.DueUser):
                 continue
             user = due.pending.user_id

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import World
 from tests.engine.conftest import MakeGround
 from tests.engine.ground import CONTRACT_KEYS, Env, Ground, add_user, listed, simple_world
@@ -65,9 +66,9 @@ def test_troubles_are_counted_and_fail_the_command_only_where_a_user_fails(groun
     failed = len(world.expected_failed_users())
     assert (done.status, done.json["status"], done.json["users_failed"]) == (1, "partial", failed)
     assert done.json["orders"] == len(world.pending())
-    assert done.json["orders_not_found"] == reasons.count("not_found") > 0
-    assert done.json["orders_without_passes"] == reasons.count("no_passes") > 0
-    assert done.json["orders_invalid"] == reasons.count("malformed") > 0
+    assert done.json["orders_not_found"] == reasons.count(Reason.NOT_FOUND) > 0
+    assert done.json["orders_without_passes"] == reasons.count(Reason.NO_PASSES) > 0
+    assert done.json["orders_invalid"] == reasons.count(Reason.MALFORMED) > 0
     assert done.json["orders_synced"] == len(world.pending()) - len(reasons)
     assert f"{failed} users failed" in done.stderr
     # The summary groups by reason with an example user each.

@@ -130,10 +130,13 @@ def waits(at: Ground) -> dict[int, float | None]:
         "JOIN bytemark_sync_run r ON r.id = o.last_run_id"
     )
     parsed = [
-        (order, next_at and datetime.fromisoformat(str(next_at)), datetime.fromisoformat(str(began)))
+        (order, None if next_at is None else datetime.fromisoformat(str(next_at)), datetime.fromisoformat(str(began)))
         for order, next_at, began in rows
     ]
-    return {order: next_at and round((next_at - began) / timedelta(days=1), 1) for order, next_at, began in parsed}
+    return {
+        order: None if next_at is None else round((next_at - began) / timedelta(days=1), 1)
+        for order, next_at, began in parsed
+    }
 
 
 def elapse(at: Ground, days: float) -> None:

@@ -70,6 +70,8 @@ class _Campaign:
                 env=clean_environment({"TEST_MYSQL_URL": os.environ.get("TEST_MYSQL_URL")}),
                 cwd=ROOT,
             )
+            assert process.stdin
+            assert process.stdout
             process.stdin.write("".join(f"{seed}\n" for seed in seeds))
             process.stdin.close()
             self._read(lane, process.stdout)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -32,7 +33,7 @@ def whole_orders(expected: list[ExpectedItem]) -> Iterator[str]:
     """At any moment: each order has all its rows or none, each row once and as expected."""
     wanted: dict[int, Counter[Row]] = {}
     for item in expected:
-        wanted.setdefault(item.order_id, Counter())[tuple(item)] += 1
+        wanted.setdefault(item.order_id, Counter())[item] += 1
     stored: dict[int, Counter[Row]] = {}
     for row in stored_rows():
         stored.setdefault(row[0], Counter())[row] += 1
@@ -109,11 +110,11 @@ def reported(slack_log: Path) -> Iterator[str]:
             yield f"run {run.pk} ({run.status}) says it was reported, but Slack got no message"
 
 
-def summary(text: str) -> dict[str, object] | None:
+def summary(text: str) -> dict[str, Any] | None:
     """The object of `--json`, where the command lived to print it."""
     for line in reversed(text.splitlines()):
         if line.startswith('{"run_id"'):
-            loaded: dict[str, object] = json.loads(line)
+            loaded: dict[str, Any] = json.loads(line)
             return loaded
     return None
 

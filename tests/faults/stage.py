@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -144,15 +145,13 @@ class _Scene:
             self._start_cluster()
         events: list[tuple[float, Callable[[], None]]] = []
         for number, actor in enumerate(self.scenario.actors):
-            events.append((actor.at, lambda number=number, actor=actor: self._start(number, actor)))
+            events.append((actor.at, partial(self._start, number, actor)))
             if actor.signal:
                 sending = getattr(signal, f"SIG{actor.signal}")
-                events.append(
-                    (actor.at + actor.signal_after, lambda actor=actor, sending=sending: self._send(actor, sending))
-                )
+                events.append((actor.at + actor.signal_after, partial(self._send, actor, sending)))
         for one in self.scenario.chaos:
             if one.kind not in ("full", "file_limit"):
-                events.append((one.at, lambda one=one: self._befall(one)))
+                events.append((one.at, partial(self._befall, one)))
         began = time.monotonic()
         for at, event in sorted(events, key=lambda each: each[0]):
             time.sleep(max(0.0, began + at - time.monotonic()))

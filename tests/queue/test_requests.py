@@ -14,6 +14,7 @@ from django.utils import timezone
 from bytemark_sync import planning, tasks
 from bytemark_sync.database import retrying
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.pending import Deferred
 from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import Sandbox, World
 from tests.queue.conftest import Queue, items
@@ -211,7 +212,7 @@ def test_a_planner_that_falls_behind_another_stops(users: list[int]) -> None:
     run = ask()
     tasks.plan_run(run.pk)
     SyncRun.objects.update(planned_at=None)
-    assert planning._save(run.pk, users[2], 9, planning._Step(users[3:6], users[5]), planning.Deferred()) is False
+    assert planning._save(run.pk, users[2], 9, planning._Step(users[3:6], users[5]), Deferred()) is False
     assert SyncBatch.objects.count() == 4
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -41,8 +42,9 @@ class Raw:
         return {name.lower(): value for name, _, value in lines}
 
     @property
-    def json(self) -> dict:  # type: ignore[type-arg]
-        return json.loads(self.body)
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
 
 
 def ask(sandbox: Sandbox, page: int = 1, *, token: str | None = RIDER.tokens[0], seconds: float = 2.0) -> Raw:

@@ -35,7 +35,7 @@ from bytemark_sync.recorder import BatchClaim, ClaimLost, Recorder, RunClosed
 from bytemark_sync.scope import AuditScope, Scope
 from bytemark_sync.strictness import refuse_cut_values
 from bytemark_sync.sync import work
-from bytemark_sync.totals import Totals
+from bytemark_sync.totals import Totals, many
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ def _end_batch(claim: BatchClaim, totals: Totals) -> str:
         queue_again(_mine(claim))
     else:
         retrying(lambda: _mine(claim).update(status=BatchStatus.QUEUED, worker="", queued_at=None))
-    return f"handed back with {len(claim.user_ids)} users left"
+    return f"handed back with {many(len(claim.user_ids), 'user')} left"
 
 
 def queue_again(one: Any, *, error: str = "") -> str:
@@ -209,8 +209,8 @@ def _given_up(batches: Any) -> str:
     missed = [len(user_ids) for user_ids in given_up.values_list("user_ids", flat=True).iterator()]
     if not missed:
         return ""
-    words = f"{len(missed)} of {batches.count()} batches were given up;"
-    words += f" {sum(missed)} users were not reached and stay pending."
+    words = f"{len(missed)} of {many(batches.count(), 'batch', 'batches')} given up;"
+    words += f" {many(sum(missed), 'user')} not reached, whose orders stay pending."
     why = given_up.exclude(error="").order_by("-finished_at").values_list("error", flat=True).first()
     return f"{words} The last one broke off: {why}" if why else words
 

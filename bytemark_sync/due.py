@@ -21,6 +21,7 @@ from bytemark_sync import planning, runs, schedules
 from bytemark_sync.latches import CLOCK_SKEW, held
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.times import dated
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +85,10 @@ def _start(due: datetime) -> str:
     if mine.filter(due_at__range=(due, timezone.now() + CLOCK_SKEW)).exists() or mine.filter(due_at=due).exists():
         return "started before"
     alive = mine.filter(status__in=ALIVE).first()
-    run = SyncRun.objects.create(
-        trigger=Trigger.SCHEDULE, due_at=due, requested_by=f"schedule, due {due.isoformat()}"[:150]
-    )
+    run = SyncRun.objects.create(trigger=Trigger.SCHEDULE, due_at=due, requested_by=f"schedule, due {dated(due)}")
     if alive is None:
         transaction.on_commit(lambda: planning.hand_over(run.pk))
-        logger.info("run %s: due at %s, it is queued", run.pk, due.isoformat())
+        logger.info("run %s: due at %s, it is queued", run.pk, dated(due))
         return f"run {run.pk} is queued"
     runs.finish(run.pk, RunStatus.SKIPPED, error=f"Run {alive.pk} was still alive.")
     SyncRun.objects.filter(pk=run.pk).update(slack="not needed")

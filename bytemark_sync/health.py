@@ -20,6 +20,8 @@ from bytemark_sync import broker, schedules, slack
 from bytemark_sync.latches import CLOCK_SKEW, take_turn
 from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.pending import pending_orders
+from bytemark_sync.times import dated
+from bytemark_sync.totals import many
 
 CLUSTER_SILENCE = timedelta(seconds=90)
 """A cluster renews its sign of life every 15 s."""
@@ -90,8 +92,7 @@ def _look(health: Health, now: datetime) -> None:
     plans = schedules.sync_schedules()
     _look_at_schedules(health, now, plans)
     if vital["waiting_since"] and now - vital["waiting_since"] > OVERDUE:
-        since = f"{vital['waiting_since']:%Y-%m-%d %H:%M} UTC"
-        health.problems.append(f"Run {vital['waiting']} was due at {since} and has not begun.")
+        health.problems.append(f"Run {vital['waiting']} was due at {dated(vital['waiting_since'])} and has not begun.")
     _look_at_last_run(health, now, vital, schedules.longest_silence(plans))
     pending = count_pending()
     health.pending_orders = pending.orders
@@ -191,9 +192,9 @@ def _silence(lasted: timedelta, last: SyncRun | None) -> str:
         lines.append(slack.run_link(last) or f"The last one that did was run {last.pk}.")
     lines += [f"• {slack.escape(problem)}" for problem in health.problems]
     if health.next_scheduled_run:
-        lines.append(f"Next scheduled run: {health.next_scheduled_run:%Y-%m-%d %H:%M} UTC.")
+        lines.append(f"Next daily run: {dated(health.next_scheduled_run)}.")
     return "\n".join(lines)
 
 
 def _hours(span: timedelta) -> str:
-    return f"{span.total_seconds() / 3600:.0f} hours"
+    return many(round(span.total_seconds() / 3600), "hour")

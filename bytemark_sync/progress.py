@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bytemark_sync.database import retrying
 from bytemark_sync.pending import count_users
-from bytemark_sync.totals import Counts
+from bytemark_sync.totals import Counts, many
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def progress_bar(*, limit: int | None, narrowed: bool) -> Iterator[Callable[[Cou
         task = bar.add_task("Syncing", total=total, counts="")
 
         def update(counts: Counts, in_flight: int) -> None:
-            text = f"{counts.items_created} items, {counts.users_failed} failed, {in_flight} in flight"
+            text = f"{many(counts.items_created, 'item')}, {counts.users_failed} failed, {in_flight} in flight"
             bar.update(task, completed=counts.users, counts=text)
 
         yield update

@@ -19,6 +19,7 @@ from django.utils import timezone
 from bytemark_sync.findings import found_by
 from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
 from bytemark_sync.reasons import REASON_LABELS, USER_FAILURES, Reason
+from bytemark_sync.times import dated
 from bytemark_sync.totals import many
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def run_link(run: SyncRun) -> str:
 def _head(run: SyncRun, sign: str) -> str:
     """Which run; and when it ended, where the message comes late."""
     ended = run.finished_at
-    late = f", ended {ended:%Y-%m-%d %H:%M} UTC," if ended and timezone.now() - ended > LATE else ""
+    late = f", ended {dated(ended)}," if ended and timezone.now() - ended > LATE else ""
     return f"{sign} {place()}: {_name(run)}{late}"
 
 
@@ -191,8 +192,9 @@ def _reasons(run: SyncRun) -> Iterator[str]:
             some = left.filter(reason=reason).order_by("user_id").values_list("user_id", flat=True).distinct()
             ids = ", ".join(str(user_id) for user_id in some[:USERS_A_REASON])
             more = ", ..." if users > USERS_A_REASON else ""
+            noun = "user" if users == 1 else "users"
             label = REASON_LABELS[reason]
-            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} (user {ids}{more})"
+            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} ({noun} {ids}{more})"
 
 
 def _series_before(run: SyncRun) -> int:

@@ -8,9 +8,14 @@ from dataclasses import asdict, dataclass, field, fields
 from bytemark_sync.reasons import Reason
 
 
-def many(count: int, noun: str) -> str:
-    """`1 user`, `2,000 users`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def many(count: int, noun: str, plural: str = "") -> str:
+    """`1 user`, `2,000 users`; `plural` where it takes more than an s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def done_of(done: int, total: int, noun: str) -> str:
+    """`5 of 12 users`, or `5 users` where the total is not known (0)."""
+    return f"{done:,} of {many(total, noun)}" if total else many(done, noun)
 
 
 @dataclass(slots=True)

@@ -104,6 +104,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 USE_TZ = True
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = "project.formats"
 SILENCED_SYSTEM_CHECKS = ["models.W037"]  # MariaDB makes a whole index of django-q2's partial one: it serves as well
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

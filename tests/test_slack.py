@@ -130,7 +130,7 @@ def test_a_partial_run_is_told_with_counts_reasons_users_and_a_link(fake_slack: 
     assert f"run {run.pk} (schedule) was partial" in text
     assert "1,200 users, 7 failed" in text
     assert "2,900 of 3,000 orders stored" in text
-    assert "API error: 7 users, 7 orders (user 100, 101, 102, 103, 104, ...)" in text
+    assert "API error: 7 users, 7 orders (users 100, 101, 102, 103, 104, ...)" in text
     assert "not listed by Bytemark: 1 user, 1 order (user 900)" in text
     assert "901" not in text
     assert f"<https://portal.example/admin/bytemark_sync/syncrun/{run.pk}/change/|" in text

@@ -78,7 +78,7 @@ class OrderAttemptAdmin(ReadOnlyAdmin):
     def name(self, attempt: Any) -> SafeString:
         return page_of("order", attempt.order_id, attempt.order_uuid or f"order {attempt.order_id}")
 
-    @admin.display(description="User")
+    @admin.display(description="Rider")
     def user(self, attempt: Any) -> SafeString | str:
         return rider_link(attempt.order_user)
 

@@ -63,7 +63,7 @@ class AuditFindingAdmin(ExportedAdmin):
     def order_link(self, finding: Any) -> SafeString:
         return page_of("order", finding.order_id, short(finding.uuid or "") or finding.order_id)
 
-    @admin.display(description="User")
+    @admin.display(description="Rider")
     def user(self, finding: AuditFinding) -> SafeString | str:
         return rider_link(finding.user_id)
 

@@ -1,4 +1,4 @@
-"""A read-only screen over a table that may be very big and holds riders' keys."""
+"""A read-only screen over a table that may be very big and holds riders' tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     """Nothing is added, changed or deleted here.
 
     `tokens` names the columns that are never loaded. The address bar may filter by nothing but the screen's own filters
-    (`?oauth_token__startswith=` would give a key away letter by letter) and sort by nothing but its sortable columns.
+    (`?oauth_token__startswith=` would give a token away letter by letter) and sort by nothing but its sortable columns.
     """
 
     tokens: Iterable[str] = ()

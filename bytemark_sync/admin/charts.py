@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from bytemark_sync.totals import many
+
 PRIMARY, MUTED, WARNING = "var(--color-primary-600)", "var(--color-base-400)", "var(--color-orange-500)"
 TEXT = "#8a94a6"
 """Axis text: readable on both themes (a canvas cannot follow the theme's text colour)."""
@@ -46,26 +48,26 @@ def _options(*, horizontal: bool = False, legend: bool = False) -> str:
 
 
 def day_chart(title: str, days: Sequence[date], values: Sequence[int] | None, unit: str) -> Chart:
-    """One bar a day; None: they are being counted."""
+    """One bar per day, of `unit` in the singular; None: they are being counted."""
     if values is None:
         return not_yet(title)
     data = {
-        "labels": [f"{day.day} {day:%b}" for day in days],
-        "datasets": [{"label": unit, "data": list(values), "backgroundColor": PRIMARY, "maxBarThickness": 18}],
+        "labels": [str(day) for day in days],
+        "datasets": [{"label": f"{unit}s", "data": list(values), "backgroundColor": PRIMARY, "maxBarThickness": 18}],
     }
     top = max(values, default=0)
-    words = f"{title}: {sum(values):,} {unit} in {len(days)} days, at most {top:,} on a day, {values[-1]:,} today."
+    words = f"{title}: {many(sum(values), unit)} in {len(days)} days, at most {top:,} on a day, {values[-1]:,} today."
     return Chart(title, json.dumps(data), _options(), words, empty=not any(values))
 
 
 def level_chart(title: str, days: Sequence[date], values: Sequence[int | None], unit: str) -> Chart:
     """A level that holds until the next day that has one."""
     data = {
-        "labels": [f"{day.day} {day:%b}" for day in days],
-        "datasets": [{"label": unit, "data": list(values), "backgroundColor": WARNING, "maxBarThickness": 18}],
+        "labels": [str(day) for day in days],
+        "datasets": [{"label": f"{unit}s", "data": list(values), "backgroundColor": WARNING, "maxBarThickness": 18}],
     }
     known = [value for value in values if value is not None]
-    words = f"{title}: {known[-1]:,} {unit} after the latest run." if known else f"{title}: no run yet."
+    words = f"{title}: {many(known[-1], unit)} after the latest run." if known else f"{title}: no run yet."
     return Chart(title, json.dumps(data), _options(), words, empty=not known)
 
 
@@ -75,7 +77,9 @@ def bar_chart(title: str, bars: Sequence[tuple[str, int]] | None, unit: str) -> 
         return not_yet(title)
     data = {
         "labels": [name for name, _ in bars],
-        "datasets": [{"label": unit, "data": [n for _, n in bars], "backgroundColor": PRIMARY, "maxBarThickness": 22}],
+        "datasets": [
+            {"label": f"{unit}s", "data": [n for _, n in bars], "backgroundColor": PRIMARY, "maxBarThickness": 22}
+        ],
     }
     words = f"{title}: " + (", ".join(f"{name} {n:,}" for name, n in bars) or "none") + "."
     return Chart(title, json.dumps(data), _options(horizontal=True), words, empty=not any(n for _, n in bars))

@@ -20,8 +20,9 @@ from django_q.models import Schedule
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from bytemark_sync import cron as crons
-from bytemark_sync.admin.words import away, dated, moment
+from bytemark_sync.admin.words import away, moment
 from bytemark_sync.schedules import SYNC, daily_schedule, set_daily_cron
+from bytemark_sync.times import dated
 
 FAR, NEAR = timedelta(hours=36), timedelta(hours=1)
 LAST_CHANGES = 10

@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
@@ -19,6 +20,8 @@ from bytemark_sync.admin.users import NEEDED
 from bytemark_sync.admin.words import (
     NEVER,
     REASON_WORDS,
+    RETRIED,
+    ago,
     away,
     duration,
     moment,
@@ -32,6 +35,8 @@ from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.schedules import daily_schedule
 from bytemark_sync.scope import Scope
+from bytemark_sync.times import dated
+from bytemark_sync.totals import many
 
 LAST_RUNS = 10
 ITEMS = "admin:bytemark_sync_orderitem_changelist"
@@ -77,7 +82,7 @@ def _stuck_cards(stuck: Stuck | None) -> list[Card]:
     if stuck is None:
         names = ("Pending orders", "Riders waiting", "Riders who need a new token", "Deferred orders")
         return [Card(name, "…", "being counted", pending) for name in names]
-    oldest = f"oldest first tried {away(stuck.oldest)}" if stuck.oldest else ""
+    oldest = format_html("oldest first tried {}", ago(stuck.oldest)) if stuck.oldest else ""
     return [
         Card("Pending orders", f"{stuck.orders:,}", oldest or ("none tried yet" if stuck.orders else ""), pending),
         Card("Riders waiting", f"{stuck.users:,}", "with a pending order", pending),
@@ -91,7 +96,7 @@ def _stuck_cards(stuck: Stuck | None) -> list[Card]:
         Card(
             "Deferred orders",
             f"{stuck.deferred:,}",
-            "retried automatically at growing intervals",
+            RETRIED,
             f"{pending}?deferred={YES}",
         ),
     ]
@@ -100,8 +105,8 @@ def _stuck_cards(stuck: Stuck | None) -> list[Card]:
 def _last_run(run: SyncRun | None) -> Card:
     if run is None:
         return Card("Last run", "-", "none yet")
-    took, stored = duration(run_seconds(run)), f"{run.items_created:,} items stored"
-    note = f"{away(run.finished_at or run.created_at)}, took {took}, {stored}"
+    took, stored = duration(run_seconds(run)), f"{many(run.items_created, 'item')} stored"
+    note = format_html("{}, took {}, {}", ago(run.finished_at or run.created_at), took, stored)
     url = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk])
     return Card(
         "Last run", run.get_status_display(), note, url, warn=run.status in (RunStatus.FAILED, RunStatus.PARTIAL)
@@ -111,11 +116,10 @@ def _last_run(run: SyncRun | None) -> Card:
 def _next_run() -> Card:
     schedule = daily_schedule()
     if schedule is None or schedule.next_run is None:
-        return Card("Next scheduled run", "never", "the schedule was deleted", warn=True)
-    local = timezone.localtime(schedule.next_run)
+        return Card("Next daily run", "never", "the schedule was deleted", warn=True)
     late = schedule.next_run < timezone.now() - timedelta(minutes=5)
-    note = f"{away(schedule.next_run)}{': overdue' if late else ''}"
-    return Card("Next scheduled run", f"{local:%a %H:%M}", note, warn=late)
+    note = f"{dated(schedule.next_run)}{', overdue' if late else ''}"
+    return Card("Next daily run", away(schedule.next_run), note, warn=late)
 
 
 def _cluster() -> Card:
@@ -123,11 +127,14 @@ def _cluster() -> Card:
     if newest is None:
         return Card("Cluster", "not running", "start manage.py qcluster", warn=True)
     since = timezone.now() - CLUSTER_SILENCE
+    seen = format_html("last sign of life {}", ago(newest.heartbeat_at))
     if newest.heartbeat_at < since:
-        return Card("Cluster", "not running", f"last sign of life {away(newest.heartbeat_at)}", warn=True)
+        return Card("Cluster", "not running", seen, warn=True)
     alive = ClusterBeat.objects.filter(heartbeat_at__gte=since).count()
     return Card(
-        "Cluster", "alive", f"{alive} running" if alive > 1 else f"last sign of life {away(newest.heartbeat_at)}"
+        "Cluster",
+        "alive",
+        f"{alive} running" if alive > 1 else seen,
     )
 
 
@@ -155,16 +162,16 @@ def _charts(stuck: Stuck | None, stored: dict[date, int], left: dict[date, int |
     days = list(stored)
     reasons = [(REASON_WORDS[reason], n) for reason, n in stuck.reasons if reason != NEVER] if stuck else None
     return [
-        day_chart("Items stored a day", days, list(stored.values()), "items"),
-        level_chart("Orders left pending a day", days, list(left.values()), "orders"),
-        bar_chart("Pending orders by reason", reasons, "orders"),
+        day_chart("Items stored per day", days, list(stored.values()), "item"),
+        level_chart("Orders left pending per day", days, list(left.values()), "order"),
+        bar_chart("Pending orders by reason", reasons, "order"),
     ]
 
 
 def _runs_table(runs: list[SyncRun]) -> dict[str, Any]:
     found = results(runs)
     return {
-        "headers": ["Run", "Trigger", "Status", "Progress", "When", "Took", "Result", "Remaining"],
+        "headers": ["Run", "Trigger", "Status", "Progress", "Requested at", "Took", "Result", "Remaining"],
         "rows": [
             [
                 page_of("syncrun", run.pk, run),

@@ -36,7 +36,7 @@ def count_products() -> Iterator[list[tuple[str, int]]]:
 
 
 def count_days(product: str) -> Iterator[dict[date, int]]:
-    """Items stored a day, of one product or all."""
+    """Items stored per day, of one product or all."""
     orders = StoredOrder.objects.filter(stored_at__gte=begin(last_days()[0])).annotate(minute=minute_of("stored_at"))
     counted = orders.order_by().values_list("minute")
     if product:
@@ -72,7 +72,7 @@ class DayFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "day"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(day.isoformat(), f"{day:%a} {day.day} {day:%b}") for day in reversed(last_days())]
+        return [(day.isoformat(), f"{day:%a} {day}") for day in reversed(last_days())]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         day = next((day for day in last_days() if day.isoformat() == self.value()), None)
@@ -146,13 +146,13 @@ class OrderItemAdmin(ExportedAdmin):
     def order_link(self, item: OrderItem) -> SafeString:
         return page_of("order", item.order_id, short(item.order_uuid) or item.order_id)
 
-    @admin.display(description="User")
+    @admin.display(description="Rider")
     def user(self, item: Any) -> SafeString | str:
         return rider_link(item.order_user)
 
     @admin.display(description="Stored")
     def stored_at(self, item: Any) -> SafeString | str:
-        return moment(item.stored_order.stored_at if item.stored_order else None, "before the sync")
+        return moment(item.stored_order.stored_at if item.stored_order else None, "stored by the previous job")
 
     @admin.display(description="By")
     def stored_by(self, item: Any) -> SafeString | str:
@@ -160,17 +160,17 @@ class OrderItemAdmin(ExportedAdmin):
 
 
 def by_day_chart(product: str) -> Chart:
-    """Items stored a day, of one product or all."""
+    """Items stored per day, of one product or all."""
     counted = DAYS.of(product, lambda: count_days(product)).latest()
     days = last_days()
-    title = "Items stored a day" + (f", product {product}" if product else "")
-    return day_chart(title, days, None if counted is None else [counted.get(day, 0) for day in days], "items")
+    title = "Items stored per day" + (f", product {product}" if product else "")
+    return day_chart(title, days, None if counted is None else [counted.get(day, 0) for day in days], "item")
 
 
 def by_product_chart() -> Chart:
     counted = PRODUCTS.latest()
     if counted is None:
-        return bar_chart("Items by product", None, "items")
+        return bar_chart("Items by product", None, "item")
     shown = [(uuid if len(uuid) <= 16 else f"{uuid[:13]}…", n) for uuid, n in counted[:SHOWN_PRODUCTS]]
     rest = sum(n for _, n in counted[SHOWN_PRODUCTS:])
-    return bar_chart("Items by product", [*shown, *([("others", rest)] if rest else [])], "items")
+    return bar_chart("Items by product", [*shown, *([("others", rest)] if rest else [])], "item")

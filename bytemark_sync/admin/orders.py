@@ -51,7 +51,7 @@ class StoryAdmin(ReadOnlyAdmin):
     def uuid(self, order: Order) -> SafeString:
         return format_html('<span class="whitespace-nowrap">{}</span>', order)
 
-    @admin.display(description="User")
+    @admin.display(description="Rider")
     def user(self, order: Order) -> SafeString | str:
         return rider_link(order.user_id)
 

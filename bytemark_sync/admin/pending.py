@@ -59,13 +59,13 @@ class PendingOrderAdmin(StoryAdmin):
         for row in rows:
             row.waits_until = waiting.get(row.pk)
 
-    @admin.action(description="Resync the users behind the selected orders", permissions=["resync"])
+    @admin.action(description="Resync the riders of the selected orders", permissions=["resync"])
     def resync_users(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         users = queryset.order_by().values_list("user_id", flat=True).distinct()
         return confirm(request, users[: self.list_per_page], back=request.get_full_path())
 
     # A permission named in full would make the library's system check ask the database, before there is any table.
-    @action(description="Resync the user", icon="sync", permissions=["resync"], url_path="resync")  # type: ignore[untyped-decorator]
+    @action(description="Resync the rider", icon="sync", permissions=["resync"], url_path="resync")  # type: ignore[untyped-decorator]
     def resync_row(self, request: HttpRequest, object_id: str) -> HttpResponse:
         order = self.get_object(request, object_id)
         back = came_from(request, reverse("admin:bytemark_sync_pendingorder_changelist"))

@@ -14,7 +14,7 @@ from bytemark_sync.admin.words import badge, link
 from bytemark_sync.comparing import FINDING_LABELS, FindingKind
 from bytemark_sync.findings import Found, found_by
 from bytemark_sync.models import SyncRun
-from bytemark_sync.totals import many
+from bytemark_sync.totals import done_of, many
 
 MEANINGS: dict[str, str] = {
     FindingKind.PASS_MISSING: "Bytemark lists a pass that is not stored. An audit with --repair stores it.",
@@ -60,8 +60,8 @@ def _of_audit(run: SyncRun, found: Found) -> Result:
 
 def audit_headline(run: SyncRun, found: Found) -> str:
     """The audit in one sentence or two."""
-    users = f"{run.users:,} of {many(run.users_planned, 'user')}" if run.users_planned else many(run.users, "user")
     repaired = f" ({found.repaired:,} repaired)" if found.repaired else ""
+    users = done_of(run.users, run.users_planned, "user")
     words = f"{users}, {many(run.orders, 'order')} audited, {many(found.total, 'finding')}{repaired}."
     if run.users_failed:
         words += f" {many(run.users_failed, 'user')} failed: their orders were not compared."

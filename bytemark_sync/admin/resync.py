@@ -24,7 +24,7 @@ from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.filters import AGES, YES, this_minute, with_reason
 from bytemark_sync.admin.probing import deferred, probed
 from bytemark_sync.admin.stuck import STUCK
-from bytemark_sync.admin.words import REASON_WORDS, page_of, scope_words
+from bytemark_sync.admin.words import EVERYTHING, REASON_WORDS, page_of, scope_words
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import USER_FAILURES
@@ -88,7 +88,15 @@ class Wanted:
             return f"the users that failed in run {self.failed_of}"
         parts = [REASON_WORDS.get(self.reason, ""), AGES[self.age].label if self.age else ""]
         parts += ["deferred" if self.deferred else "", self.search]
-        return ", ".join(part for part in parts if part) or "all pending orders"
+        return ", ".join(part for part in parts if part) or EVERYTHING
+
+    def nothing(self) -> str:
+        """What is said where that names no pending order."""
+        if self.users:
+            return "This user has no pending orders" if len(self.users) == 1 else "These users have no pending orders"
+        if self.failed_of is not None:
+            return f"No user that failed in run {self.failed_of} has pending orders"
+        return "There are no pending orders" if self == Wanted() else "No pending order matches"
 
     def rows(self) -> QuerySet[Order]:
         """The pending orders that this names."""
@@ -189,6 +197,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": "Resync",
         "wanted": wanted.words(),
+        "nothing": wanted.nothing(),
         "orders": counts["orders"],
         "users": counts["users"],
         "skipped": skipped(under_way(wanted.named_users())),
@@ -211,14 +220,16 @@ def _counted(wanted: Wanted) -> Mapping[str, int]:
 
 def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
     if not wanted.rows().exists():
-        messages.warning(request, "Nothing is pending there any more: no run was queued.")
+        messages.warning(request, f"{wanted.nothing()}: no run was queued.")
         return redirect("admin:bytemark_sync_pendingorder_changelist")
     asked = wanted.ask(request.user.get_username())
     for each in skipped(under_way(asked.users_under_way)):
         messages.warning(request, each)
     if asked.same is not None:
         same = page_of("syncrun", asked.same.pk, f"run {asked.same.pk}")
-        messages.warning(request, format_html("{} does the same already; nothing is asked for twice.", same))
+        messages.warning(
+            request, format_html("{} is already running or queued for the same orders; nothing was queued again.", same)
+        )
         return redirect("admin:bytemark_sync_syncrun_change", asked.same.pk)
     if asked.run is None:
         return redirect("admin:bytemark_sync_syncrun_changelist")

@@ -17,7 +17,7 @@ from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.results import audit_counts, audit_headline, findings_table
 from bytemark_sync.admin.words import (
     ADVICE,
-    away,
+    ago,
     duration,
     link,
     moment,
@@ -32,6 +32,7 @@ from bytemark_sync.findings import Found, found_by
 from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.slack import BUDGET, SENDING
+from bytemark_sync.totals import done_of, many
 
 END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
 
@@ -99,14 +100,14 @@ def _headline(run: SyncRun, found: Found | None) -> str:
         return "Looking for the users whose turn it is."
     if found is not None:
         return audit_headline(run, found)
-    users = f"{run.users:,} of {run.users_planned:,} users" if run.users_planned else f"{run.users:,} users"
-    return f"{users}, {run.orders_synced:,} of {run.orders:,} orders stored, {run.users_failed:,} users failed."
+    stored = f"{run.orders_synced:,} of {many(run.orders, 'order')} stored"
+    return f"{done_of(run.users, run.users_planned, 'user')}, {stored}, {many(run.users_failed, 'user')} failed."
 
 
 def _times(run: SyncRun) -> list[tuple[str, object]]:
     times: list[tuple[str, object]] = [("Started", moment(run.started_at, "not yet"))]
     if run.status in ALIVE:
-        times += [("For", duration(run_seconds(run))), ("Last sign of life", away(run.heartbeat_at))]
+        times += [("Running for", duration(run_seconds(run))), ("Last sign of life", ago(run.heartbeat_at))]
     else:
         times += [("Ended", moment(run.finished_at)), ("Took", duration(run_seconds(run)))]
     if run.stopped_by:
@@ -165,7 +166,7 @@ def _reasons(run: SyncRun) -> dict[str, Any]:
         "rows": [
             [
                 reason_badge(reason),
-                link(f"{orders}?run={run.pk}&reason={reason}", f"{n:,} orders" if n > 1 else "1 order"),
+                link(f"{orders}?run={run.pk}&reason={reason}", many(n, "order")),
                 SafeString(f'<span class="whitespace-normal">{ADVICE[reason].todo}</span>'),
             ]
             for reason, n in remembered(f"reasons of run {run.pk}", count)
@@ -201,5 +202,9 @@ def _answers(answers: dict[str, int]) -> dict[str, Any]:
 def _latency(latency: Histogram) -> list[tuple[str, str]]:
     if not latency.count:
         return []
-    values = [("Median", latency.quantile(0.5)), ("95 % within", latency.quantile(0.95)), ("Slowest", latency.maximum)]
+    values = [
+        ("Median", latency.quantile(0.5)),
+        ("95th percentile", latency.quantile(0.95)),
+        ("Slowest", latency.maximum),
+    ]
     return [(label, f"{seconds * 1000:,.0f} ms" if seconds < 1 else f"{seconds:.2f} s") for label, seconds in values]

@@ -112,7 +112,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
     def name(self, run: SyncRun) -> str:
         return str(run)
 
-    @admin.display(description="Who")
+    @admin.display(description="Requested by")
     def who(self, run: SyncRun) -> str:
         return run.requested_by or "-"
 
@@ -124,7 +124,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
     def progress_bar(self, run: SyncRun) -> SafeString | str:
         return progress(run)
 
-    @admin.display(description="Asked for")
+    @admin.display(description="Requested at")
     def created(self, run: SyncRun) -> SafeString | str:
         return moment(run.created_at)
 

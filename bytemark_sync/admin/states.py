@@ -30,13 +30,21 @@ class State:
 
 STORED = State("stored", "success", Advice("Its passes are in the portal.", "Nothing."))
 NOT_FREE = State("not free", "default", Advice("Only orders with the amount 0 are synced.", "Nothing."))
-NO_USER = State("no user", "default", Advice("The portal names no user for this order.", "Nothing."))
+NO_USER = State(
+    "no user",
+    "default",
+    Advice(
+        "The portal names no user for this order, so the order is not taken.",
+        "Nothing here. If it should have a user, tell whoever runs the portal.",
+    ),
+)
 NO_TOKEN_ROW = State(
     "no token row",
     "default",
     Advice(
-        "bytemark_tokens has no row for this user, so the order is not taken.",
-        "The portal adds the row when it makes the rider's Bytemark account. If it does not, look there.",
+        "bytemark_tokens has no row for this rider, so the order is not taken.",
+        "The portal adds the row when it makes the rider's Bytemark account. If the row does not come, tell whoever "
+        "runs the portal.",
     ),
 )
 

@@ -54,7 +54,7 @@ def tell(order: Order) -> Story:
 
 
 def _facts(order: Order, outcome: OrderOutcome | None, stored: StoredOrder | None) -> list[tuple[str, object]]:
-    facts: list[tuple[str, object]] = [("User", rider_link(order.user_id)), ("Amount", order.amount or "-")]
+    facts: list[tuple[str, object]] = [("Rider", rider_link(order.user_id)), ("Amount", order.amount or "-")]
     if stored:
         facts += [("Stored", moment(stored.stored_at)), ("Stored by", run_link(stored.run_id))]
     if outcome:
@@ -72,4 +72,4 @@ def _facts(order: Order, outcome: OrderOutcome | None, stored: StoredOrder | Non
 def _next_try(at: datetime | None) -> SafeString | str:
     if at is None:
         return "with the next run"
-    return format_html("not before {}, unless the user gets a new order or token", moment(at))
+    return format_html("not before {}, unless the rider gets a new order or token", moment(at))

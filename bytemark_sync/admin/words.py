@@ -1,7 +1,12 @@
-"""What a person reads: badges, times, and what each reason asks of them."""
+"""What a person reads: badges, times, and what each reason asks of them.
+
+A rider is a person of the portal: lists, columns and advice say "rider". A run works users, as the command's `--user`
+and the counts of its summary name them: sentences about a run say "user".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +14,6 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -17,6 +21,7 @@ from django.utils.timesince import timesince
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import Reason
+from bytemark_sync.times import dated
 from bytemark_sync.totals import many
 
 NEVER = "never_tried"
@@ -31,6 +36,7 @@ REASON_WORDS: dict[str, str] = {
     Reason.API_ERROR: "API error",
 }
 """Short enough for a badge; `ADVICE` says what each means."""
+EVERYTHING = "all pending orders, including deferred"
 REASON_VARIANTS: dict[str, str] = {
     NEVER: "info",
     Reason.NOT_FOUND: "warning",
@@ -59,35 +65,40 @@ class Advice:
     todo: str
 
 
+RETRIED = "retried automatically at growing intervals (up to 30 days)"
 ADVICE: dict[str, Advice] = {
     NEVER: Advice(
         "No run has asked Bytemark for this order yet.",
-        "Nothing, as long as the daily run works: it takes the order. To have it now, resync the user.",
+        "Nothing: the next daily run takes it. To have it now, resync the rider.",
     ),
     Reason.NOT_FOUND: Advice(
-        "Bytemark answered, and its list of the user's orders does not hold this one.",
-        "Look the order up in Bytemark's console: it may belong to another account of the rider, or was never placed. "
-        "Until then it is tried again by itself, more and more seldom.",
+        "Bytemark answered, but this order is not in its list of the rider's orders.",
+        "Look the order up in Bytemark's console: it may belong to another account, or it was never placed. "
+        f"Until then it is {RETRIED}.",
     ),
     Reason.NO_PASSES: Advice(
-        "Bytemark lists the order, but no pass in it.",
-        "The passes may still be in the making. If it stays so for days, ask Bytemark to issue them.",
+        "Bytemark lists the order, but without passes.",
+        f"Wait: Bytemark may still be issuing them. The order is {RETRIED}. "
+        "If it stays like this for days, ask Bytemark.",
     ),
     Reason.MALFORMED: Advice(
-        "Bytemark lists the order in a form that cannot be read.",
-        "Show the detail to a developer: Bytemark may have changed its answers.",
+        "Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
+        "Show the detail to a developer: it names the field of Bytemark's answer, or the database's error.",
     ),
     Reason.TOKEN_REJECTED: Advice(
-        "Bytemark refused every key of this user.",
-        "The rider has to log in to the app again; the new key is noticed by itself.",
+        "Bytemark rejected every token of this rider.",
+        "Riders never sign in to Bytemark: the portal logs in for them, and only where bytemark_tokens.token is empty. "
+        "So the rejected token stays until somebody who runs the portal empties that column for this rider. The portal "
+        "then logs in again, and the new login is picked up automatically by the next run.",
     ),
     Reason.NO_TOKEN: Advice(
-        "The portal holds no key for this user.",
-        "The rider has to log in to the app once.",
+        "The portal holds no token for this rider.",
+        "The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is picked up "
+        "automatically by the next run. If the token is still missing after a day, tell whoever runs the portal.",
     ),
     Reason.API_ERROR: Advice(
         "Bytemark could not be reached, or answered with errors, until the attempts were used up.",
-        "If many users have it, Bytemark is in trouble: wait. The next run tries again. For one user alone, resync.",
+        "If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider alone, resync.",
     ),
 }
 
@@ -135,32 +146,23 @@ def run_link(run_id: int | None, kind: str = "run") -> SafeString | str:
 
 
 def moment(at: datetime | None, empty: SafeString | str = "-") -> SafeString | str:
-    """A point in time, short, with how far away it is in its title."""
-    if at is None:
-        return empty
-    local = timezone.localtime(at)
-    shown = "j M, H:i" if local.year == timezone.localtime().year else "j M Y, H:i"
-    iso = local.isoformat(timespec="seconds")
-    return format_html(
-        '<time datetime="{}" title="{}" class="whitespace-nowrap">{}</time>', iso, away(at), date_format(local, shown)
-    )
+    """A point in time, with how far away it is in its title."""
+    return _time(at, dated(at), away(at)) if at else empty
 
 
-def dated(at: datetime) -> str:
-    """A point in time in full, with its zone, for sentences and forms."""
-    local = timezone.localtime(at)
-    return f"{date_format(local, 'j M Y, H:i')} {local.tzname()}"
+def ago(at: datetime) -> SafeString:
+    """How far away a point in time is, with the time itself in its title."""
+    return _time(at, away(at), dated(at))
 
 
 def not_before(at: datetime) -> SafeString:
-    """For a list: the day before which no scheduled run tries; when exactly in its title."""
-    local = timezone.localtime(at)
-    shown = date_format(local, "j M" if local.year == timezone.localtime().year else "j M Y")
-    words = f"{dated(at)}, {away(at)}"
-    iso = local.isoformat(timespec="seconds")
-    return format_html(
-        '<time datetime="{}" title="{}" class="whitespace-nowrap">not before {}</time>', iso, words, shown
-    )
+    """For a list: the time before which no scheduled run tries."""
+    return _time(at, f"not before {dated(at)}", away(at))
+
+
+def _time(at: datetime, shown: str, title: str) -> SafeString:
+    iso = timezone.localtime(at).isoformat(timespec="seconds")
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, title, shown)
 
 
 def away(at: datetime) -> str:
@@ -207,38 +209,52 @@ def progress(run: SyncRun) -> SafeString | str:
     percent = run_percent(run)
     if percent is None:
         return (many(run.users, "user") if run.users else "planning") if run.status in ALIVE else "-"
-    bar: dict[str, Any] = {"value": str(percent), "title": f"{run.users:,} users", "description": f"{percent} %"}
+    title = f"{many(run.users, 'user')} processed"
+    bar: dict[str, Any] = {"value": str(percent), "title": title, "description": f"{percent} %"}
     return SafeString(render_to_string("unfold/components/progress.html", bar))
 
 
 def scope_words(run: SyncRun) -> str:
     """What the run was asked to work."""
     scope: dict[str, Any] = run.scope or {}
-    users, orders, filters = scope.get("users", []), scope.get("orders", []), dict(scope.get("filters", {}))
-    parts = []
+    parts = [*_audited(scope), *_named(scope)]
+    if scope.get("limit") is not None:
+        parts.append(f"at most {many(scope['limit'], 'user')}")
+    if not (scope.get("audit") or _named(scope)):
+        parts.insert(0, EVERYTHING if scope.get("include_deferred") else "all pending orders that are due")
+    elif scope.get("include_deferred"):
+        parts.append("including deferred")
+    words = "; ".join(parts)
+    return words[:1].upper() + words[1:]
+
+
+def _audited(scope: dict[str, Any]) -> Iterator[str]:
     if scope.get("audit"):
-        parts.append("audit of stored orders" + (", missing passes repaired" if scope.get("repair") else ""))
+        yield "audit of stored orders" + (", missing passes repaired" if scope.get("repair") else "")
     if "order_ids" in scope:
-        parts.append(f"{len(scope['order_ids']):,} of them")
+        yield f"{len(scope['order_ids']):,} of them"
     if scope.get("since"):
-        parts.append(f"stored since {scope['since'][:16].replace('T', ' ')}")
-    if users:
-        parts.append(_some("user", users))
-    if orders:
-        parts.append(_some("order", orders))
+        yield f"stored since {dated(datetime.fromisoformat(scope['since']))}"
+
+
+def _named(scope: dict[str, Any]) -> list[str]:
+    """Users, orders and filters."""
+    filters = dict(scope.get("filters", {}))
+    parts = [_some(noun, scope[f"{noun}s"]) for noun in ("user", "order") if scope.get(f"{noun}s")]
     if filters.pop("next_after", None):
         parts.append("deferred orders")
-    if filters:
-        parts.append("orders with " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in filters.items()))
-    if scope.get("limit") is not None:
-        parts.append(f"at most {scope['limit']} users")
-    if scope.get("include_deferred"):
-        parts.append("deferred orders too")
-    return "; ".join(parts) or "all that is due"
+    parts += [
+        f"first tried {word} {dated(datetime.fromisoformat(filters.pop(name)))}"
+        for name, word in (("first_after", "after"), ("first_before", "before"))
+        if name in filters
+    ]
+    if reason := filters.pop("reason", None):
+        reasons = [reason] if isinstance(reason, str) else reason
+        parts.append("reason: " + ", ".join(REASON_WORDS.get(each, each) for each in reasons))
+    return parts + [f"{name} {value}" for name, value in filters.items()]
 
 
-def _some(name: str, values: list[Any]) -> str:
+def _some(noun: str, values: list[Any]) -> str:
     shown = ", ".join(str(value) for value in values[:5])
-    return f"{name}{'s' if len(values) > 1 else ''} {shown}" + (
-        f" and {len(values) - 5} more" if len(values) > 5 else ""
-    )
+    more = f" and {len(values) - 5:,} more" if len(values) > 5 else ""
+    return f"{noun}{'s' if len(values) > 1 else ''} {shown}{more}"

@@ -1,4 +1,4 @@
-"""A rider's key, wrapped so that no log, traceback or debugger line shows it."""
+"""A rider's token, wrapped so that no log, traceback or debugger line shows it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from bytemark_sync.models.portal import Order
 from bytemark_sync.reasons import REASON_CHOICES
 from bytemark_sync.scope import Scope
+from bytemark_sync.totals import many
 
 
 class Trigger(models.TextChoices):
@@ -210,4 +211,4 @@ class StoredOrder(models.Model):
         db_table = "bytemark_sync_stored_order"
 
     def __str__(self) -> str:
-        return f"order {self.order_id}: {self.items} items"
+        return f"order {self.order_id}: {many(self.items, 'item')}"

@@ -27,7 +27,7 @@ for url in (
 html = client.get("/admin/").content.decode()
 print("pending", ">28<" in html.replace(" ", "").replace(chr(10), ""))
 import re
-words = re.findall(r'aria-label="(Items stored a day[^"]*)"', client.get(A + "orderitem/").content.decode())
+words = re.findall(r'aria-label="(Items stored per day[^"]*)"', client.get(A + "orderitem/").content.decode())
 print("chart", words)
 print("lines", len(b"".join(client.get(A + "orderitem/export/").streaming_content).splitlines()))
 """
@@ -48,7 +48,7 @@ def test_every_list_works(run_manage: Callable[..., Finished], portal: Portal) -
     assert [line for line in lines if line[:3].isdigit() and not line.startswith("200 ")] == []
     assert "pending True" in lines
     items = int(portal.value("SELECT COUNT(*) FROM bytemark_order_items"))
-    assert f"Items stored a day: {items} items in 30 days" in done.stdout
+    assert f"Items stored per day: {items} items in 30 days" in done.stdout
     assert f"lines {items + 1}" in lines
 
 

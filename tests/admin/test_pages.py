@@ -72,7 +72,7 @@ class TestDashboard:
         last = filled.runs[-1]
         assert f"Last run {last.get_status_display()} 1 hour ago" in text
         assert f"{last.items_created} items stored" in text
-        assert "Next scheduled run" in text
+        assert "Next daily run" in text
         assert "Cluster alive" in text
 
     def test_a_cluster_that_fell_silent_is_said(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
@@ -98,7 +98,7 @@ class TestDashboard:
     ) -> None:
         with timezone.override("Asia/Kathmandu"):
             html = page(logged_in("viewer"), "/admin/")
-        assert "Items stored a day" in html
+        assert "Items stored per day" in html
 
     def test_who_may_see_nothing_is_shown_nothing(self, client: Client, filled: Filled) -> None:
         from django.contrib.auth.models import User
@@ -186,7 +186,8 @@ class TestPendingOrders:
         assert outcome
         html = page(client, f"{APP}pendingorder/{outcome.order_id}/change/")
         text = words(html)
-        assert "What to do: The rider has to log in to the app again" in text
+        assert "only where bytemark_tokens.token is empty" in text
+        assert "the new login is picked up automatically by the next run" in text
         assert text.count("HTTP 401, code 50020: invalid session.") == outcome.attempts + 1
         assert f"resync/?user={outcome.user_id}" in html
 
@@ -329,7 +330,7 @@ class TestRuns:
         assert {int(pk) for pk in re.findall(r"/order/(\d+)/change/", orders)} == set(expected)
         text = words(html)
         assert "ok" in text
-        assert "Median 102 ms 95 % within 246 ms" in text
+        assert "Median 102 ms 95th percentile 246 ms" in text
 
     def test_stop_asks_once_and_notes_who(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client, other = logged_in("operator"), logged_in("manager")

@@ -67,7 +67,7 @@ def test_the_same_filter_pressed_twice_is_one_run(logged_in: Callable[[str], Cli
     response = second.post(f"{RESYNC}?reason=not_found", follow=True)
     assert newest() == run
     assert response.redirect_chain[-1][0] == f"{APP}syncrun/{run.pk}/change/"
-    assert "does the same already" in response.content.decode()
+    assert "is already running or queued for the same orders" in response.content.decode()
 
 
 def test_without_the_permission_nothing_of_it_works(logged_in: Callable[[str], Client], filled: Filled) -> None:
@@ -162,7 +162,7 @@ def test_the_deferred_orders_of_a_list_reach_the_run(logged_in: Callable[[str], 
     assert "deferred" in client.get(url).content.decode()
     client.post(url)
     assert newest().scope["filters"].keys() == {"reason", "next_after"}
-    assert "deferred orders" in client.get(f"{APP}syncrun/{newest().pk}/change/").content.decode()
+    assert "Deferred orders; reason: not found" in client.get(f"{APP}syncrun/{newest().pk}/change/").content.decode()
 
 
 def test_the_failed_users_of_a_run(logged_in: Callable[[str], Client], filled: Filled) -> None:
@@ -202,11 +202,18 @@ def test_a_retry_says_beforehand_who_is_under_way(logged_in: Callable[[str], Cli
 def test_nothing_pending_queues_nothing(logged_in: Callable[[str], Client], filled: Filled) -> None:
     client = logged_in("operator")
     before = SyncRun.objects.count()
-    nowhere = ("user=1000", "user=99999999999999999999", "user=x", "user=", "failed_of=1", "failed_of=x", "failed_of=")
-    for query in (*nowhere, "q=nonsense", "q=%00", "q=%C3%A9", "reason=x", "age=x", "deferred=x"):
-        assert "Nothing is pending there" in client.get(f"{RESYNC}?{query}").content.decode(), query
+    said = {
+        "user=1000": "This user has no pending orders",
+        "user=1000&user=1001": "These users have no pending orders",
+        "user=99999999999999999999": "No pending order matches",
+        "failed_of=1": "No user that failed in run 1 has pending orders",
+        "q=nonsense": "No pending order matches",
+    }
+    nobody = ("user=x", "user=", "failed_of=x", "failed_of=", "q=%00", "q=%C3%A9", "reason=x", "age=x", "deferred=x")
+    for query, nothing in (said | dict.fromkeys(nobody, "No pending order matches")).items():
+        assert nothing in client.get(f"{RESYNC}?{query}").content.decode(), query
         response = client.post(f"{RESYNC}?{query}", follow=True)
-        assert "Nothing is pending there any more" in response.content.decode(), query
+        assert f"{nothing}: no run was queued." in response.content.decode(), query
     assert SyncRun.objects.count() == before
 
 

@@ -75,7 +75,7 @@ def test_a_rows_menu_leads_to_its_resync(visit: Visit, served: Site) -> None:
     page = visit("operator")
     page.goto(f"{served.url}{APP}/pendingorder/")
     tab_to(page, "More actions")
-    menu = page.locator("nav", has_text="Resync the user").locator("visible=true")
+    menu = page.locator("nav", has_text="Resync the rider").locator("visible=true")
     page.keyboard.press("Enter")
     expect(menu).to_have_count(1)
     expect(menu.locator("a:focus")).to_have_count(1)

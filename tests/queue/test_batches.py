@@ -196,7 +196,7 @@ def test_a_batch_that_never_gets_anywhere_is_given_up(serve: Serve, queue: Queue
     assert (batch.status, batch.tries, len(batch.user_ids)) == (BatchStatus.GIVEN_UP, 2, 2)
     run.refresh_from_db()
     assert (run.status, run.users) == (RunStatus.FAILED, 0)
-    assert run.error == "1 of 1 batches were given up; 2 users were not reached and stay pending."
+    assert run.error == "1 of 1 batch given up; 2 users not reached, whose orders stay pending."
 
 
 def test_a_batch_that_breaks_off_is_tried_twice_more_and_the_task_counts_as_failed(
@@ -221,7 +221,7 @@ def test_a_batch_that_breaks_off_is_tried_twice_more_and_the_task_counts_as_fail
     queue.work()
     run.refresh_from_db()
     assert (run.status, run.users) == (RunStatus.PARTIAL, 3)
-    assert "1 of 2 batches were given up; 3 users" in run.error
+    assert "1 of 2 batches given up; 3 users" in run.error
 
 
 def test_an_exception_in_a_batch_ends_the_run_with_its_class_and_place(
@@ -242,7 +242,7 @@ def test_an_exception_in_a_batch_ends_the_run_with_its_class_and_place(
         assert "secret" not in "".join(traceback.format_exception(caught.value))
     run.refresh_from_db()
     assert run.status == RunStatus.FAILED
-    assert re.search(r"1 of 1 batches were given up; 3 users .*TypeError in \w+, pending.py line \d+", run.error)
+    assert re.search(r"1 of 1 batch given up; 3 users .*TypeError in \w+, pending.py line \d+", run.error)
     (post,) = fake_slack.posts
     assert "TypeError" in post["text"]
 
@@ -400,5 +400,5 @@ def test_a_due_schedule_leads_to_a_run(serve: Serve, queue: Queue) -> None:
     queue.work()
     (run,) = SyncRun.objects.all()
     assert (run.trigger, run.status) == (Trigger.SCHEDULE, RunStatus.SUCCEEDED)
-    assert run.requested_by == f"schedule, due {due.isoformat()}"
+    assert run.requested_by == f"schedule, due {due:%Y-%m-%d %H:%M} UTC"
     assert items() == world.expected_items()

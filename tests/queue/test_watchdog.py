@@ -69,7 +69,7 @@ def test_a_silent_batch_is_queued_again_twice_and_then_given_up(run: SyncRun, qu
     tasks.watch()
     run.refresh_from_db()
     assert run.status == RunStatus.PARTIAL
-    assert "1 of 3 batches were given up; 3 users" in run.error
+    assert "1 of 3 batches given up; 3 users" in run.error
 
 
 def test_what_a_dead_worker_had_stored_is_not_done_again(serve: Serve, queue: Queue, settings: Any) -> None:

@@ -33,6 +33,7 @@ from bytemark_sync.database import DatabaseGone, RowRefused, explain
 from bytemark_sync.matching import normalise
 from bytemark_sync.models import AuditFinding, RunStatus
 from bytemark_sync.scope import AuditScope
+from bytemark_sync.totals import many
 
 MOST_SAMPLED = 10_000
 EXAMPLES = 5
@@ -157,7 +158,7 @@ class Command(JobCommand):
             raise CommandError(f"the audit could not go on: {report.error}", returncode=1)
         total, failed = sum(report.findings.values()), report.totals.counts.users_failed
         if total or failed:
-            raise CommandError(f"{total} findings, {failed} users failed", returncode=1)
+            raise CommandError(f"{many(total, 'finding')}, {many(failed, 'user')} failed", returncode=1)
 
 
 def _json(report: AuditReport) -> str:
@@ -188,7 +189,7 @@ def _summary(report: AuditReport) -> Iterator[str]:
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
         ("Orders held against Bytemark", counts.orders, ""),
         ("  malformed, not compared", counts.orders_invalid, ""),
-        ("Requests", counts.api_requests, f"{counts.retries:,} retries" if counts.retries else ""),
+        ("Requests", counts.api_requests, many(counts.retries, "retry", "retries") if counts.retries else ""),
         ("Findings", sum(report.findings.values()), f"{report.repaired:,} repaired" if report.repaired else ""),
     ]
     for name, number, remark in rows:
@@ -206,4 +207,4 @@ def _summary(report: AuditReport) -> Iterator[str]:
             )
     for reason, group in report.totals.reasons.items():
         if reason.value in ("token_rejected", "no_token", "api_error"):
-            yield f"  not compared, {reason.value}: {group.users:,} users, for example {group.example_user}"
+            yield f"  not compared, {reason.value}: {many(group.users, 'user')}, for example {group.example_user}"

@@ -10,13 +10,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
 from django.utils.timesince import timesince
 
 from bytemark_sync import health
 from bytemark_sync.database import explain
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.times import dated
+from bytemark_sync.totals import done_of, many
 
 
 class Command(BaseCommand):
@@ -36,24 +37,23 @@ class Command(BaseCommand):
 
     def _print(self, now: health.Health) -> None:
         last = f"run {now.last_run}, {now.last_run_status}, {_ago(now.last_run_at)}" if now.last_run else "none yet"
-        pending = "unknown" if now.pending_orders is None else f"{now.pending_orders:,} orders"
+        pending = "unknown" if now.pending_orders is None else many(now.pending_orders, "order")
         if now.oldest_pending_since:
             pending += f", the longest known for {timesince(now.oldest_pending_since)}"
         cluster = f"{'alive' if now.cluster_alive else 'not alive'}, last seen {_ago(now.cluster_seen_at)}"
-        coming = timezone.localtime(now.next_scheduled_run) if now.next_scheduled_run else None
         lines = {
             "Database": now.database,
             "Last good run": last,
             "Pending": pending,
             "Broker": now.broker,
             "Cluster": cluster,
-            "Next run": f"{coming:%Y-%m-%d %H:%M %Z}" if coming else "none",
+            "Next daily run": dated(now.next_scheduled_run) if now.next_scheduled_run else "none",
         }
         for name, value in lines.items():
             self.stdout.write(f"{name:<14} {value}")
         if now.database == "ok":
             for run in SyncRun.objects.filter(status__in=ALIVE).order_by("pk")[:10]:
-                done = f"{run.users:,} of {run.users_planned:,} users" if run.users_planned else f"{run.users:,} users"
+                done = done_of(run.users, run.users_planned, "user")
                 self.stdout.write(f"{'Under way':<14} run {run.pk} ({run.trigger}), {run.status}, {done}")
         if now.healthy:
             self.stdout.write(self.style.SUCCESS("All is well."))

@@ -1,0 +1,1 @@
+"""How Django writes dates in pages: as `bytemark_sync.times` writes them."""

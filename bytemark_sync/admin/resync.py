@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -19,9 +19,10 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from bytemark_sync import broker
+from bytemark_sync.admin.background import WatchedEach
 from bytemark_sync.admin.base import RESYNC, came_from, user_id_of, uuids_of
-from bytemark_sync.admin.counting import remembered
 from bytemark_sync.admin.filters import AGES, YES, this_minute, with_reason
+from bytemark_sync.admin.paging import MOST_LISTS
 from bytemark_sync.admin.probing import deferred, probed
 from bytemark_sync.admin.stuck import STUCK
 from bytemark_sync.admin.words import EVERYTHING, REASON_WORDS, page_of, scope_words
@@ -159,6 +160,17 @@ class Wanted:
         return ([self.search], filters) if user_id is None else ([], filters | {"user": user_id})
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is pending of what is wanted."""
+
+    orders: int
+    users: int
+
+
+_counts: WatchedEach[Counts] = WatchedEach(MOST_LISTS)
+
+
 def resync_url(users: Iterable[int | None]) -> str:
     """The confirmation page for these users."""
     named = tuple(sorted({user for user in users if user is not None}))
@@ -191,15 +203,13 @@ def resync_view(request: HttpRequest) -> HttpResponse:
     wanted = Wanted.of_page(request.GET)
     if request.method == "POST":
         return _ask(request, wanted)
-    counts = _counted(wanted)
     alive = live_runs()
     context = {
         **admin.site.each_context(request),
         "title": "Resync",
         "wanted": wanted.words(),
         "nothing": wanted.nothing(),
-        "orders": counts["orders"],
-        "users": counts["users"],
+        "counts": _counted(wanted),
         "skipped": skipped(under_way(wanted.named_users())),
         "live_runs": [(page_of("syncrun", run.pk, run), scope_words(run)) for run in alive],
         "back_url": came_from(request, reverse("admin:bytemark_sync_pendingorder_changelist")),
@@ -207,19 +217,21 @@ def resync_view(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "bytemark_sync/resync.html", context)
 
 
-def _counted(wanted: Wanted) -> Mapping[str, int]:
+def _counted(wanted: Wanted) -> Counts | None:
+    """As of this minute, counted beside the request; None while that is not known yet."""
     stuck = STUCK.latest() if wanted == Wanted() else None
-    if stuck is not None:
-        return {"orders": stuck.orders, "users": stuck.users}
+    if stuck and stuck.orders:
+        return Counts(stuck.orders, stuck.users)
 
-    def count() -> Mapping[str, int]:
-        return wanted.rows().aggregate(orders=Count("pk"), users=Count("user_id", distinct=True))
+    def count() -> Iterator[Counts]:
+        yield Counts(**wanted.rows().aggregate(orders=Count("pk"), users=Count("user_id", distinct=True)))
 
-    return remembered(f"resync {wanted}", count)
+    return _counts.of((wanted, this_minute()), count).latest()
 
 
 def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
-    if not wanted.rows().exists():
+    counts = _counted(wanted)
+    if counts and not counts.orders:  # where that is not known, the run finds it out
         messages.warning(request, f"{wanted.nothing()}: no run was queued.")
         return redirect("admin:bytemark_sync_pendingorder_changelist")
     asked = wanted.ask(request.user.get_username())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
 
+from bytemark_sync.admin import resync
 from bytemark_sync.admin.background import WAIT, WAIT_FOR_ANY, Watched, WatchedEach
+from bytemark_sync.admin.filters import this_minute
 from bytemark_sync.admin.paging import CountedPaginator, KeyedPaginator
-from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.models import Order, OrderItem, SyncRun
 from bytemark_sync.pending import pending_orders
 from tests.admin.filling import fill
 from tests.admin.test_pages import APP, listed, page, words
@@ -23,12 +27,12 @@ PATIENCE = 30.0
 class Slow:
     """Gives its values one by one, each when it is let."""
 
-    def __init__(self, *values: int) -> None:
+    def __init__(self, *values: Any) -> None:
         self.values = values
         self.let = [threading.Event() for _ in values]
         self.asked = 0
 
-    def __call__(self) -> Iterator[int]:
+    def __call__(self) -> Iterator[Any]:
         self.asked += 1
         for value, let in zip(self.values, self.let, strict=True):
             assert let.wait(PATIENCE)
@@ -152,6 +156,22 @@ class TestLists:
         assert set(listed(page(client, f"{APP}pendingorder/"))) == pending - {order.pk}
         wait_for(shows("pendingorder/", 27, "27 pending orders"), PATIENCE, "it is counted too")
         wait_for(shows("orderitem/?product=p", 1, "1 order item"), PATIENCE, "its item is listed")
+
+    def test_the_question_before_a_resync_waits_for_no_count(self, logged_in: Callable[[str], Client]) -> None:
+        fill()
+        client, url = logged_in("operator"), f"{APP}pendingorder/resync/?q=5003&reason=malformed"
+        slow = Slow(resync.Counts(orders=7, users=3))
+        for minute in (this_minute(), this_minute() + timedelta(minutes=1)):
+            wanted = resync.Wanted(reason="malformed", search="5003")
+            resync._counts.of((wanted, minute), slow).begin()
+        html = page(client, url)
+        assert "Being counted" in html
+        assert 'hx-select="#counts"' in html
+        assert "Resync now" in html
+        client.post(url)
+        assert SyncRun.objects.filter(trigger="admin").count() == 1
+        slow.let[0].set()
+        wait_for(lambda: "3 users, 7 pending orders" in words(page(client, url)), PATIENCE, "counted")
 
 
 def _recounted(paginator: CountedPaginator) -> int | None:

@@ -26,8 +26,8 @@ def pages(ground: Ground, quick: bool) -> Section:
     note = (
         f"{orders:,} orders, half of them pending with a reason and half stored; then the same with {FEW:,} times fewer"
         f" pending. {len(found)} pages: the dashboard, and every list of the admin without a filter and with each value"
-        " of each filter; time in the server, without a browser. The first time is that of a process that has opened no"
-        " list before. The best of several openings counts, and the targets are"
+        " of each filter, and the question before each resync; time in the server, without a browser. The first time is"
+        " that of a process that has opened no list before. The best of several openings counts, and the targets are"
         f" {FIRST * 1000:.0f} ms the first time and {LATER * 1000:.0f} ms after it, on a machine that gives a page"
         f" without any list in {REFERENCE_SECONDS * 1000:.1f} ms; in this run that page took"
         f" {slower * REFERENCE_SECONDS * 1000:.1f} ms. The slowest pages are listed."

@@ -89,7 +89,7 @@ def _fill_runs() -> None:
 
 
 def pages(user: Any) -> Iterator[tuple[str, str]]:
-    """(name, address) of the dashboard, and of each list without and with each value of each filter."""
+    """(name, address) of the dashboard, of each list without and with each value of each filter, and of each resync."""
     from django.contrib import admin
     from django.test import RequestFactory
     from django.urls import reverse
@@ -108,6 +108,9 @@ def pages(user: Any) -> Iterator[tuple[str, str]]:
         more = MORE.get(str(model._meta.model_name), ()) if model._meta.app_label == "bytemark_sync" else ()
         for query in (*queries, *(each.format(today=timezone.localdate().isoformat()) for each in more)):
             yield f"{title} {query}", url + query
+        if model._meta.model_name == "pendingorder":
+            for query in ("", *queries):
+                yield f"Resync {query}".strip(), f"{url}resync/{query}"
 
 
 def _values(spec: Any) -> Iterator[str]:

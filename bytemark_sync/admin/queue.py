@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldBooleanWidget
 from bytemark_sync.admin.base import SuperuserWrites
 from bytemark_sync.admin.daily import caution
 from bytemark_sync.cron import next_due
+from bytemark_sync.schedules import SYNC
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -31,7 +32,12 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if self.errors or not (self._is_moved(cleaned["next_run"]) or self._is_other_plan()):
+        if self.errors:
+            return cleaned
+        if self._ends_the_daily_run(cleaned):
+            self._ask(cleaned, "This schedule would start no daily run any more.")
+            return cleaned
+        if not (self._is_moved(cleaned["next_run"]) or self._is_other_plan(cleaned)):
             return cleaned
         if cleaned["schedule_type"] == Schedule.CRON:
             cleaned["cron"] = " ".join((cleaned["cron"] or "").split())
@@ -42,13 +48,25 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
                 return cleaned
             if self.instance.pk is None or not self._is_moved(cleaned["next_run"]):
                 cleaned["next_run"] = due  # else the old expression would still decide about the next run
-        if (words := caution(cleaned["next_run"])) and not cleaned["confirmed"]:
-            self.fields["confirmed"].widget = UnfoldBooleanWidget()
-            self.add_error("confirmed", f"{words} Tick this box and save again if that is what you want.")
+        if words := caution(cleaned["next_run"]):
+            self._ask(cleaned, words)
         return cleaned
 
-    def _is_other_plan(self) -> bool:
-        return self.instance.pk is None or bool({"schedule_type", "minutes", "cron"}.intersection(self.changed_data))
+    def _ask(self, cleaned: dict[str, Any], words: str) -> None:
+        if not cleaned["confirmed"]:
+            self.fields["confirmed"].widget = UnfoldBooleanWidget()
+            self.add_error("confirmed", f"{words} Tick this box and save again if that is what you want.")
+
+    def _ends_the_daily_run(self, cleaned: dict[str, Any]) -> bool:
+        """Whether a schedule that starts the daily run would do so no more."""
+        starts = self.instance.pk is not None and self.instance.func == SYNC and self.instance.repeats != 0
+        return starts and (cleaned["func"] != SYNC or cleaned["repeats"] == 0)
+
+    def _is_other_plan(self, cleaned: dict[str, Any]) -> bool:
+        """A new one, one that is due at other times, or one that was paused and goes on."""
+        goes_on = self.instance.repeats == 0 and cleaned["repeats"] != 0
+        changed = {"schedule_type", "minutes", "cron"}.intersection(self.changed_data)
+        return self.instance.pk is None or goes_on or bool(changed)
 
     def _is_moved(self, next_run: datetime) -> bool:
         """Whether a person changed it; the form cuts it to the second."""

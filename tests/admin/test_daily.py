@@ -175,6 +175,33 @@ class TestSchedules:
         assert self._save(client, **changed, confirmed="on").status_code == 302
         assert sync().next_run == at.astimezone(UTC).replace(microsecond=0)
 
+    @pytest.mark.parametrize("off", [{"repeats": "0"}, {"func": "bytemark_sync.tasks.prune"}])
+    def test_switching_the_daily_run_off_is_asked_for(
+        self, logged_in: Callable[[str], Client], off: dict[str, str]
+    ) -> None:
+        client, pk = logged_in("superuser"), sync().pk
+        asked = self._save(client, **off)
+        assert asked.status_code == 200
+        assert "no daily run any more" in words(asked.content.decode())
+        assert (sync().pk, sync().repeats) == (pk, -1)
+        assert self._save(client, **off, confirmed="on").status_code == 302
+        saved = Schedule.objects.get(pk=pk)
+        assert (saved.repeats, saved.func) == (int(off.get("repeats", -1)), off.get("func", SYNC))
+
+    def test_a_paused_daily_run_goes_on_with_its_next_time_not_at_once(
+        self, logged_in: Callable[[str], Client]
+    ) -> None:
+        client, at = logged_in("superuser"), hours_ahead(5)
+        cron = f"{at.minute} {at.hour} * * *"
+        Schedule.objects.filter(func=SYNC).update(repeats=0, cron=cron, next_run=hours_ahead(-50))
+        assert self._save(client, repeats="-1").status_code == 302
+        assert sync().next_run == at.astimezone(UTC).replace(second=0, microsecond=0)
+        Schedule.objects.filter(func=SYNC).update(repeats=0, schedule_type="D", next_run=hours_ahead(-50))
+        assert self._save(client, repeats="-1", schedule_type="D").status_code == 200
+        assert sync().repeats == 0
+        text = words(logged_in("manager").get(DAILY).content.decode())
+        assert re.search("some-superuser Changed .*Repeats", text)
+
     def test_what_does_not_change_the_next_run_is_not_asked_for(self, logged_in: Callable[[str], Client]) -> None:
         Schedule.objects.filter(func=SYNC).update(next_run=timezone.now() + timedelta(days=9))
         client = logged_in("superuser")

@@ -2,6 +2,9 @@
 .POSIX:
 N = 1000
 SEED = 1
+STEPS = 20000
+# After a whole campaign, not after one that N or LANE narrows.
+SEARCH = $(filter search,$(LANE))$(if $(LANE),,$(filter file,$(origin N)))
 PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
@@ -46,8 +49,9 @@ check: setup-test ## Django's system checks, and that no migration is missing
 bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUICK=1: two minutes, prints alone)
 	@QUICK=$(QUICK) $(PYTHON) -m tests.benchmark $(PARTS)
 
-faults: setup-test ## the fault campaign: N scenarios from SEED (LANE=sqlite|mariadb|redis|clock|mysql for one alone)
-	@$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS)
+faults: setup-test ## N fault scenarios from SEED (LANE=sqlite|mariadb|redis|clock|mysql: one alone), or LANE=search: STEPS
+	@$(if $(filter search,$(LANE)),:,$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS))
+	@$(if $(SEARCH),SEARCH_SEED=$(SEED) SEARCH_STEPS=$(STEPS) $(PYTHON) -m pytest -q tests/search,:)
 
 mutation: setup-test ## mutation tests, an hour (PART=answers|client|config|matching|storing)
 	@nice -n 10 $(PYTHON) scripts/mutation.py $(PART)

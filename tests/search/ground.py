@@ -1,0 +1,88 @@
+"""What the search plays on: riders of every kind, emptied tables, and a pool without threads."""
+
+from __future__ import annotations
+
+from django_q.models import OrmQ, Schedule, Task
+
+from bytemark_sync import schedules
+from bytemark_sync.bytemark.client import BytemarkClient
+from bytemark_sync.fetching import fetch_user
+from bytemark_sync.matching import PendingUser, UserResult
+from bytemark_sync.models import (
+    AuditFinding,
+    ClusterBeat,
+    Latch,
+    Order,
+    OrderAttempt,
+    OrderItem,
+    OrderOutcome,
+    OrderToken,
+    StoredOrder,
+    SyncBatch,
+    SyncRun,
+)
+from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
+
+TABLES = (
+    *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, Latch),
+    *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
+)
+KINDS = ("listed", "two orders", "no passes", "not listed", "malformed", "rejected", "no token")
+
+
+def world_of(kinds: list[str]) -> World:
+    """A rider a kind, with the user ids 1, 2, 3 ..."""
+    world = World()
+    for user_id, kind in enumerate(kinds, 1):
+        token = "" if kind == "no token" else f"key-{user_id}"
+        opens = ["another"] if kind == "rejected" else [f"key-{user_id}"]
+        world.riders.append(Rider(user_id, [f"{each}-{user_id}" for each in opens] if kind == "rejected" else opens))
+        world.tokens.append(PortalToken(user_id, token))
+        add_order(world, user_id, token, kind)
+        if kind in ("two orders", "no passes"):
+            add_order(world, user_id, token, "listed")
+    return world
+
+
+def add_order(world: World, user_id: int, token: str, kind: str) -> PortalOrder:
+    """One more pending order of the rider."""
+    number = len(world.orders) + 1
+    uuid = f"order-{number}"
+    passes = [] if kind == "no passes" else [f"pass-{number}-{each}" for each in "ab"]
+    if kind != "not listed":
+        defect = "passes_text" if kind == "malformed" else ""
+        world.riders[user_id - 1].orders.append(ListedOrder(uuid, [ListedItem("product", passes)], defect))
+    order = PortalOrder(number, uuid, user_id, token)
+    world.orders.append(order)
+    return order
+
+
+def empty_tables() -> None:
+    for model in TABLES:
+        model._base_manager.all()._raw_delete("default")
+    schedules.create_schedules()
+
+
+class OneByOne:
+    """In the place of the pool of threads, whose moments nobody can repeat: the caller fetches, user after user."""
+
+    def __init__(self, client: BytemarkClient, _workers: int) -> None:
+        self._client = client
+        self._users: list[PendingUser] = []
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._users)
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._users) < 2
+
+    def submit(self, user: PendingUser) -> None:
+        self._users.append(user)
+
+    def next(self, _timeout: float) -> UserResult:
+        return fetch_user(self._client, self._users.pop(0))
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,219 @@
+"""The moves of the search: what people, clusters, schedules, Bytemark and bad luck do.
+
+A move that calls the product starts a process with a fate. Where a move finds nothing to do, a likelier one is made in
+its place, so that none is lost. Hypothesis prints the moves as they stand here.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django_q.models import OrmQ
+from django_q.scheduler import scheduler
+from hypothesis import strategies as st
+
+from bytemark_sync import tasks
+from bytemark_sync.audit import audit_here
+from bytemark_sync.config import bytemark_settings
+from bytemark_sync.direct import sync_here
+from bytemark_sync.models import Order, Trigger
+from bytemark_sync.scope import AuditScope, Scope
+from tests.search.ground import add_order
+from tests.search.process import FINAL, Blow
+
+if TYPE_CHECKING:
+    from tests.search.machine import Search
+
+Strike = tuple[Blow, int]
+"""What hits a process, and after how many more statements, or effects."""
+Fate = int | Strike | None
+"""How far a process goes: so many statements and transactions, until it is struck, or to its end (None)."""
+
+strikes = st.tuples(st.sampled_from(FINAL), st.integers(0, 8)) | st.tuples(
+    st.sampled_from([blow for blow in Blow if blow not in FINAL]), st.integers(0, 25)
+)
+fates = st.none() | st.integers(0, 15) | strikes
+which = st.integers(0, 5)
+users = st.lists(st.integers(1, 6), max_size=3, unique=True).map(tuple)
+minutes = st.sampled_from((0, 0, 1, 6, 16, 16, 16, 40, 24 * 60))
+"""The heartbeat's limit is 15 minutes, and so is the time that a task takes for itself."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Somebody asks for a run through the queue: of users, of all, of those that a filter matches, or an audit."""
+
+    what: str
+    users: tuple[int, ...] = ()
+    limit: int | None = None
+    deferred: bool = False
+    fate: Fate = None
+
+    def play(self, search: Search) -> None:
+        search.start(f"ask {self.what}", self._call, self.fate)
+
+    def _call(self) -> object:
+        if self.what == "audit":
+            return tasks.request_audit(AuditScope())
+        if self.what in ("admin", "command"):
+            return tasks.request_run(
+                trigger=Trigger(self.what), users=self.users, limit=self.limit, include_deferred=self.deferred
+            )
+        return tasks.request_run(trigger=Trigger.ADMIN, filters={"reason": self.what})
+
+
+@dataclass(frozen=True)
+class Here:
+    """The command, or an audit, worked by its own process."""
+
+    audit: bool
+    users: tuple[int, ...]
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        here: dict[str, Any] = {"client_settings": bytemark_settings(), "workers": 1, "stop": threading.Event()}
+        if self.audit:
+            search.start("audit_here", lambda: audit_here(AuditScope(self.users), **here), self.fate)
+        else:
+            search.start("sync_here", lambda: sync_here(Scope(self.users), **here), self.fate)
+
+
+@dataclass(frozen=True)
+class Stop:
+    which: int
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        if alive := search.alive():
+            run = one(alive, self.which)
+            search.start(f"request_stop {run}", lambda: tasks.request_stop(run), self.fate)
+        else:
+            Ask("command").play(search)
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """A worker gets a task that waits; `again`: the broker keeps it, and delivers it a second time."""
+
+    which: int
+    again: bool
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        waiting = list(OrmQ.objects.order_by("pk"))
+        if not waiting:
+            likelier = Watch(16, self.fate) if search.alive() else Ask("command", deferred=True)
+            likelier.play(search)
+            return
+        row = one(waiting, self.which)
+        if not self.again:
+            OrmQ.objects.filter(pk=row.pk).delete()
+        search.work(row, self.fate)
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """A process that stood still all this while goes on."""
+
+    which: int
+    minutes: int
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        if search.processes:
+            search.clock.advance(self.minutes * 60)
+            search.lead(one(search.processes, self.which), self.fate)
+        else:
+            Deliver(self.which, False, self.fate).play(search)
+
+
+@dataclass(frozen=True)
+class Watch:
+    minutes: int
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        search.clock.advance(self.minutes * 60)
+        search.start("watch", tasks.watch, self.fate)
+
+
+@dataclass(frozen=True)
+class LookAtSchedules:
+    minutes: int
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        search.clock.advance(self.minutes * 60)
+        search.note_what_is_due()
+        search.start("scheduler", scheduler, self.fate)
+
+
+@dataclass(frozen=True)
+class Close:
+    which: int
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        if alive := search.alive():
+            run = one(alive, self.which)
+            search.start(f"close {run}", lambda: tasks.close_run_if_done(run), self.fate)
+        else:
+            LookAtSchedules(24 * 60, self.fate).play(search)
+
+
+@dataclass(frozen=True)
+class Lose:
+    """The broker restarts without memory."""
+
+    def play(self, search: Search) -> None:
+        search.log.append("--- the broker loses all")
+        OrmQ.objects.all().delete()
+
+
+@dataclass(frozen=True)
+class Change:
+    """For one rider every request fails, until the next time; or somebody buys a ticket."""
+
+    what: str
+    which: int
+
+    def play(self, search: Search) -> None:
+        rider = one(search.world.riders, self.which)
+        if self.what == "fails":
+            search.failing ^= {rider.user_id}
+            search.sandbox.set_faults(*(f"status:users={each}" for each in sorted(search.failing)))
+            return
+        token = next(row.token for row in search.world.tokens if row.user_id == rider.user_id)
+        order = add_order(search.world, rider.user_id, token, self.what)
+        Order.objects.create(
+            pk=order.id, order_uuid=order.order_uuid, user_id=order.user_id, oauth_token=order.oauth_token, amount="0"
+        )
+        search.sandbox.set_world(search.world)
+
+
+Move = Ask | Here | Stop | Deliver | GoOn | Watch | LookAtSchedules | Close | Lose | Change
+
+_asked = st.sampled_from(("command", "command", "admin", "admin", "audit", "never_tried", "not_found", "api_error"))
+_weights: tuple[tuple[int, st.SearchStrategy[Move]], ...] = (
+    (12, st.builds(Deliver, which, st.booleans(), fates)),
+    (8, st.builds(GoOn, which, minutes, fates)),
+    (5, st.builds(Watch, minutes, fates)),
+    (2, st.builds(Ask, _asked, users, st.none() | st.integers(1, 4), st.booleans(), fates)),
+    (4, st.builds(Here, st.sampled_from((False, False, False, True)), users, fates)),
+    (1, st.builds(Stop, which, fates)),
+    (1, st.builds(LookAtSchedules, minutes, fates)),
+    (1, st.builds(Close, which, fates)),
+    (1, st.builds(Lose)),
+    (1, st.builds(Change, st.sampled_from(("fails", "listed", "not listed")), which)),
+)
+# Hypothesis takes the very same strategy once only, so each has as many copies as its weight says.
+moves: st.SearchStrategy[Move] = st.one_of(
+    [strategy.map(lambda move: move) for weight, strategy in _weights for _ in range(weight)]
+)
+
+
+def one(several: list[Any], which: int) -> Any:
+    """One of several, counted around."""
+    return several[which % len(several)]

@@ -1,4 +1,4 @@
-"""Working a run's batches side by side, and closing the run behind the last one (CONTRACT: Queue).
+"""Working a run's batches side by side, and closing the run behind the last one (docs/contract.md#queue).
 
 Every step is one conditional update in the database; nothing is decided on a status read before. Only a few batches
 of a run are in the broker at a time, and each that ends hands out the next: a person's resync then waits for a few
@@ -40,7 +40,7 @@ from bytemark_sync.totals import Totals, many
 logger = logging.getLogger(__name__)
 
 MOST_TRIES = 2
-"""How often a batch is queued again after it died, before it is given up (CONTRACT: Queue)."""
+"""How often a batch is queued again after it died, before it is given up (docs/contract.md#queue)."""
 
 FEWEST_HANDED_OUT = 8
 

@@ -77,7 +77,7 @@ def check_strict_mode(databases: Sequence[str] | None = None, **kwargs: Any) -> 
 
 @register(PORTAL_TAG)
 def check_rights_on_the_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The database user may do there what the product does (CONTRACT: Tables)."""
+    """The database user may do there what the product does (docs/contract.md#two-places)."""
     return [
         _lacking(lack, Error if lack.needed else Warning, "E005" if lack.needed else "W003")
         for alias in databases or ()

@@ -1,4 +1,4 @@
-"""Due times become runs: none is lost, and none gives two (CONTRACT: Queue).
+"""Due times become runs: none is lost, and none gives two (docs/contract.md#queue).
 
 django-q2 moves a schedule on and hands a task to the broker. From then on no schedule tells that a run was due, and the
 task may fail, or be lost with the broker's memory. So the run's row is written in the very transaction that moves the

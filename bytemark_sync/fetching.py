@@ -1,4 +1,4 @@
-"""One user's orders, page by page, attempt by attempt, token by token (CONTRACT: Towards Bytemark). HTTP alone."""
+"""One user's orders by pages, attempts and tokens (docs/contract.md#towards-bytemark). HTTP alone."""
 
 from __future__ import annotations
 

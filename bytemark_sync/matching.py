@@ -1,4 +1,4 @@
-"""Pure matching: a user's listed orders against the wanted ones (CONTRACT: Towards Bytemark, Storing)."""
+"""Pure matching: a user's listed orders against the wanted ones (docs/contract.md#matching)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class UserResult:
 
 
 def normalise(uuid: str | None) -> str:
-    """Uuids match whatever their letter case and surrounding blanks (CONTRACT: Towards Bytemark)."""
+    """Uuids match whatever their letter case and surrounding blanks (docs/contract.md#matching)."""
     return (uuid or "").strip().lower()
 
 

@@ -1,4 +1,4 @@
-"""Keeps the product out of anybody else's tables (CONTRACT: Never in anybody's way).
+"""Keeps the product out of anybody else's tables (docs/contract.md#never-in-anybodys-way).
 
 Django takes any table by the name of one of its own for that table: `migrate --fake-initial` alters the portal's
 `auth_user`, which another framework made. So the first connection of every process looks, before it is used, whether

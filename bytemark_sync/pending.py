@@ -1,7 +1,7 @@
 """Which orders are pending, and whose turn it is, streamed user by user in flat memory.
 
 An order is pending when it has no row in `bytemark_order_items`, its `amount` is `'0'`, and its user has a row in
-`bytemark_tokens` (CONTRACT: Which orders are pending).
+`bytemark_tokens` (docs/contract.md#which-orders-are-pending).
 """
 
 from __future__ import annotations

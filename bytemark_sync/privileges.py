@@ -1,4 +1,4 @@
-"""What the database user lacks, and the GRANT that mends it (CONTRACT: Tables). MySQL and MariaDB alone.
+"""What the database user lacks, and the GRANT that mends it (docs/contract.md#two-places). MySQL and MariaDB alone.
 
 On the portal's tables each right is tried with a statement that touches no row: the server itself knows of grants on
 columns, patterns and roles. On the product's own database the grants are read, for a trial would have to make a table.

@@ -1,4 +1,4 @@
-"""Why an order is still pending (CONTRACT: Storing). Free of Django, so that the client and the matching can use it."""
+"""Why an order is still pending (docs/contract.md#storing). Free of Django: the client and the matching use it too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting what is old, in small deletes that hold no lock for long (issue: retention; `SYNC_RETENTION_DAYS`).
+"""Deleting what is old, in small deletes that hold no lock for long (`SYNC_RETENTION_DAYS`, docs/contract.md#settings).
 
 Kept for good: the rows that say when an order was stored. They are one an order, and the portal keeps its orders.
 """

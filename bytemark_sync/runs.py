@@ -1,4 +1,4 @@
-"""A run's states. They only move forward, each step one conditional update in the database (CONTRACT: Queue)."""
+"""A run's states. They only move forward, each step one conditional update in the database (docs/contract.md#queue)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""All rows of an order or none, and the reason of every order that is left (CONTRACT: Storing).
+"""All rows of an order or none, and the reason of every order that is left (docs/contract.md#storing).
 
 Called inside a transaction, first thing in it: the order rows are locked, then looked up in `bytemark_order_items`,
-then written. This order of steps, not a unique key, lets any number of writers race (FACTS: MySQL and MariaDB).
+then written. This order of steps, not a unique key, lets any number of writers race
+(docs/decisions/0001-row-locks-without-a-unique-key.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run says at its end: lines for a person, one JSON object for a machine (CONTRACT)."""
+"""What a run says at its end: lines for a person, one JSON object (docs/contract.md#managepy-sync_order_items)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of a run: pending users -> HTTP threads -> one storing thread -> counts (HOUSE: data flows one way).
+"""The work of a run: pending users -> HTTP threads -> one storing thread -> counts (docs/architecture.md).
 
 The caller's thread reads the pending users and writes the results, over one connection; the pool does HTTP alone.
 """

@@ -1,4 +1,4 @@
-"""The job's doors: what the admin and the command ask for, and what django-q2 calls (CONTRACT: Queue).
+"""The job's doors: what the admin and the command ask for, and what django-q2 calls (docs/contract.md#queue).
 
 Task arguments are ids alone, never a token: django-q2 keeps them as pickles in the broker. A broker that cannot be
 reached loses nothing: the run is a row in the database, and the watchdog hands it out again.

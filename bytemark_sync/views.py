@@ -1,4 +1,4 @@
-"""`/healthz` for everybody, `/metrics` for whoever has the token (CONTRACT: HTTP)."""
+"""`/healthz` for everybody, `/metrics` for whoever has the token (docs/contract.md#http)."""
 
 from __future__ import annotations
 

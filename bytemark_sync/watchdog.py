@@ -1,4 +1,4 @@
-"""Finds what died in silence, and queues it again or closes it (CONTRACT: Queue)"""
+"""Finds what died in silence, and queues it again or closes it (docs/contract.md#queue)"""
 
 from __future__ import annotations
 

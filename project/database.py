@@ -1,4 +1,4 @@
-"""`DATABASE_URL` as Django's `DATABASES` entry, with the options that keep storing exact (FACTS: MySQL, SQLite)."""
+"""`DATABASE_URL` as an entry of `DATABASES`, with what keeps storing exact (docs/decisions/0004-read-committed.md)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "init_command": "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES'),"
         " SESSION innodb_lock_wait_timeout = 10",
     },
-    # IMMEDIATE: a transaction that will write takes the write lock at its start (FACTS: SQLite).
+    # IMMEDIATE: a transaction takes the write lock at its start (docs/decisions/0004-read-committed.md).
     SQLITE: {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
@@ -70,7 +70,7 @@ def database(url: str, folder: Path) -> dict[str, Any]:
 
 
 def portal_database(name: str, entry: Mapping[str, Any]) -> str:
-    """`PORTAL_DATABASE`, where it can go with the database `entry`; empty: one place (CONTRACT: Tables).
+    """`PORTAL_DATABASE`, where it can go with the database `entry`; empty: one place (docs/contract.md#two-places).
 
     The name is put into statements between backticks, so it may hold none.
     """

@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment or from `.env` beside `manage.py` (CONTRACT: Settings).
+"""Every setting, read once from the environment or from `.env` beside `manage.py` (docs/contract.md#settings).
 
 A value that cannot be used raises `ImproperlyConfigured` naming the variable; `manage.py` turns that into one line and
 exit status 2. The `BYTEMARK_*` values become one frozen `BytemarkSettings`, the only thing the API client sees.
@@ -199,8 +199,8 @@ SYNC_HEARTBEAT_LIMIT = decimal("SYNC_HEARTBEAT_LIMIT", 900, above=0)
 SYNC_RETENTION_DAYS = integer("SYNC_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
 METRICS_TOKEN = text("METRICS_TOKEN", "")
 
-# Every value here keeps a task from being started twice, repeated for ever or lost in memory (FACTS: django-q2); the
-# system checks in bytemark_sync/checks_queue.py refuse a combination that does not.
+# Every value here keeps a task from being started twice, repeated for ever or lost in memory; the system checks in
+# bytemark_sync/checks_queue.py refuse a combination that does not (docs/decisions/0005-queue-arithmetic.md).
 Q_CLUSTER: dict[str, Any] = {
     "name": "bytemark_sync",
     "label": "Queue",

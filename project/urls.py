@@ -1,4 +1,4 @@
-"""`/` leads to the admin; `/healthz` and `/metrics` are for monitors (CONTRACT: HTTP)."""
+"""`/` leads to the admin; `/healthz` and `/metrics` are for monitors (docs/contract.md#http)."""
 
 from django.contrib import admin
 from django.urls import path

@@ -193,7 +193,7 @@ class Databases:
             connection.close()
 
     def create_database(self, name: str, charset: str = "utf8mb4") -> str:
-        """Make an empty database; its `DATABASE_URL`, of a user who owns it: one place (CONTRACT: Tables)."""
+        """Make an empty database; its `DATABASE_URL`, of a user who owns it: one place (docs/contract.md#one-place)."""
         self.execute(
             f"CREATE DATABASE `{name}` CHARACTER SET {charset}",
             f"CREATE USER IF NOT EXISTS '{OWNER}'@'%' IDENTIFIED BY '{PASSWORD}'",

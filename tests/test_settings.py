@@ -1,4 +1,4 @@
-"""CONTRACT: Settings. Each variable takes effect; one that cannot be used is named in one line, with status 2."""
+"""docs/contract.md#settings: each variable takes effect; one that cannot be used is named in a line, with status 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What state an order is in: one answer for lists and pages alike (CONTRACT: Which orders are pending)."""
+"""What state an order is in: one answer for lists and pages alike (docs/contract.md#which-orders-are-pending)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typed decoding of a page of orders (spec/bytemark-api.md). One malformed order is its own problem, not the page's."""
+"""Typed decoding of a page of orders (docs/bytemark-api.md). One malformed order is its own problem, not the page's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bytemark_sync.bytemark.errors import Kind, TryAgain
 from bytemark_sync.bytemark.refusals import UNREADABLE, mend
 
 MAX_UUID = 255
-"""Characters; the portal's columns hold no more. A pass uuid need not be an RFC 4122 one (specification)."""
+"""Characters; the portal's columns hold no more. A pass uuid need not be an RFC 4122 one
+(docs/bytemark-api.md#known)."""
 
 _ABSENT = msgspec.Raw()
 

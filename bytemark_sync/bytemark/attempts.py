@@ -1,4 +1,4 @@
-"""How often and how soon a request is repeated, apart from the transport (CONTRACT: Towards Bytemark)."""
+"""How often and how soon a request is repeated, apart from the transport (docs/contract.md#what-each-answer-costs)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.bytemark.transport import Deadline, Stopped, Transport
 
 MAX_BODY = 8 * 1024 * 1024
-"""Bytes of an answer, unpacked (CONTRACT: Towards Bytemark)."""
+"""Bytes of an answer, unpacked (docs/contract.md#what-each-answer-costs)."""
 
 _PIECE = 64 * 1024
 

@@ -13,7 +13,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BytemarkSettings:
-    """Times in seconds. `backoff_cap` also bounds `Retry-After` (CONTRACT: Settings)."""
+    """Times in seconds. `backoff_cap` also bounds `Retry-After` (docs/contract.md#settings)."""
 
     base_url: str
     orders_path: str = "/v4.0/orders"

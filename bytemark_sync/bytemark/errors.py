@@ -1,7 +1,7 @@
 """Every bad answer of Bytemark's API, in one closed table: the class of the error says what happens next.
 
-Source of the rules: CONTRACT, "Towards Bytemark". No text of the server is repeated in an error, for a server may
-repeat the rider's token in it: only status, numbers of errors, and our own words.
+The rules are those of docs/contract.md#what-each-answer-costs. No text of the server is repeated in an error, for a
+server may repeat the rider's token in it: only status, numbers of errors, and our own words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The errors that an answer's body may carry, in all the forms that were seen (spec/bytemark-api.md, "errors")."""
+"""The errors that an answer's body may carry, in all their forms (docs/bytemark-api.md#seen-in-several-forms)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 TOKEN_CODES = {50020: "invalid session", 50032: "invalid account"}
-"""Codes that mean "token rejected", on any status (CONTRACT: Towards Bytemark)."""
+"""Codes that mean "token rejected", on any status (docs/bytemark-api.md#error-codes)."""
 
 OTHER_CODES = {50011: "lost device", 10000: "update required", 400104: "user not registered"}
 

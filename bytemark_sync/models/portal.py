@@ -1,4 +1,4 @@
-"""The portal's tables, as the Node services own them (specification: bytemark-api.md).
+"""The portal's tables, as the Node services own them (docs/contract.md#the-portals-tables).
 
 Only the columns listed there are mapped, so nothing else is ever read or written. Nulls are allowed wherever the portal
 may hold one. Relations carry no constraint: the product never adds a key to these tables.
@@ -40,7 +40,7 @@ class _Bytes(models.Func):
 
 
 FREE = models.Q(amount="0") & models.Q(Exact(_Bytes(models.F("amount")), 1))
-"""`amount` is '0' and nothing else (CONTRACT: Which orders are pending): MySQL takes '0 ' and, in some
+"""`amount` is '0' and nothing else (docs/contract.md#which-orders-are-pending): MySQL takes '0 ' and, in some
 collations, a wide zero for its equal."""
 
 

@@ -23,7 +23,7 @@ class Trigger(models.TextChoices):
 
 
 class RunStatus(models.TextChoices):
-    """States only move forward: queued, running, then one of the five ends (CONTRACT: Queue)."""
+    """States only move forward: queued, running, then one of the five ends (docs/contract.md#queue)."""
 
     QUEUED = "queued"
     RUNNING = "running"

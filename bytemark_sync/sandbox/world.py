@@ -100,7 +100,7 @@ class World(msgspec.Struct, omit_defaults=True):
         fill(self)
 
     def pending(self) -> list[PortalOrder]:
-        """The pending orders (CONTRACT: Which orders are pending), by key."""
+        """The pending orders (docs/contract.md#which-orders-are-pending), by key."""
         with_row = {row.user_id for row in self.tokens}
         return [
             order for order in self.orders if not order.stored and order.amount == "0" and order.user_id in with_row
@@ -151,7 +151,7 @@ class _Seen(NamedTuple):
 
 
 def key(uuid: str) -> str:
-    """What two spellings of one order's uuid have in common (CONTRACT: Towards Bytemark)."""
+    """What two spellings of one order's uuid have in common (docs/contract.md#matching)."""
     return uuid.strip().lower()
 
 

@@ -98,7 +98,7 @@ def environment(portal: Portal, sandbox_url: str, env: Mapping[str, str] | None 
 
 
 def sample(users: int = PENDING_USERS) -> World:
-    """The issue's world: 3 pending orders a user among 10 to 60 listed ones."""
+    """The benchmark's world: 3 pending orders a user among 10 to 60 listed ones."""
     return World.sample(users=users, orders_per_user=ORDERS_PER_USER, listed=LISTED, seed=SEED)
 
 

@@ -1,4 +1,4 @@
-"""The job as it was: the Node script of the specification, step by step, in plain Python.
+"""The job as it was: a Node script, step by step, in plain Python.
 
 One user at a time, one request at a time, ten orders a page, the user's one token, at most five attempts, one INSERT a
 row under autocommit. It keeps its connection to Bytemark open, which is generous: the axios of that time opened one a

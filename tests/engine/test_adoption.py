@@ -1,4 +1,4 @@
-"""CONTRACT: Tables. A portal that stands already is adopted, and nothing in it is changed."""
+"""docs/contract.md#one-place: a portal that stands already is adopted, and nothing in it is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT: `manage.py sync_order_items`."""
+"""docs/contract.md#managepy-sync_order_items."""
 
 from __future__ import annotations
 

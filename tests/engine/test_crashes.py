@@ -1,4 +1,4 @@
-"""CONTRACT: Storing, "killed at any moment": whatever ends the process or the database, the next run completes it."""
+"""docs/contract.md#storing, "killed at any moment": whatever ends process or database, the next run completes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT: Which orders are pending."""
+"""docs/contract.md#which-orders-are-pending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT: Tables. Two places: nothing in the portal is made, altered or dropped, and few rights are enough."""
+"""docs/contract.md#two-places: nothing in the portal is made, altered or dropped, and few rights are enough."""
 
 from __future__ import annotations
 

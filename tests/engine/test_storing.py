@@ -1,4 +1,4 @@
-"""CONTRACT: Storing. One row a pass, all of an order or none, once however many race, and a reason for what is left."""
+"""docs/contract.md#storing: one row a pass, all of an order or none, once however many race, a reason for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT: Towards Bytemark, at the command: what each bad answer costs and comes to, and that other users go on.
+"""docs/contract.md#towards-bytemark, at the command: what a bad answer costs and comes to; other users go on.
 
 One run meets all faults that concern one user alone, a user each; the pauses, which concern all, have their own.
 """

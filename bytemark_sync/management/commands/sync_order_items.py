@@ -1,4 +1,4 @@
-"""`manage.py sync_order_items`: parse, call, print (CONTRACT: manage.py sync_order_items)."""
+"""`manage.py sync_order_items`: parse, call, print (docs/contract.md#managepy-sync_order_items)."""
 
 from __future__ import annotations
 

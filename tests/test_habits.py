@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -15,16 +14,10 @@ from typing import Any
 import pytest
 
 import bytemark_sync
+from tests.papers.known import make_targets, settings_read
 from tests.servers import ROOT, clean_environment
 
 # --- make -----------------------------------------------------------------------------------------------------------
-
-
-def make_targets() -> set[str]:
-    """Those that the Makefile has a rule for."""
-    rules = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert rules
-    return set(rules)
 
 
 def test_make_help_has_a_line_for_each_target() -> None:
@@ -57,24 +50,6 @@ for values in ({}, json.loads(sys.argv[1])):
     found.append({name: json.dumps(found_here[name], default=lambda each: type(each).__name__) for name in names})
 print(json.dumps([name for name in found[0] if found[0][name] != found[1][name]]))
 """
-
-
-def settings_read() -> set[str]:
-    """The variables that `project/` reads: the first argument of each reader of `project.env` where it is called."""
-    env = ast.parse((ROOT / "project/env.py").read_text())
-    readers = {each.name for each in env.body if isinstance(each, ast.FunctionDef)}
-    names = set()
-    for path in sorted((ROOT / "project").glob("*.py")):
-        if path.name == "env.py":
-            continue
-        for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in readers:
-                assert isinstance(call.args[0], ast.Constant), (
-                    f"{path.name}:{call.lineno}: a name that is not written out"
-                )
-                names.add(str(call.args[0].value))
-    assert "DATABASE_URL" in names
-    return names
 
 
 def example() -> dict[str, tuple[bool, str]]:

@@ -11,10 +11,9 @@ from django.contrib.auth import admin as auth
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from bytemark_sync.admin.base import SuperuserWrites
+from bytemark_sync.admin.base import Screen, SuperuserWrites
 
 for _model in (User, Group, AccessAttempt, AccessLog, AccessFailureLog):
     if admin.site.is_registered(_model):
@@ -26,8 +25,10 @@ RIGHTS = ("is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
-class StaffAdmin(auth.UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
+class StaffAdmin(auth.UserAdmin, Screen):  # type: ignore[type-arg]
     """People by permission; rights, passwords of others and superusers themselves are for superusers."""
+
+    thing, things = "staff member", "staff"
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -61,13 +62,15 @@ class StaffAdmin(auth.UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(SuperuserWrites, auth.GroupAdmin, ModelAdmin):  # type: ignore[misc]
+class GroupAdmin(SuperuserWrites, auth.GroupAdmin, Screen):
     adds = True
 
 
 @admin.register(AccessAttempt)
-class AttemptAdmin(ModelAdmin):  # type: ignore[misc]
+class AttemptAdmin(Screen):
     """Deleting a row opens the login again."""
+
+    thing, things = "login attempt", "login attempts"
 
     list_display = ("username", "ip_address", "attempt_time", "failures_since_start")
     search_fields = ("username__exact", "ip_address__exact")
@@ -75,6 +78,9 @@ class AttemptAdmin(ModelAdmin):  # type: ignore[misc]
     readonly_fields = fields
     when_empty = "Nobody has given a wrong password lately."
     ordering = ("-pk",)
+
+    def title_of(self, row: AccessAttempt) -> str:
+        return f"Login attempts of {row.username}"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from django.contrib.admin.filters import SimpleListFilter
 from django.contrib.admin.views.main import PAGE_VAR
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
@@ -34,7 +35,44 @@ class PlainChangeList(ChangeList):  # type: ignore[misc]
         self.result_list = rows
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+class Screen(ModelAdmin):  # type: ignore[misc]
+    """A list and its rows' pages, with one name for each: in the sidebar, the title and the breadcrumb.
+
+    `thing` and `things` are what a row and rows are called; by default as the model says.
+    """
+
+    thing = ""
+    things = ""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.thing = self.thing or str(self.opts.verbose_name).lower()
+        self.things = self.things or str(self.opts.verbose_name_plural).lower()
+
+    def title_of(self, row: Any) -> str:
+        """The title of a row's page."""
+        return f"{capfirst(self.thing)} {row}"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {"title": capfirst(self.things), "subtitle": None} | (extra_context or {})
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        context |= {"title": self.title_of(obj) if obj else f"Add {self.thing}", "subtitle": None}
+        response: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
+        return response
+
+
+class ReadOnlyAdmin(Screen):
     """Nothing is added, changed or deleted here.
 
     `tokens` names the columns that are never loaded. The address bar may filter by nothing but the screen's own filters

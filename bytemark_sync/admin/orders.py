@@ -34,6 +34,9 @@ class StoryAdmin(ReadOnlyAdmin):
         user_id = user_id_of(term)
         return queryset.filter(order_uuid__in=uuids_of(term)) if user_id is None else queryset.filter(user_id=user_id)
 
+    def title_of(self, row: Order) -> str:
+        return f"Order {row.order_uuid or row.pk}"
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -41,7 +44,7 @@ class StoryAdmin(ReadOnlyAdmin):
         context = dict(extra_context or {})
         if order is not None and self.has_view_permission(request):
             story = tell(order)
-            context |= {"story": story, "title": f"Order {order.order_uuid or order.pk}", "subtitle": None}
+            context["story"] = story
             if story.state.pending and self.has_resync_permission(request):
                 context["resync_url"] = f"{reverse('admin:bytemark_sync_resync')}?user={order.user_id}"
         response: HttpResponse = super().change_view(request, object_id, form_url, context)

@@ -16,10 +16,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django_q import admin as q
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldBooleanWidget
 
-from bytemark_sync.admin.base import SuperuserWrites
+from bytemark_sync.admin.base import Screen, SuperuserWrites
 from bytemark_sync.admin.daily import caution
 from bytemark_sync.cron import next_due
 from bytemark_sync.schedules import SYNC
@@ -74,13 +73,17 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         return before is None or next_run.replace(microsecond=0) != before.replace(microsecond=0)
 
 
-class ScheduleAdmin(SuperuserWrites, ModelAdmin, q.ScheduleAdmin):  # type: ignore[misc]
+class ScheduleAdmin(SuperuserWrites, Screen, q.ScheduleAdmin):  # type: ignore[misc]
+    thing, things = "schedule", "schedules"
     form = ScheduleForm
     adds = True
     list_filter = ()
 
+    def title_of(self, row: Schedule) -> str:
+        return f"Schedule {row.name or row.pk}"
 
-class LeavesPickles(ModelAdmin):  # type: ignore[misc]
+
+class LeavesPickles(Screen):
     """Results are unsigned pickles, which run code where they are read: only the page of a single task reads them."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -89,6 +92,7 @@ class LeavesPickles(ModelAdmin):  # type: ignore[misc]
 
 
 class SuccessAdmin(SuperuserWrites, LeavesPickles, q.TaskAdmin):  # type: ignore[misc]
+    thing, things = "finished task", "finished tasks"
     when_empty = "No task has finished yet."
     list_filter = ()
     show_full_result_count = False
@@ -101,7 +105,7 @@ class FailureAdmin(SuperuserWrites, LeavesPickles, q.FailAdmin):  # type: ignore
     show_full_result_count = False
 
 
-class QueueAdmin(SuperuserWrites, ModelAdmin, q.QueueAdmin):  # type: ignore[misc]
+class QueueAdmin(SuperuserWrites, Screen, q.QueueAdmin):  # type: ignore[misc]
     when_empty = "No task is waiting."
     list_filter = ()
 

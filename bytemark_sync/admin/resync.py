@@ -207,6 +207,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Resync",
+        "above": [("Pending orders", reverse("admin:bytemark_sync_pendingorder_changelist"))],
         "wanted": wanted.words(),
         "nothing": wanted.nothing(),
         "counts": _counted(wanted),

@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.views.decorators.cache import never_cache
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
@@ -57,13 +58,16 @@ class SyncRunAdmin(ReadOnlyAdmin):
         run_id = user_id_of(term.lower().removeprefix("run").removeprefix("audit").strip())
         return queryset.none() if run_id is None else queryset.filter(pk=run_id)
 
+    def title_of(self, row: SyncRun) -> str:
+        return capfirst(str(row))
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         run = self.get_object(request, object_id)
         context = dict(extra_context or {})
         if run is not None and self.has_view_permission(request):
-            context |= {"page": self._page(request, run), "title": str(run).capitalize(), "subtitle": None}
+            context["page"] = self._page(request, run)
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
 
@@ -88,7 +92,8 @@ class SyncRunAdmin(ReadOnlyAdmin):
         if request.method == "GET" and page.stop_url:
             back = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk])
             context = {**self.admin_site.each_context(request), "title": f"Stop {run}"}
-            context |= {"run": run, "page": page, "back_url": back}
+            runs = (capfirst(self.things), reverse("admin:bytemark_sync_syncrun_changelist"))
+            context |= {"run": run, "page": page, "back_url": back, "above": [runs, (self.title_of(run), back)]}
             return TemplateResponse(request, "bytemark_sync/stop.html", context)
         if request.method == "POST" and request_stop(run.pk, requested_by=request.user.get_username()):
             kept = "the findings so far are kept" if run.is_audit else "what is fetched is stored"

@@ -12,6 +12,7 @@ from django.db.models.lookups import Exact
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 
@@ -124,6 +125,9 @@ class PortalUserAdmin(ExportedAdmin):
         figures = (sum(each["rows"] for each in row.token_rows), _statuses(row), row.pending_orders, row.stored_orders)
         return (row.user_id, token, *figures, last, row.waiting_since, row.last_at)
 
+    def title_of(self, row: PortalUser) -> str:
+        return capfirst(str(row))
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -131,7 +135,7 @@ class PortalUserAdmin(ExportedAdmin):
         context = dict(extra_context or {})
         if user is not None and self.has_view_permission(request):
             self.prepare([user])
-            context |= {"facts": self._facts(user), "title": str(user).capitalize(), "subtitle": None}
+            context["facts"] = self._facts(user)
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
 

@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": portal_table("bytemark_order_items"),
+                "verbose_name": "item",
                 "managed": IN_ONE_PLACE,
             },
         ),

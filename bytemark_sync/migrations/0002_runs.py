@@ -156,6 +156,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "bytemark_sync_run",
+                "verbose_name": "run",
                 "ordering": ["-id"],
                 "permissions": [("resync", "Can resync users"), ("schedule", "Can set when the daily run is due")],
                 "indexes": [
@@ -207,6 +208,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "bytemark_sync_attempt",
+                "verbose_name": "attempt",
                 "indexes": [
                     models.Index(fields=["run", "reason"], name="bytemark_sync_attempt_run"),
                     models.Index(fields=["reason"], name="bytemark_sync_attempt_reason"),

@@ -86,6 +86,7 @@ class OrderItem(models.Model):
 
     class Meta:
         db_table = portal_table("bytemark_order_items")
+        verbose_name = "item"
         managed = IN_ONE_PLACE
 
     def __str__(self) -> str:

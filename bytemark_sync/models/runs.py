@@ -92,6 +92,7 @@ class SyncRun(models.Model):
 
     class Meta:
         db_table = "bytemark_sync_run"
+        verbose_name = "run"
         ordering = ["-id"]
         permissions = [("resync", "Can resync users"), ("schedule", "Can set when the daily run is due")]
         indexes = [
@@ -189,6 +190,7 @@ class OrderAttempt(models.Model):
 
     class Meta:
         db_table = "bytemark_sync_attempt"
+        verbose_name = "attempt"
         indexes = [
             models.Index(fields=["run", "reason"], name="bytemark_sync_attempt_run"),
             models.Index(fields=["reason"], name="bytemark_sync_attempt_reason"),

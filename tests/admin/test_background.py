@@ -155,7 +155,7 @@ class TestLists:
         OrderItem.objects.create(order=order, order_uuid="u", oauth_token="t", product_uuid="p", pass_uuid="x")
         assert set(listed(page(client, f"{APP}pendingorder/"))) == pending - {order.pk}
         wait_for(shows("pendingorder/", 27, "27 pending orders"), PATIENCE, "it is counted too")
-        wait_for(shows("orderitem/?product=p", 1, "1 order item"), PATIENCE, "its item is listed")
+        wait_for(shows("orderitem/?product=p", 1, "1 item"), PATIENCE, "its item is listed")
 
     def test_the_question_before_a_resync_waits_for_no_count(self, logged_in: Callable[[str], Client]) -> None:
         fill()

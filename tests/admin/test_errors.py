@@ -17,10 +17,10 @@ APP = "/admin/bytemark_sync/"
 EMPTY = {
     "pendingorder": "No pending orders",
     "order": "No orders",
-    "orderitem": "No order items",
-    "orderattempt": "No order attempts",
+    "orderitem": "No items",
+    "orderattempt": "No attempts",
     "auditfinding": "No audit findings",
-    "syncrun": "No sync runs",
+    "syncrun": "No runs",
 }
 
 

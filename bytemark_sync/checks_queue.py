@@ -4,7 +4,7 @@ E101 unknown key            E102 timeout       E103 retry          E104 max_atte
 E106 catch_up               E107 broker        E108 workers, queue_limit or bulk        E109 sync or cached
 E110 time_zone              E111 SLACK_API_URL is not https
 W101 no scheduler           W102 Redis with SQLite                 W103 SYNC_HEARTBEAT_LIMIT very short
-The measured reasons are in docs/operations.md.
+The measured reasons: docs/decisions/0005-queue-arithmetic.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 django-q2 moves a schedule on and hands a task to the broker. From then on no schedule tells that a run was due, and the
 task may fail, or be lost with the broker's memory. So the run's row is written in the very transaction that moves the
 schedule on (`before_change`), and by the watchdog where no scheduler does; the task comes last and mostly finds it.
-All three ask for the same: one run for the latest due time, unless a run is there for it or a later one.
+All three ask for the same: one run for the latest due time, unless a run is there for it or a later one
+(docs/decisions/0011-a-due-time-is-a-row-first.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Django takes any table by the name of one of its own for that table: `migrate --fake-initial` alters the portal's
 `auth_user`, which another framework made. So the first connection of every process looks, before it is used, whether
-the database of `DATABASE_URL` is empty or the product's own.
+the database of `DATABASE_URL` is empty or the product's own (docs/decisions/0008-a-database-of-our-own.md).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 On the portal's tables each right is tried with a statement that touches no row: the server itself knows of grants on
 columns, patterns and roles. On the product's own database the grants are read, for a trial would have to make a table.
+Why so few: docs/decisions/0012-least-rights.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Writes what a run comes to: items, outcomes and counts together, each time in one transaction.
 
-So the counts are exact even where the process is killed, and a batch that is queued again goes on with the users left.
+So the counts are exact even where the process is killed, and a batch that is queued again goes on with the users left
+(docs/decisions/0014-numbered-writes.md).
 """
 
 from __future__ import annotations

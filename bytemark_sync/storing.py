@@ -20,6 +20,7 @@ from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import DEFERRED
 
 LONGEST_DEFERRAL_DAYS = 30
+"""The measure: docs/decisions/0007-deferral.md."""
 DEFERRAL_MARGIN = timedelta(hours=1)
 """A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
 

@@ -1,6 +1,7 @@
 """The work of a run: pending users -> HTTP threads -> one storing thread -> counts (docs/architecture.md).
 
-The caller's thread reads the pending users and writes the results, over one connection; the pool does HTTP alone.
+The caller's thread reads the pending users and writes the results, over one connection; the pool does HTTP alone
+(docs/decisions/0002-one-writer-thread.md).
 """
 
 from __future__ import annotations

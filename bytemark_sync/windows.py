@@ -52,6 +52,7 @@ def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
     """(user id, order id) of `orders`, rising, behind the user `after`; orders of no user are left out.
 
     In few large windows of bare numbers, because MySQL reads all items anew for each such query (0.5 s with a million).
+    The figures: docs/decisions/0013-windows-of-keys.md.
     A row may have changed by the time it is read by its key (`still_theirs`).
     """
     where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)

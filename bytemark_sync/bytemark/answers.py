@@ -1,4 +1,7 @@
-"""Typed decoding of a page of orders (docs/bytemark-api.md). One malformed order is its own problem, not the page's."""
+"""Typed decoding of a page of orders (docs/bytemark-api.md).
+
+One malformed order is its own problem, not the page's (docs/decisions/0010-typed-decoding.md).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """requests' transport with what it lacks: a deadline for the whole answer, and nothing taken from the environment.
 
 `requests` times each `recv`, so a server that drips a byte a second holds its caller for ever, in the headers already.
-Here the response reads its socket through `_TimedReader`, which knows how much time is left; TLS included.
+Here the response reads its socket through `_TimedReader`, which knows how much time is left; TLS included
+(docs/decisions/0003-a-deadline-of-our-own.md).
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ class OrderOutcome(models.Model):
     """Why an order is still pending. One row an order; it goes when the order is stored.
 
     Here and below, `run` has no constraint in the database: an insert would share-lock the run's row, which every flush
-    updates afterwards, and workers side by side would deadlock (27 times in 50 flushes, measured on MariaDB).
+    updates afterwards, and workers side by side would deadlock (27 times in 50 flushes on MariaDB:
+    docs/decisions/0006-no-constraint-to-the-run.md).
     """
 
     order = models.OneToOneField(

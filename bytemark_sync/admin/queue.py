@@ -76,6 +76,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 class ScheduleAdmin(SuperuserWrites, Screen, q.ScheduleAdmin):  # type: ignore[misc]
     thing, things = "schedule", "schedules"
     form = ScheduleForm
+    list_display = tuple(name for name in q.ScheduleAdmin.list_display if name != "cluster")
     adds = True
     list_filter = ()
 
@@ -94,15 +95,14 @@ class LeavesPickles(Screen):
 class SuccessAdmin(SuperuserWrites, LeavesPickles, q.TaskAdmin):  # type: ignore[misc]
     thing, things = "finished task", "finished tasks"
     when_empty = "No task has finished yet."
+    list_display = tuple(name for name in q.TaskAdmin.list_display if name != "cluster")
     list_filter = ()
-    show_full_result_count = False
 
 
 class FailureAdmin(SuperuserWrites, LeavesPickles, q.FailAdmin):  # type: ignore[misc]
     when_empty = "No task has failed."
-    list_display = tuple(name for name in q.FailAdmin.list_display if name != "short_result")
+    list_display = tuple(name for name in q.FailAdmin.list_display if name not in ("cluster", "short_result"))
     list_filter = ()
-    show_full_result_count = False
 
 
 class QueueAdmin(SuperuserWrites, Screen, q.QueueAdmin):  # type: ignore[misc]

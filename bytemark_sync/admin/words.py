@@ -157,7 +157,7 @@ def ago(at: datetime) -> SafeString:
 
 def not_before(at: datetime) -> SafeString:
     """For a list: the time before which no scheduled run tries."""
-    return _time(at, f"not before {dated(at)}", away(at))
+    return format_html("not before {}", moment(at))
 
 
 def _time(at: datetime, shown: str, title: str) -> SafeString:
@@ -176,17 +176,16 @@ def away(at: datetime) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """ "48 s", "3 min 20 s", "2 h 5 min"."""
+    """ "48 s", "3 min 20 s", "2 h 5 min", in one line."""
     if seconds is None or seconds < 0:
         return "-"
     whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+        text = f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    else:
+        text = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def run_seconds(run: SyncRun) -> float | None:

@@ -45,7 +45,13 @@ function walk() {
   const way = isOutside(HERE) ? [] : wayHere();
   keepWay(way);
   const back = way.at(-2);
-  for (const link of back ? document.querySelectorAll("[data-back]") : []) {
+  if (!back) {
+    return;
+  }
+  const list = document.querySelector("[data-back]")?.dataset.back;
+  // The library's Close, under a page that is only looked at, leads to the list like the server's Back.
+  const close = [...document.querySelectorAll("#submit-row a")].filter((link) => link.getAttribute("href") === list);
+  for (const link of [...document.querySelectorAll("[data-back]"), ...close]) {
     link.href = back;
     link.hidden = false;
   }

@@ -194,13 +194,13 @@ def close_if_done(run_id: int) -> bool:
     run.refresh_from_db()  # after the look at the batches: every count is in by now
     if run.stop_requested:
         return end(run_id, RunStatus.INTERRUPTED)
-    error = " ".join(filter(None, (run.error, _given_up(batches))))
-    if not error:
-        return end(
-            run_id, runs.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced)
-        )
-    worked = run.users > run.users_failed or run.orders_synced
-    return end(run_id, RunStatus.PARTIAL if worked else RunStatus.FAILED, error=error)
+    given_up = _given_up(batches)
+    if run.error:  # planning could not go on
+        return end(run_id, RunStatus.FAILED, error=f"{run.error} {given_up}".strip())
+    if given_up:
+        worked = run.users > run.users_failed or run.orders_synced
+        return end(run_id, RunStatus.PARTIAL if worked else RunStatus.FAILED, error=given_up)
+    return end(run_id, runs.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced))
 
 
 def _given_up(batches: Any) -> str:

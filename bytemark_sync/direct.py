@@ -110,10 +110,10 @@ def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry
 
 
 def status_of(totals: Totals, error: str) -> RunStatus:
-    """How a run of one process ended; `error` where it could not go on."""
+    """How a run of one process ended; `error` where it could not go on, whatever it had stored by then."""
     counts = totals.counts
     if error:
-        return RunStatus.PARTIAL if counts.orders_synced else RunStatus.FAILED
+        return RunStatus.FAILED
     if totals.interrupted:
         return RunStatus.INTERRUPTED
     return runs.verdict(users=counts.users, users_failed=counts.users_failed, orders_synced=counts.orders_synced)

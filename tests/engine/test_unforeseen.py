@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.engine.conftest import MakeGround
-from tests.engine.ground import Ground, simple_world
+from tests.engine.ground import Env, Ground, simple_world
 from tests.running import manage
 from tests.test_slack import FakeSlack, fake_slack
 
@@ -28,6 +28,22 @@ def test_an_exception_closes_the_run_as_failed_prints_the_line_and_tells_slack(
     at.settle()
 
 
+def test_a_run_that_had_stored_something_has_failed_all_the_same(
+    sqlite_ground: MakeGround, fake_slack: FakeSlack
+) -> None:
+    """The last user's token is of bytes; the first thousand orders are stored before it is read."""
+    at = sqlite_ground(simple_world(users=12, orders=100), latency=0.12)
+    at.portal.execute("UPDATE bytemark_tokens SET token = CAST(token AS BLOB) WHERE user_id = 112")
+    options = {"BYTEMARK_PAGE_SIZE": "1000", "BYTEMARK_WORKERS": "1"}
+    fails_in_words(at, "sync_order_items", fake_slack, options)
+    (run,) = at.portal.runs()
+    assert 0 < run["orders_synced"] < 1200
+    assert run["items_created"] == len(at.portal.items())
+    at.assert_whole_orders()
+    at.portal.execute("UPDATE bytemark_tokens SET token = CAST(token AS TEXT)")
+    at.settle()
+
+
 def test_an_audit_too(server_ground: MakeGround, fake_slack: FakeSlack) -> None:
     """User ids of text."""
     at = server_ground(simple_world(users=2, orders=2))
@@ -36,10 +52,10 @@ def test_an_audit_too(server_ground: MakeGround, fake_slack: FakeSlack) -> None:
     fails_in_words(at, "audit_order_items", fake_slack)
 
 
-def fails_in_words(at: Ground, command: str, slack: FakeSlack) -> None:
+def fails_in_words(at: Ground, command: str, slack: FakeSlack, env: Env | None = None) -> None:
     slack.posts.clear()
     told = {"SLACK_BOT_TOKEN": "xoxb-made-up", "SLACK_CHANNEL_ID": "C1", "SLACK_API_URL": slack.url}
-    done = manage(command, "--json", database_url=at.url, env={**at.env(), **told})
+    done = manage(command, "--json", database_url=at.url, env={**at.env(env), **told})
     assert done.status == 1
     assert "Traceback" not in done.stderr
     run = at.portal.runs()[-1]

@@ -260,7 +260,10 @@ def test_an_exception_while_planning_ends_the_run_behind_what_was_planned(
     run = ask()
     queue.work()
     run.refresh_from_db()
-    assert (run.status, run.users) == (RunStatus.PARTIAL if planned_before else RunStatus.FAILED, planned_before)
+    assert (run.status, run.users) == (RunStatus.FAILED, planned_before)
+    pending = {order.id for order in world.pending()}
+    worked = {order.id for order in world.pending() if order.user_id in users[:planned_before]}
+    assert {item.order_id for item in items()} & pending == worked
     assert re.search(r"^internal error: TypeError in \w+, pending.py line \d+$", run.error)
     (post,) = fake_slack.posts
     assert run.error in post["text"]

@@ -61,10 +61,8 @@ class JobCommand(BaseCommand):
     def check(self, *args: Any, **options: Any) -> None:
         """Settings that cannot be used end the command with status 2, before any request."""
         checked_settings()
-        try:
+        with _unusable():
             look_early()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error), returncode=2) from None
         try:
             super().check(*args, **options)
         except SystemCheckError as error:
@@ -114,20 +112,29 @@ def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], 
             raise CommandError(f"--{name}: {error}", returncode=2) from None
 
 
-def checked_settings() -> BytemarkSettings:
-    """`CommandError` with status 2 where they cannot be used."""
+@contextmanager
+def _unusable() -> Iterator[None]:
+    """What cannot be used ends the command with status 2."""
     try:
-        return bytemark_settings()
+        yield
     except ImproperlyConfigured as error:
         raise CommandError(str(error), returncode=2) from None
+
+
+def checked_settings() -> BytemarkSettings:
+    """`CommandError` with status 2 where they cannot be used."""
+    with _unusable():
+        return bytemark_settings()
 
 
 def checked_database() -> None:
-    """`CommandError` with status 2 where it would cut values. Raises `DatabaseGone`."""
-    try:
+    """`CommandError` with status 2 where it is another's, or would cut values. Raises `DatabaseGone`.
+
+    Through `call_command` no checks have looked before.
+    """
+    with _unusable():
+        look_early()
         refuse_cut_values()
-    except ImproperlyConfigured as error:
-        raise CommandError(str(error), returncode=2) from None
 
 
 def who() -> str:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import World
 from tests.engine.conftest import MakeGround
 from tests.engine.ground import CONTRACT_KEYS, Env, Ground, add_user, listed, simple_world
-from tests.running import Finished, Portal, finish, places
+from tests.running import Finished, Portal, finish, manage, places
 from tests.servers import ROOT, clean_environment, spawn, wait_for
 
 
@@ -307,16 +308,18 @@ django.setup()
 from django.core.management import CommandError, call_command
 for args, options in json.loads(sys.argv[1]):
     try:
-        call_command("sync_order_items", *args, **options)
+        call_command(sys.argv[2], *args, **options)
         print(json.dumps("fine"))
     except CommandError as error:
         print(json.dumps([error.returncode, str(error)]))
 """
 
 
-def call_command(at: Ground, calls: list[tuple[list[str], dict[str, object]]], **env: str) -> list[object]:
+def call_command(
+    at: Ground, calls: list[tuple[list[str], dict[str, object]]], command: str = "sync_order_items", **env: str
+) -> list[object]:
     """What `call_command` did: fine, or the returncode and text of its CommandError."""
-    done = python(CALL_COMMAND, json.dumps(calls), env={**places(at.url), **at.env(env)})
+    done = python(CALL_COMMAND, json.dumps(calls), command, env={**places(at.url), **at.env(env)})
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[", '"'))]
 
 
@@ -344,6 +347,19 @@ def test_through_call_command_the_same_cases_raise(sqlite_ground: MakeGround) ->
     assert results[9] == "fine"
     assert len(at.portal.runs()) == 3
     assert call_command(at, [([], quiet)], BYTEMARK_CUSTOMER_API_URL="http://example.com")[0][0] == 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
+def test_through_call_command_the_tables_of_another_are_refused_alike(sqlite_ground: MakeGround, command: str) -> None:
+    """It runs no checks, which are what refuses them on the command line."""
+    at = sqlite_ground(simple_world(users=1))
+    at.portal.execute("DELETE FROM django_migrations WHERE app = 'bytemark_sync'")  # made by nobody known
+    before = at.portal.dump()
+    calls: list[tuple[list[str], dict[str, object]]] = [([], {"verbosity": 0}), (["--enqueue"], {"verbosity": 0})]
+    for result in call_command(at, calls, command=command):
+        assert isinstance(result, list)
+        assert (result[0], "did not make: auth_group, " in result[1]) == (2, True), result
+    assert at.portal.dump() == before
 
 
 def test_missing_tables_and_columns_end_with_1_in_words(ground: MakeGround) -> None:
@@ -382,6 +398,22 @@ def test_the_summary_accounts_for_orders_that_another_run_stored_meanwhile(groun
         "not listed by Bytemark 1",
         "stored by another run 1 at the same time",
     ]
+
+
+@pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
+def test_enqueue_with_the_broker_away_names_the_broker_and_keeps_the_run(
+    sqlite_ground: MakeGround, command: str
+) -> None:
+    at = sqlite_ground(simple_world(users=1))
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        env = {**at.env(), "REDIS_URL": f"redis://127.0.0.1:{taken.getsockname()[1]}"}
+        done = manage(command, "--enqueue", "--json", database_url=at.url, env=env)
+    assert done.status == 0, done.stderr
+    assert "The broker (Redis) cannot be reached: the " in done.stderr
+    assert (done.json["status"], at.portal.runs()[0]["status"]) == ("queued", "queued")
+    there = manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
+    assert (there.status, "broker" in there.stderr) == (0, False)
 
 
 def test_enqueue_plans_nothing_itself_and_says_the_runs_id(ground: MakeGround) -> None:

@@ -126,9 +126,13 @@ class Command(JobCommand):
         return scope
 
     def _enqueue(self, scope: AuditScope, options: dict[str, Any]) -> None:
+        from bytemark_sync import broker
         from bytemark_sync.tasks import request_audit
 
         run = request_audit(scope, requested_by=who())
+        run.refresh_from_db()
+        if run.status == RunStatus.QUEUED and run.planner_at is None:
+            self.stderr.write(f"{broker.AWAY}: the audit waits for it.")
         if options["json"]:
             self.stdout.write(json.dumps({"run_id": run.pk, "status": "queued"}))
         else:

@@ -15,7 +15,7 @@ from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, Sy
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.recorder import BatchClaim, Recorder
 from bytemark_sync.storing import Finding
-from bytemark_sync.totals import Counts
+from bytemark_sync.totals import Flushed
 from bytemark_sync.windows import IDS_A_QUERY, chunks
 
 LONGEST_DETAIL = 600
@@ -31,12 +31,12 @@ class AuditRecorder(Recorder):
         self._repair = repair
         self._refused: dict[int, str] = {}
 
-    def _apply(self, part: list[Finding]) -> Counts:
+    def _apply(self, part: list[Finding]) -> Flushed:
         """The rows are read here, not when the orders were streamed: with `repair` behind the order rows' locks."""
         ids = [each.order.id for finding in part for each in _orders(finding)]
         orders = self._orders(ids)
         stored = _items(list(orders))
-        counts = Counts()
+        flushed = Flushed()
         findings: list[AuditFinding] = []
         rows: list[OrderItem] = []
         for finding in part:
@@ -53,11 +53,12 @@ class AuditRecorder(Recorder):
                     for each in differences
                 ]
                 if isinstance(order, LeftOrder):
-                    counts.count_left([order.reason])
+                    flushed.counts.count_left([order.reason])
+                    flushed.left.append((finding.user_id, order))
         self._insert(rows)
-        counts.items_created = len(rows)
+        flushed.counts.items_created = len(rows)
         self._keep(ids, findings)
-        return counts
+        return flushed
 
     def _leave(self, finding: Finding, refusal: str) -> Finding:
         """An order whose missing passes the server refuses keeps its findings, which say so."""

@@ -17,7 +17,7 @@ class Reason(StrEnum):
 REASON_LABELS = {
     Reason.NOT_FOUND: "not listed by Bytemark",
     Reason.NO_PASSES: "listed without passes",
-    Reason.MALFORMED: "malformed answer",
+    Reason.MALFORMED: "malformed or refused",
     Reason.TOKEN_REJECTED: "token rejected",
     Reason.NO_TOKEN: "no token",
     Reason.API_ERROR: "API error",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.pending import DueUser
 from bytemark_sync.reasons import Reason
 from bytemark_sync.storing import Finding, Written, write
-from bytemark_sync.totals import Counts
+from bytemark_sync.totals import Counts, Flushed
 
 ORDERS_A_TRANSACTION = 2000
 
@@ -45,6 +46,22 @@ class Worked:
 
     due: DueUser
     result: UserResult
+
+
+@dataclass(slots=True)
+class _Last:
+    """What goes into the last transaction of a flush: the users themselves, now that all their orders are written."""
+
+    worked: Sequence[Worked]
+    sample: ApiSample
+    refused: set[int] = field(default_factory=set)
+    """Users of whom the database refused an order: they have failed, though Bytemark did its part."""
+
+    def counts(self) -> Counts:
+        return _users(self.worked, self.sample, self.refused)
+
+    def done(self) -> list[int]:
+        return [each.due.pending.user_id for each in self.worked if not each.result.interrupted]
 
 
 @dataclass(slots=True)
@@ -72,34 +89,34 @@ class Recorder:
         self._latency = Histogram.from_json(kept.latency)
         self._writes = kept.writes
 
-    def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
+    def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Flushed:
         """Write the users' orders and count them; what came of it. Raises `RowRefused`, and what `beat` does."""
         self._answers = {
             kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
         }
         self._latency.merge(sample.latency)
-        total = Counts()
+        total = Flushed()
+        last = _Last(worked, sample)
         parts = list(_parts([_finding(each) for each in worked])) or [[]]
-        for part in parts:
-            extra = _users(worked, sample) if part is parts[-1] else Counts()
-            done = [each.due.pending.user_id for each in worked if not each.result.interrupted]
-            total.add(self._write(part, extra, done if part is parts[-1] else []))
+        for number, part in enumerate(parts, 1):
+            total.add(self._write(part, last, ends=number == len(parts)))
         return total
 
     def beat(self) -> None:
         """A sign of life. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
         retrying(lambda: self._progress(Counts(), [], self._writes))
 
-    def _write(self, part: list[Finding], extra: Counts, done: list[int]) -> Counts:
+    def _write(self, part: list[Finding], last: _Last, *, ends: bool) -> Flushed:
         """Each transaction has a number, so that one repeated after a commit without an answer takes no effect."""
-        counted = Counts()
+        flushed = Flushed()
 
         def transaction() -> None:
-            nonlocal counted
-            counts = self._apply(part)
-            counts.add(extra)
-            self._progress(counts, done, self._writes + 1)
-            counted = counts
+            nonlocal flushed
+            applied = self._apply(part)
+            if ends:
+                applied.counts.add(last.counts())
+            self._progress(applied.counts, last.done() if ends else [], self._writes + 1)
+            flushed = applied
 
         try:
             in_transaction(transaction)
@@ -108,23 +125,26 @@ class Recorder:
         except RowRefused as refused:
             if not part:
                 raise
-            return self._write_apart(part, extra, done, str(refused))
+            return self._write_apart(part, last, str(refused), ends=ends)
         self._writes += 1
-        return counted
+        return flushed
 
-    def _apply(self, part: list[Finding]) -> Counts:
+    def _apply(self, part: list[Finding]) -> Flushed:
         """Inside the transaction: what is written of the users' orders. An audit writes something else."""
-        return _counts(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
+        return _flushed(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
 
-    def _write_apart(self, part: list[Finding], extra: Counts, done: list[int], refusal: str) -> Counts:
+    def _write_apart(self, part: list[Finding], last: _Last, refusal: str, *, ends: bool) -> Flushed:
         """The server refused a row: find the order by halves, for it alone is left."""
         orders = sum(len(finding.found) + len(finding.left) for finding in part)
         if orders == 1:
             (finding,) = part
-            return self._write([self._leave(finding, refusal)], extra, done)
+            leaving = self._leave(finding, refusal)
+            if finding.found and not leaving.found:
+                last.refused.add(finding.user_id)
+            return self._write([leaving], last, ends=ends)
         first, second = _halves(part, orders // 2)
-        total = self._write(first, Counts(), [])
-        total.add(self._write(second, extra, done))
+        total = self._write(first, last, ends=False)
+        total.add(self._write(second, last, ends=ends))
         return total
 
     def _leave(self, finding: Finding, refusal: str) -> Finding:
@@ -178,16 +198,16 @@ class Recorder:
 class DryRecorder:
     """Counts what a `Recorder` would write, and writes nothing."""
 
-    def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Counts:
+    def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Flushed:
         findings = [_finding(each) for each in worked]
         written = Written(
             stored={found.order.id for finding in findings for found in finding.found},
             left={left.order.id for finding in findings for left in finding.left},
             items=sum(len(found.items) for finding in findings for found in finding.found),
         )
-        counts = _counts(findings, written)
-        counts.add(_users(worked, sample))
-        return counts
+        flushed = _flushed(findings, written)
+        flushed.counts.add(_users(worked, sample))
+        return flushed
 
     def beat(self) -> None:
         """Nobody waits for a sign of life of it."""
@@ -233,12 +253,12 @@ def _halves(part: Sequence[Finding], size: int) -> tuple[list[Finding], list[Fin
     return first, second
 
 
-def _users(worked: Sequence[Worked], sample: ApiSample) -> Counts:
+def _users(worked: Sequence[Worked], sample: ApiSample, refused: AbstractSet[int] = frozenset()) -> Counts:
     """What is counted by user: an interrupted one is not done, so only the orders that were settled of it count."""
     whole = [each for each in worked if not each.result.interrupted]
     return Counts(
         users=len(whole),
-        users_failed=sum(each.result.failure is not None for each in whole),
+        users_failed=sum(each.result.failure is not None or each.result.user_id in refused for each in whole),
         orders=sum(len(each.due.pending.orders) for each in whole)
         + sum(len(each.result.found) + len(each.result.left) for each in worked if each.result.interrupted),
         api_requests=sample.requests,
@@ -246,7 +266,8 @@ def _users(worked: Sequence[Worked], sample: ApiSample) -> Counts:
     )
 
 
-def _counts(findings: Sequence[Finding], written: Written) -> Counts:
+def _flushed(findings: Sequence[Finding], written: Written) -> Flushed:
+    left = [(each.user_id, order) for each in findings for order in each.left if order.order.id in written.left]
     counts = Counts(orders_synced=len(written.stored), items_created=written.items)
-    counts.count_left(left.reason for finding in findings for left in finding.left if left.order.id in written.left)
-    return counts
+    counts.count_left(order.reason for _, order in left)
+    return Flushed(counts, left)

@@ -194,7 +194,14 @@ def _reasons(run: SyncRun) -> Iterator[str]:
             more = ", ..." if users > USERS_A_REASON else ""
             noun = "user" if users == 1 else "users"
             label = REASON_LABELS[reason]
-            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} ({noun} {ids}{more})"
+            # Bytemark's form and the database's refusal share this reason: the words of one order tell which it is.
+            why = (
+                left.filter(reason=reason).values_list("detail", flat=True).first()
+                if reason is Reason.MALFORMED
+                else ""
+            )
+            example = f". For example: {escape(why or '')}" if why else ""
+            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} ({noun} {ids}{more}){example}"
 
 
 def _series_before(run: SyncRun) -> int:

@@ -48,12 +48,12 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
         ("  not listed by Bytemark", counts.orders_not_found, ""),
         ("  listed without passes", counts.orders_without_passes, ""),
         ("  malformed", counts.orders_invalid, ""),
-        ("  stored by another run", counts.orders - counts.orders_synced - left, "at the same time"),
+        ("  passed over", counts.orders - counts.orders_synced - left, "stored by others, changed or gone meanwhile"),
         ("Orders deferred", report.totals.orders_deferred, "tried later; --include-deferred tries them now"),
         ("Requests", counts.api_requests, f"{counts.retries:,} retried" if counts.retries else ""),
     ]
     for name, number, remark in rows:
-        if number > 0 or not name.startswith(("  not", "  listed", "  malformed", "  stored by", "Orders deferred")):
+        if number > 0 or not name.startswith(("  not", "  listed", "  malformed", "  passed over", "Orders deferred")):
             yield f"  {name:<26}{number:>9,}   {remark}".rstrip()
     if report.totals.reasons:
         yield "Still pending, by reason:"

@@ -21,7 +21,7 @@ from bytemark_sync.pending import DueUser, ReadUpTo
 from bytemark_sync.pool import FetchPool
 from bytemark_sync.reasons import Reason
 from bytemark_sync.recorder import Worked
-from bytemark_sync.totals import Counts, Totals
+from bytemark_sync.totals import Counts, Flushed, Totals
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ Progress = Callable[[Counts, int], None]
 
 
 class Records(Protocol):
-    def flush(self, worked: list[Worked], sample: ApiSample) -> Counts: ...
+    def flush(self, worked: list[Worked], sample: ApiSample) -> Flushed: ...
     def beat(self) -> None: ...
 
 
@@ -149,10 +149,8 @@ class _Work:
 
     def _flush(self) -> None:
         worked, self._buffer = self._buffer, []
-        self._totals.counts.add(self._recorder.flush(worked, self._stats.drain()))
+        self._totals.add(self._recorder.flush(worked, self._stats.drain()))
         self._beaten_at = time.monotonic()
-        for result in (each.result for each in worked if not each.result.interrupted):
-            self._totals.note(result.user_id, [(left.reason, left.detail) for left in result.left])
         if self._progress:
             self._progress(self._totals.counts, len(self._in_flight))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 
+from bytemark_sync.matching import LeftOrder
 from bytemark_sync.reasons import Reason
 
 
@@ -57,6 +58,18 @@ class Counts:
 
 
 @dataclass(slots=True)
+class Flushed:
+    """What one flush has written: its counts, and the orders that it left, with their users, as they are on record."""
+
+    counts: Counts = field(default_factory=Counts)
+    left: list[tuple[int, LeftOrder]] = field(default_factory=list)
+
+    def add(self, other: Flushed) -> None:
+        self.counts.add(other.counts)
+        self.left += other.left
+
+
+@dataclass(slots=True)
 class ReasonGroup:
     """Orders left for one reason, with an example that a person can look up."""
 
@@ -78,12 +91,13 @@ class Totals:
     unreached: bool = False
     """The deadline came first: users are left for another batch."""
 
-    def note(self, user_id: int, left: Iterable[tuple[Reason, str]]) -> None:
-        """Group the reasons of one user's orders."""
+    def add(self, flushed: Flushed) -> None:
+        """Count it, and group the reasons of what was left; a user's orders are all in one flush."""
+        self.counts.add(flushed.counts)
         seen = set()
-        for reason, detail in left:
-            group = self.reasons.setdefault(reason, ReasonGroup(example_user=user_id, example_detail=detail))
+        for user_id, left in flushed.left:
+            group = self.reasons.setdefault(left.reason, ReasonGroup(example_user=user_id, example_detail=left.detail))
             group.orders += 1
-            if reason not in seen:
-                seen.add(reason)
+            if (left.reason, user_id) not in seen:
+                seen.add((left.reason, user_id))
                 group.users += 1

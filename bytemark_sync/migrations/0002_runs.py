@@ -176,7 +176,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("not_found", "not listed by Bytemark"),
                             ("no_passes", "listed without passes"),
-                            ("malformed", "malformed answer"),
+                            ("malformed", "malformed or refused"),
                             ("token_rejected", "token rejected"),
                             ("no_token", "no token"),
                             ("api_error", "API error"),
@@ -320,7 +320,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("not_found", "not listed by Bytemark"),
                             ("no_passes", "listed without passes"),
-                            ("malformed", "malformed answer"),
+                            ("malformed", "malformed or refused"),
                             ("token_rejected", "token rejected"),
                             ("no_token", "no token"),
                             ("api_error", "API error"),

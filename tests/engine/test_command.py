@@ -396,8 +396,34 @@ def test_the_summary_accounts_for_orders_that_another_run_stored_meanwhile(groun
         "Orders looked for 3",
         "stored 1 2 items",
         "not listed by Bytemark 1",
-        "stored by another run 1 at the same time",
+        "passed over 1 stored by others, changed or gone meanwhile",
     ]
+
+
+def test_the_summary_says_only_what_is_so_of_orders_that_change_meanwhile(ground: MakeGround) -> None:
+    """Changed owner, changed amount, deleted, stored by another: nobody's failure is told of them, and no reason."""
+    world = simple_world(users=2, orders=3)
+    add_user(world, 300, [], ["unknown", "gone"])
+    at = ground(world, latency=1.5)
+    process = at.start()
+    wait_for(lambda: at.sandbox.stats().requests == 3, 30, "all users' requests")
+    at.portal.execute("UPDATE bytemark_orders SET user_id = 102 WHERE order_uuid = 'order-101-0'")
+    at.portal.execute("UPDATE bytemark_orders SET amount = '5' WHERE order_uuid = 'order-101-1'")
+    at.portal.execute("UPDATE bytemark_orders SET amount = '5' WHERE order_uuid = 'gone'")
+    done = finish(process, 60)
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert done.status == 0
+    assert lines[2:] == [
+        "Orders looked for 8",
+        "stored 4 8 items",
+        "not listed by Bytemark 1",
+        "passed over 3 stored by others, changed or gone meanwhile",
+        "Requests 3",
+        "Still pending, by reason:",
+        lines[-1],
+    ]
+    assert lines[-1].startswith("not listed by Bytemark 1 1 user, for example user 300: ")
+    assert list(at.portal.reasons().values()) == ["not_found"]
 
 
 @pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import NamedTuple
 
-from bytemark_sync.ahead import Ahead
 from bytemark_sync.bytemark.answers import Page
 from bytemark_sync.bytemark.attempts import Attempts
 from bytemark_sync.bytemark.client import BytemarkClient
@@ -17,17 +15,11 @@ from bytemark_sync.reasons import Reason
 MAX_PAGES = 2000
 """The hard bound of one list: a server that invents orders for ever must not hold a worker."""
 
+Steps = Generator[int, None, UserResult]
+"""A fetch that pauses after each page, telling how many pages are to come as far as is known.
 
-class Pause(NamedTuple):
-    """Where a fetch pauses: `left` pages to come as far as is known; `offered` more may be fetched `ahead`."""
-
-    left: int
-    offered: int
-    ahead: Ahead
-
-
-Steps = Generator[Pause, None, UserResult]
-"""A fetch that pauses after each page; any thread may go on with it, one at a time."""
+Any thread may go on with it, one at a time.
+"""
 
 
 def fetch_user(client: BytemarkClient, user: PendingUser, *, max_pages: int = MAX_PAGES) -> UserResult:
@@ -78,21 +70,17 @@ def _failed(user: PendingUser, matcher: Matcher, reason: Reason, detail: str) ->
 
 def _read_list(
     client: BytemarkClient, token: Token, matcher: Matcher, attempts: Attempts, max_pages: int
-) -> Generator[Pause, None, None]:
+) -> Generator[int, None, None]:
     """Read pages until every wanted order is settled or the list ends; raises what ends the token or the user."""
     seen: set[str] = set()
     if matcher.settled:
         return
-    with Ahead(client, token, attempts) as ahead:
-        for number in range(1, max_pages + 1):
-            page = _get_page(client, token, number, attempts, ahead)
-            matcher.take(page.orders, token)
-            if _is_last(page, seen, client.settings.page_size) or matcher.settled:
-                return
-            left = 1
-            if page.total_count is not None:
-                left = -(-(page.total_count - len(seen)) // client.settings.page_size)
-            yield Pause(left, ahead.offer(number, min(number + left, max_pages)), ahead)
+    for number in range(1, max_pages + 1):
+        page = _get_page(client, token, number, attempts)
+        matcher.take(page.orders, token)
+        if _is_last(page, seen, client.settings.page_size) or matcher.settled:
+            return
+        yield 1 if page.total_count is None else -(-(page.total_count - len(seen)) // client.settings.page_size)
     raise GiveUp(Kind.WRONG_SHAPE, f"the list of orders did not end within {max_pages} pages")
 
 
@@ -108,23 +96,15 @@ def _is_last(page: Page, seen: set[str], page_size: int) -> bool:
     return len(page.orders) < page_size
 
 
-def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts, ahead: Ahead) -> Page:
+def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts) -> Page:
     """One page, asked again after each failure while the user has attempts left."""
-    page = ahead.take(number)
-    if page is not None:
-        return page
-    failure = ahead.failure(number)
     while True:
-        if failure is not None:
-            ahead.settle()
-            if not attempts.left:
-                raise failure
-            # `Event.wait`, not `sleep`: a stop ends the backoff at once.
-            if client.stop.wait(client.backoff.delay(attempts.used)):
-                raise Interrupted from failure
-            client.stats.retry()
         try:
             return client.get_page(token, number, attempt=attempts.used + 1)
         except TryAgain as error:
-            attempts.spend()
-            failure = error
+            if not attempts.spend():
+                raise
+            # `Event.wait`, not `sleep`: a stop ends the backoff at once.
+            if client.stop.wait(client.backoff.delay(attempts.used)):
+                raise Interrupted from error
+            client.stats.retry()

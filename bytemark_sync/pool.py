@@ -2,6 +2,7 @@
 
 The threads take turns at the users, a page a turn: new users first, for their lists' lengths are not known, then those
 with the most pages left. So the last users end together, and no thread idles while another reads one long list.
+A system that lends fewer threads makes a run slower; where it lends none, the caller's own thread takes the turns.
 The threads are daemons, so that a server which holds a request cannot hold the process at its end.
 """
 
@@ -12,8 +13,6 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from bytemark_sync.bytemark.client import BytemarkClient
@@ -24,18 +23,19 @@ from bytemark_sync.unexpected import describe
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 4
+USERS_A_THREAD = 4
 """Users under way for each thread: enough to choose from, and none waits for the database."""
 
-FIRST, LAST, STOP = -(2.0**62), 2.0**62, -math.inf
+FIRST, STOP = -(2.0**62), -math.inf
 
 
 class _Turn(NamedTuple):
-    """Turns are sorted by `priority`, the lowest first, and then by age; `act` is None to end a thread."""
+    """Turns are sorted by `priority`, the lowest first, and then by age; `steps` is None to end a thread."""
 
     priority: float
     number: int
-    act: Callable[[], None] | None
+    user: PendingUser | None
+    steps: Steps | None
 
 
 class FetchPool:
@@ -48,20 +48,23 @@ class FetchPool:
         self._results: queue.SimpleQueue[UserResult] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._threads = 0
-        self._growing = threading.Lock()
+        self._is_short = False
         self.in_flight = 0
 
     @property
     def has_room(self) -> bool:
-        return self.in_flight < self._workers * AHEAD
+        return self.in_flight < self._workers * USERS_A_THREAD
 
     def submit(self, user: PendingUser) -> None:
         self.in_flight += 1
-        self._put(FIRST, partial(self._step, user, fetch_steps(self._client, user)))
-        self._grow(self.in_flight)
+        self._put(FIRST, user, fetch_steps(self._client, user))
+        self._grow()
 
     def next(self, timeout: float) -> UserResult | None:
-        """The next result, or None after `timeout` seconds."""
+        """The next result, or None after `timeout` seconds; without a thread, after one page."""
+        if self.in_flight and not self._threads:
+            self._take_turn()
+            timeout = 0
         try:
             result = self._results.get(timeout=timeout)
         except queue.Empty:
@@ -71,39 +74,41 @@ class FetchPool:
 
     def close(self) -> None:
         """Let idle threads go; a thread in a request goes after it."""
-        with self._growing:
-            self._workers = 0
         for _ in range(self._threads):
-            self._put(STOP, None)
+            self._put(STOP, None, None)
 
-    def _grow(self, threads: int) -> None:
-        """Have that many threads, or as many as there may be."""
-        with self._growing:
-            while self._threads < min(threads, self._workers):
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"fetch-{self._threads}", daemon=True).start()
+    def _grow(self) -> None:
+        """Have a thread for each user under way, up to `workers`, or as many as the system lends now."""
+        while self._threads < min(self.in_flight, self._workers):
+            try:
+                threading.Thread(target=self._work, name=f"fetch-{self._threads + 1}", daemon=True).start()
+            except RuntimeError as error:
+                if not self._is_short:
+                    self._is_short = True
+                    found = f"{self._threads} of {self._workers} threads could be started ({error})"
+                    logger.warning("Only %s: the run goes on, and is slower.", found)
+                return
+            self._threads += 1
 
-    def _put(self, priority: float, act: Callable[[], None] | None) -> None:
-        self._turns.put(_Turn(priority, next(self._numbers), act))
+    def _put(self, priority: float, user: PendingUser | None, steps: Steps | None) -> None:
+        self._turns.put(_Turn(priority, next(self._numbers), user, steps))
 
     def _work(self) -> None:
-        while (act := self._turns.get().act) is not None:
-            act()
+        while self._take_turn():
+            pass
 
-    def _step(self, user: PendingUser, steps: Steps) -> None:
-        """One page of the user, and the next turns; threads for which there is nothing else fetch pages ahead."""
+    def _take_turn(self) -> bool:
+        """Fetch one page of a user, which gives a result or the user's next turn; False where the thread is to end."""
+        _, _, user, steps = self._turns.get()
+        if user is None or steps is None:
+            return False
         try:
-            pause = next(steps)
+            self._put(-next(steps), user, steps)
         except StopIteration as end:
             self._results.put(end.value)
         except Exception as error:  # noqa: BLE001 - a bug in one user's answer must not cost the others
             self._results.put(_unexpected(user, error))
-        else:
-            for _ in range(pause.offered):
-                self._put(LAST, pause.ahead.fetch)
-            if pause.offered:
-                self._grow(self.in_flight + pause.ahead.most)
-            self._put(-pause.left, partial(self._step, user, steps))
+        return True
 
 
 def _unexpected(user: PendingUser, error: Exception) -> UserResult:

@@ -14,17 +14,11 @@ class Attempts:
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.used = 0
-        self._lock = threading.Lock()
-
-    @property
-    def left(self) -> bool:
-        return self.used < self.maximum
 
     def spend(self) -> bool:
         """Count one failed request; false where it was the last."""
-        with self._lock:
-            self.used += 1
-            return self.left
+        self.used += 1
+        return self.used < self.maximum
 
 
 class Backoff:

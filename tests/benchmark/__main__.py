@@ -15,12 +15,12 @@ Part = Callable[[Ground, bool], Section]
 PARTS: dict[str, Part] = {
     "targets": engine.targets,
     "speed": growth.speed,
-    "long": growth.long_list,
+    "long": growth.long_lists,
     "planning": growth.planning,
     "clusters": growth.clusters,
     "pages": admin.pages,
 }
-QUICK = ("targets", "long", "planning", "clusters")
+QUICK = ("targets", "planning", "clusters")
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 The threads take turns at the users, a page a turn: new users first, for their lists' lengths are not known, then those
 with the most pages left. So the last users end together, and no thread idles while another reads one long list.
+Why no page is fetched ahead of its turn: docs/decisions/0009-no-pages-ahead.md.
 A system that lends fewer threads makes a run slower; where it lends none, the caller's own thread takes the turns.
 The threads are daemons, so that a server which holds a request cannot hold the process at its end.
 """

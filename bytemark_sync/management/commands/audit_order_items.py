@@ -85,7 +85,7 @@ class Command(JobCommand):
             "--since",
             type=_since,
             metavar="DATE",
-            help="only orders that this product stored since then; the items of the job before it bear no time",
+            help="only orders that this product stored since then; items stored by the previous job have no time",
         )
         add("--sample", type=_sample, metavar="N", help=f"only N of them, chosen at random (at most {MOST_SAMPLED})")
         add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")

@@ -88,9 +88,6 @@ class Command(JobCommand):
             limit=scope.limit,
             include_deferred=scope.include_deferred,
         )
-        if request.users_under_way:
-            users = ", ".join(str(user_id) for user_id in request.users_under_way[:10])
-            self.stderr.write(f"Under way already, not queued again: user {users}")
         if request.waits_for_broker:
             self.stderr.write(f"{broker.AWAY}: the run waits for it.")
         run_id = request.run.pk if request.run else None

@@ -37,7 +37,7 @@ if not SECRET_KEY:
             " (python -c 'import secrets; print(secrets.token_urlsafe(50))'), or set DEBUG=1 on a laptop."
         )
     SECRET_KEY = "insecure-laptop-key-" + "0" * 40  # only ever with DEBUG on
-elif len(SECRET_KEY) < 32 and not DEBUG:
+elif len(SECRET_KEY) < 32:
     raise ImproperlyConfigured(
         "SECRET_KEY: 32 characters or more are needed, for it signs logins and queued tasks"
         " (python -c 'import secrets; print(secrets.token_urlsafe(50))')."

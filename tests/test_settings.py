@@ -82,7 +82,7 @@ DEFAULTS = {
 
 USABLE = [
     # variable, value, setting, what it becomes
-    ("SECRET_KEY", "$starts-with-a-dollar", "SECRET_KEY", "$starts-with-a-dollar"),
+    ("SECRET_KEY", "$starts-with-a-dollar-" + "x" * 10, "SECRET_KEY", "$starts-with-a-dollar-" + "x" * 10),
     ("ALLOWED_HOSTS", " a.example , b.example,", "ALLOWED_HOSTS", ["a.example", "b.example"]),
     ("CSRF_TRUSTED_ORIGINS", "https://a.example", "CSRF_TRUSTED_ORIGINS", ["https://a.example"]),
     ("SITE_URL", "https://a.example/", "SITE_URL", "https://a.example"),
@@ -407,9 +407,9 @@ def test_without_debug_a_secret_key_is_needed_and_enough(sqlite_database_url: st
 
 def test_a_short_secret_key_is_refused_without_repeating_it(sqlite_database_url: str) -> None:
     """It signs sessions, tasks and fingerprints of tokens: what can be guessed signs nothing."""
-    for length, status in ((1, 2), (31, 2), (32, 0)):
+    for length, status, debug in ((1, 2, "0"), (31, 2, "0"), (31, 2, "1"), (32, 0, "0"), (32, 0, "1")):
         key = ("x%q7" * 8)[:length]
-        done = manage("check", database_url=sqlite_database_url, env={"DEBUG": "0", "SECRET_KEY": key})
+        done = manage("check", database_url=sqlite_database_url, env={"DEBUG": debug, "SECRET_KEY": key})
         assert done.status == status, done.stderr
         assert "Traceback" not in done.stderr
         if status:

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Count, Exists, Min, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Min, Subquery
 from django.utils import timezone
 from django_q.models import Schedule
 
 from bytemark_sync import broker, schedules, slack
 from bytemark_sync.latches import CLOCK_SKEW, take_turn
 from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun, Trigger
-from bytemark_sync.pending import pending_orders
+from bytemark_sync.pending import pending_orders, still_pending
 from bytemark_sync.times import dated
 from bytemark_sync.totals import many
+
+T = TypeVar("T")
 
 CLUSTER_SILENCE = timedelta(seconds=90)
 """A cluster renews its sign of life every 15 s."""
@@ -101,11 +104,6 @@ def _look(health: Health, now: datetime) -> None:
     health.oldest_pending_since = vital["oldest"] if pending.orders else None
 
 
-def _still_pending() -> QuerySet[OrderOutcome]:
-    """Outcomes of orders that are pending: that of another stays until it is pruned, and dates nothing."""
-    return OrderOutcome.objects.filter(Exists(pending_orders().filter(pk=OuterRef("order_id"))))
-
-
 def _vital_signs(now: datetime) -> dict[str, Any] | None:
     """One query: when the schedule was made, a cluster's last sign of life, the due run that has waited longest to
     begin, the last whole run, the oldest outcome.
@@ -123,7 +121,7 @@ def _vital_signs(now: datetime) -> dict[str, Any] | None:
         "last_run": Subquery(last.values("pk")[:1]),
         "last_run_status": Subquery(last.values("status")[:1]),
         "last_run_at": Subquery(last.values("finished_at")[:1]),
-        "oldest": Subquery(_still_pending().order_by("first_at").values("first_at")[:1]),
+        "oldest": Subquery(OrderOutcome.objects.filter(still_pending()).order_by("first_at").values("first_at")[:1]),
     }
     found: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(**signs).values("created_at", *signs)
     vital: dict[str, Any] | None = found.first()
@@ -147,21 +145,37 @@ def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], long
         health.problems.append(f"No run has succeeded for {_hours(longest)}.")
 
 
-_pending_lock = threading.Lock()
-_pending: tuple[float, Pending] | None = None
+class Kept(Generic[T]):
+    """A figure that is counted at most every `PENDING_FOR` seconds in this process, or less often where it is slow."""
+
+    def __init__(self, count: Callable[[], T]) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._kept: tuple[float, T] | None = None
+
+    def __call__(self, *, fresh: bool = False) -> T:
+        with self._lock:
+            began = time.monotonic()
+            if not fresh and self._kept and began < self._kept[0]:
+                return self._kept[1]
+            counted = self._count()
+            ended = time.monotonic()
+            self._kept = (ended + max(PENDING_FOR, PENDING_SHARE * (ended - began)), counted)
+            return counted
 
 
-def count_pending(*, fresh: bool = False) -> Pending:
-    """Pending orders, counted at most every `PENDING_FOR` seconds in this process, or less often where it is slow."""
-    global _pending
-    with _pending_lock:
-        began = time.monotonic()
-        if not fresh and _pending and began < _pending[0]:
-            return _pending[1]
-        counted = Pending(**pending_orders().aggregate(orders=Count("pk"), oldest_order=Min("pk")))
-        ended = time.monotonic()
-        _pending = (ended + max(PENDING_FOR, PENDING_SHARE * (ended - began)), counted)
-        return counted
+def _count_pending() -> Pending:
+    return Pending(**pending_orders().aggregate(orders=Count("pk"), oldest_order=Min("pk")))
+
+
+def _count_left() -> dict[str, int]:
+    left = OrderOutcome.objects.filter(still_pending()).order_by()
+    return dict(left.values_list("reason").annotate(Count("pk")))
+
+
+count_pending = Kept(_count_pending)
+count_left = Kept(_count_left)
+"""Pending orders that a run has left before, by reason."""
 
 
 # --- The look for a silence ---------------------------------------------------------------------------------------

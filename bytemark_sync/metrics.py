@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from bytemark_sync import health
 from bytemark_sync.bytemark.stats import Histogram
-from bytemark_sync.models import OrderOutcome, SyncRun, Trigger
+from bytemark_sync.models import SyncRun, Trigger
 from bytemark_sync.totals import Counts
 
 QUANTILES = (0.5, 0.95)
@@ -50,8 +50,10 @@ class _Job(Collector):
 
 
 def _outcomes() -> Iterator[Metric]:
-    reasons = GaugeMetricFamily("bytemark_sync_left_orders", "Orders left pending, by reason.", labels=["reason"])
-    for reason, count in OrderOutcome.objects.order_by().values_list("reason").annotate(Count("pk")):
+    reasons = GaugeMetricFamily(
+        "bytemark_sync_left_orders", "Pending orders that a run has left, by reason.", labels=["reason"]
+    )
+    for reason, count in sorted(health.count_left().items()):
         reasons.add_metric([reason], count)
     yield reasons
 

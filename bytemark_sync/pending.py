@@ -80,6 +80,11 @@ def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
     )
 
 
+def still_pending() -> Exists:
+    """Of an outcome: its order is pending. That of another stays until it is pruned, and counts and dates nothing."""
+    return Exists(pending_orders().filter(pk=OuterRef("order_id")))
+
+
 def is_due(now: datetime) -> Q:
     """Of an order joined with its outcome: a scheduled run takes it, and with it all orders of its user.
 

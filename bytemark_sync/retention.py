@@ -13,7 +13,7 @@ from typing import Any
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django_q.models import Task
 
 from bytemark_sync.models import (
@@ -25,7 +25,7 @@ from bytemark_sync.models import (
     SyncRun,
 )
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.pending import pending_orders
+from bytemark_sync.pending import still_pending
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,6 @@ def _delete_run(run_id: int) -> int:
 
 def _delete_gone_outcomes() -> int:
     """Of orders that are pending no longer: stored by whomever, paid, deleted, or of nobody."""
-    pending = Exists(pending_orders().filter(pk=OuterRef("order_id")))
     deleted, after = 0, None
     while True:
         page = OrderOutcome.objects.order_by("pk")
@@ -76,7 +75,7 @@ def _delete_gone_outcomes() -> int:
         keys = list(page.values_list("pk", flat=True)[:ROWS_A_DELETE])
         if not keys:
             return deleted
-        over = OrderOutcome.objects.filter(~pending, pk__in=keys)
+        over = OrderOutcome.objects.filter(~still_pending(), pk__in=keys)
         deleted += _delete_keys(OrderOutcome, list(over.values_list("pk", flat=True)))
         after = keys[-1]
 

@@ -40,6 +40,7 @@ def _count_afresh(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
     monkeypatch.setattr(health, "PENDING_FOR", -1.0)
     monkeypatch.setattr(health, "PENDING_SHARE", -1.0)
     health.count_pending(fresh=True)
+    health.count_left(fresh=True)
 
 
 def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) -> SyncRun:
@@ -260,7 +261,11 @@ def test_metrics_are_prometheus_text(client: Client, settings: Any) -> None:
     settings.METRICS_TOKEN = "sekret"
     all_well()
     run_ended(timedelta(0), users=12, orders_synced=34, answers={"ok": 50}, latency={"max": 2.0, "buckets": {"100": 9}})
-    OrderOutcome.objects.create(order_id=1, user_id=1, reason=Reason.NOT_FOUND)
+    OrderToken.objects.create(user_id=1, token="t")
+    for amount in ("0", "2.50"):  # the second was paid since, and is pending no longer
+        order = Order.objects.create(order_uuid=f"o{amount}", user_id=1, amount=amount)
+        OrderOutcome.objects.create(order=order, user_id=1, reason=Reason.NOT_FOUND)
+    OrderOutcome.objects.create(order_id=order.pk + 1, user_id=1, reason=Reason.NO_PASSES)  # its order is gone
     answer = scrape(client, "sekret")
     assert answer.status_code == 200
     samples = {
@@ -270,8 +275,9 @@ def test_metrics_are_prometheus_text(client: Client, settings: Any) -> None:
     }
     assert samples[("bytemark_sync_healthy",)] == 1
     assert samples[("bytemark_sync_cluster_alive",)] == 1
-    assert samples[("bytemark_sync_pending_orders",)] == 0
+    assert samples[("bytemark_sync_pending_orders",)] == 1
     assert samples[("bytemark_sync_left_orders", "not_found")] == 1
+    assert ("bytemark_sync_left_orders", "no_passes") not in samples
     assert samples[("bytemark_sync_runs", "schedule", "succeeded")] == 2
     assert samples[("bytemark_sync_last_run", "users")] == 12
     assert samples[("bytemark_sync_last_run", "orders_synced")] == 34

@@ -101,10 +101,11 @@ class PortalUserAdmin(ExportedAdmin):
     def prepare(self, rows: list[Any]) -> None:
         users = {row.user_id for row in rows if row.user_id is not None}
         tokens = _tokens(users, [row.pk for row in rows if row.user_id is None])
-        pending = _by_user(pending_orders().filter(user_id__in=users), n=Count("pk"))
+        mine = pending_orders().filter(user_id__in=users)
+        pending = _by_user(mine, n=Count("pk"), since=Min("outcome__first_at"))
         stored = _by_user(StoredOrder.objects.filter(user_id__in=users), n=Count("pk"), at=Max("stored_at"))
         left = OrderOutcome.objects.filter(user_id__in=users)
-        tried = _by_user(left, at=Max("last_at"), since=Min("first_at"))
+        tried = _by_user(left, at=Max("last_at"))
         newest = left.filter(last_at__in={each["at"] for each in tried.values()})
         reasons = {(each.user_id, each.last_at): each.reason for each in newest}
         runs = under_way(users)
@@ -113,7 +114,7 @@ class PortalUserAdmin(ExportedAdmin):
             row.pending_orders = pending.get(row.user_id, {}).get("n", 0)
             row.stored_orders = stored.get(row.user_id, {}).get("n", 0)
             tried_at, stored_at = tried.get(row.user_id, {}).get("at"), stored.get(row.user_id, {}).get("at")
-            row.waiting_since = tried.get(row.user_id, {}).get("since")
+            row.waiting_since = pending.get(row.user_id, {}).get("since")
             row.last_reason = reasons.get((row.user_id, tried_at), "") if tried_at else ""
             row.last_at = max((at for at in (tried_at, stored_at) if at), default=None)
             row.last_was_stored = stored_at is not None and row.last_at == stored_at

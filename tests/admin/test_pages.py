@@ -433,6 +433,17 @@ class TestRiders:
             assert row["token"] == ("missing" if bare else "present")
         assert SECRET not in file
 
+    def test_a_rider_waits_since_the_first_try_of_what_is_pending(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        client = logged_in("viewer")
+        paid, waiting = OrderOutcome.objects.filter(user_id=OrderOutcome.objects.values("user_id")[:1])[:2]
+        OrderOutcome.objects.filter(pk=paid.pk).update(first_at=timezone.now() - timedelta(days=300))
+        Order.objects.filter(pk=paid.pk).update(amount="275")
+        file = io.StringIO(client.get(f"{APP}portaluser/export/").getvalue().decode())
+        (row,) = (row for row in csv.DictReader(file) if row["user_id"] == str(waiting.user_id))
+        assert (row["pending_orders"], row["waiting_since"][:10]) == ("1", waiting.first_at.isoformat()[:10])
+
     def test_a_page_costs_the_same_however_many_users(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client = logged_in("viewer")
         page(client, f"{APP}portaluser/")

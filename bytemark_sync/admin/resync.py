@@ -89,7 +89,8 @@ class Wanted:
             return f"the users that failed in run {self.failed_of}"
         parts = [REASON_WORDS.get(self.reason, ""), AGES[self.age].label if self.age else ""]
         parts += ["deferred" if self.deferred else "", self.search]
-        return ", ".join(part for part in parts if part) or EVERYTHING
+        matched = ", ".join(part for part in parts if part)
+        return f"pending orders ({matched})" if matched else EVERYTHING
 
     def nothing(self) -> str:
         """What is said where that names no pending order."""

@@ -208,8 +208,7 @@ def progress(run: SyncRun) -> SafeString | str:
     percent = run_percent(run)
     if percent is None:
         return (many(run.users, "user") if run.users else "planning") if run.status in ALIVE else "-"
-    title = f"{many(run.users, 'user')} processed"
-    bar: dict[str, Any] = {"value": str(percent), "title": title, "description": f"{percent} %"}
+    bar: dict[str, Any] = {"value": str(percent), "title": many(run.users, "user"), "description": f"{percent} %"}
     return SafeString(render_to_string("unfold/components/progress.html", bar))
 
 

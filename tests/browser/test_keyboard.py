@@ -13,6 +13,7 @@ from tests.browser.site import Site
 
 APP = "/admin/bytemark_sync"
 Visit = Callable[..., Page]
+BOTTOM_IN_ROW = "document.activeElement.matches('tbody *') && document.activeElement.getBoundingClientRect().bottom"
 
 
 def tab_to(page: Page, name: str, most: int = 60) -> None:
@@ -43,6 +44,21 @@ def test_the_first_tab_offers_a_way_past_the_sidebar(visit: Visit, served: Site)
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("document.getElementById('content').contains(document.activeElement)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_focus_is_seen_above_the_bar_and_icons_are_not_heard(visit: Visit, served: Site, scheme: str) -> None:
+    page = visit("operator", scheme=scheme)
+    page.goto(f"{served.url}{APP}/order/")
+    expect(page.get_by_role("button", name="Search", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="Pending orders", exact=True)).to_be_visible()
+    bar = page.locator(".lg\\:sticky").last.bounding_box()
+    assert bar
+    page.locator("#searchbar").focus()
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        assert outlined(page)
+        assert page.evaluate(BOTTOM_IN_ROW) <= bar["y"]
 
 
 def test_filters_are_opened_set_and_closed(visit: Visit, served: Site) -> None:

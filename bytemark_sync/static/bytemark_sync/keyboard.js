@@ -3,6 +3,9 @@
 // opened is closed by Escape, which leads back to the button.
 const NAMES = {
   more_horiz: "More actions",
+  more_vert: "More actions",
+  search: "Search",
+  confirmation_number: "Dashboard",
   dock_to_right: "Sidebar",
   close: "Close the sidebar",
   visibility: "Show or hide the password",
@@ -16,7 +19,9 @@ document.addEventListener("alpine:initialized", () => {
       makeButton(element);
     }
   }
+  hideIcons();
 });
+document.addEventListener("htmx:afterSettle", hideIcons);
 
 function makeButton(element) {
   element.tabIndex = 0;
@@ -34,13 +39,21 @@ function makeButton(element) {
   }
 }
 
-// An icon is a word in a font of its own, which nobody should hear.
+// An icon is a word in a font of its own, which nobody should hear; a link or button that is nothing else has a name.
+function hideIcons() {
+  for (const icon of document.querySelectorAll(".material-symbols-outlined:not([role=button])")) {
+    icon.ariaHidden = "true";
+    const word = icon.textContent.trim();
+    const link = icon.closest("a, button");
+    if (link && word in NAMES && link.textContent.trim() === word) {
+      link.ariaLabel = NAMES[word];
+    }
+  }
+}
+
 function nameIt(element) {
   const words = element.textContent.trim().split(/\s+/);
   const icon = words.at(-1);
-  for (const each of element.querySelectorAll(".material-symbols-outlined")) {
-    each.ariaHidden = "true";
-  }
   if (icon in NAMES) {
     element.ariaLabel = [NAMES[icon], ...words.slice(0, -1)].join(" ");
   }

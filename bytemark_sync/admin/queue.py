@@ -83,6 +83,11 @@ class ScheduleAdmin(SuperuserWrites, Screen, q.ScheduleAdmin):  # type: ignore[m
     def title_of(self, row: Schedule) -> str:
         return f"Schedule {row.name or row.pk}"
 
+    @admin.display(description="Last run")
+    def get_last_run(self, row: Schedule) -> str | None:
+        link: str | None = super().get_last_run(row)
+        return link
+
 
 class LeavesPickles(Screen):
     """Results are unsigned pickles, which run code where they are read: only the page of a single task reads them."""

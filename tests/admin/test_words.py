@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -18,9 +18,11 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from bytemark_sync.admin.base import ReadOnlyAdmin
+from bytemark_sync.admin.words import ago, moment
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
@@ -31,6 +33,7 @@ from bytemark_sync.models import (
     SyncRun,
     Trigger,
 )
+from bytemark_sync.times import dated
 from tests.admin.filling import fill
 
 A = "/admin/bytemark_sync/"
@@ -45,6 +48,7 @@ FORBIDDEN: dict[str, str] = {
     r"in the making|deferred orders too|the same already": "new words",
     r"(?i)order attempts?\b|sync runs?\b": "as the sidebar",
     r"\bSelect [a-z ]+ to (view|change)\b": "a list has a name",
+    r"Add (user|Scheduled task)\b|Last_run": "as the sidebar",
     r"\b\d{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b": "one date format",
     r"\b(Jan|Feb|March|April|May|June|July|Aug|Sept|Oct|Nov|Dec)\.? \d{1,2}\b": "one date format",
     r"\d [ap]\.m\.|, noon\b|, midnight\b|\d{4}-\d\d-\d\dT\d": "one date format",
@@ -239,3 +243,13 @@ def test_who_may_not_see_the_sync_is_told_so(client: Client, db: None) -> None:
     text = text_of(client.get("/admin/").content.decode())
     assert "You may not see the sync." in text
     assert client.get("/admin/auth/").headers["location"] == "/admin/"
+
+
+def test_a_time_is_written_in_one_way_by_us_and_by_django(db: None) -> None:
+    at = datetime(2026, 11, 24, 11, 50, 30, tzinfo=UTC)
+    assert dated(at) == "2026-11-24 11:50 UTC"
+    for zone, said in {"Europe/Berlin": "2026-11-24 12:50 CET", "America/New_York": "2026-11-24 06:50 EST"}.items():
+        with timezone.override(zone):
+            assert (dated(at), date_format(timezone.localtime(at), "DATETIME_FORMAT")) == (said, said)
+            assert said in moment(at)
+            assert f'title="{said}"' in ago(at)

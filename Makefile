@@ -51,7 +51,7 @@ bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUIC
 
 faults: setup-test ## N fault scenarios from SEED (LANE=sqlite|mariadb|redis|clock|mysql: one alone), or LANE=search: STEPS
 	@$(if $(filter search,$(LANE)),:,$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS))
-	@$(if $(SEARCH),SEARCH_SEED=$(SEED) SEARCH_STEPS=$(STEPS) $(PYTHON) -m pytest -q tests/search,:)
+	@$(if $(SEARCH),$(PYTHON) -m tests.search --seed $(SEED) --steps $(STEPS) $(SEARCH_ARGS),:)
 
 mutation: setup-test ## mutation tests, an hour (PART=answers|client|config|matching|storing)
 	@nice -n 10 $(PYTHON) scripts/mutation.py $(PART)

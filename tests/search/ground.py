@@ -5,9 +5,6 @@ from __future__ import annotations
 from django_q.models import OrmQ, Schedule, Task
 
 from bytemark_sync import schedules
-from bytemark_sync.bytemark.client import BytemarkClient
-from bytemark_sync.fetching import fetch_user
-from bytemark_sync.matching import PendingUser, UserResult
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
@@ -21,6 +18,7 @@ from bytemark_sync.models import (
     SyncBatch,
     SyncRun,
 )
+from bytemark_sync.pool import FetchPool
 from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 
 TABLES = (
@@ -63,26 +61,8 @@ def empty_tables() -> None:
     schedules.create_schedules()
 
 
-class OneByOne:
-    """In the place of the pool of threads, whose moments nobody can repeat: the caller fetches, user after user."""
+class NoThreads(FetchPool):
+    """As if the system lent no thread, whose moments nobody can repeat: the caller takes the turns."""
 
-    def __init__(self, client: BytemarkClient, _workers: int) -> None:
-        self._client = client
-        self._users: list[PendingUser] = []
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._users)
-
-    @property
-    def has_room(self) -> bool:
-        return len(self._users) < 2
-
-    def submit(self, user: PendingUser) -> None:
-        self._users.append(user)
-
-    def next(self, _timeout: float) -> UserResult:
-        return fetch_user(self._client, self._users.pop(0))
-
-    def close(self) -> None:
+    def _grow(self) -> None:
         pass

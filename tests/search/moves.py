@@ -28,13 +28,23 @@ if TYPE_CHECKING:
 
 Strike = tuple[Blow, int]
 """What hits a process, and after how many more statements, or effects."""
-Fate = int | Strike | None
-"""How far a process goes: so many statements and transactions, until it is struck, or to its end (None)."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """Stand before a write, or a transaction, once `writes` more are done."""
+
+    writes: int
+
+
+Fate = int | Before | Strike | None
+"""How far a process goes: so many statements and transactions, before a write, until struck, or to its end (None)."""
 
 strikes = st.tuples(st.sampled_from(FINAL), st.integers(0, 8)) | st.tuples(
     st.sampled_from([blow for blow in Blow if blow not in FINAL]), st.integers(0, 25)
 )
-fates = st.none() | st.integers(0, 15) | strikes
+befores = st.builds(Before, st.integers(0, 5))
+fates = st.none() | st.integers(0, 15) | befores | befores.map(lambda fate: fate) | strikes
 which = st.integers(0, 5)
 users = st.lists(st.integers(1, 6), max_size=3, unique=True).map(tuple)
 minutes = st.sampled_from((0, 0, 1, 6, 16, 16, 16, 40, 24 * 60))
@@ -102,15 +112,56 @@ class Deliver:
     fate: Fate
 
     def play(self, search: Search) -> None:
-        waiting = list(OrmQ.objects.order_by("pk"))
+        waiting = search.waiting()
         if not waiting:
             likelier = Watch(16, self.fate) if search.alive() else Ask("command", deferred=True)
             likelier.play(search)
             return
         row = one(waiting, self.which)
-        if not self.again:
-            OrmQ.objects.filter(pk=row.pk).delete()
-        search.work(row, self.fate)
+        search.take(row, self.fate, keep=self.again)
+
+
+@dataclass(frozen=True)
+class Overtake:
+    """A worker stands still until the watchdog has given its work to another, and wakes while that one works."""
+
+    task: str
+    which: int
+    first: Fate
+    second: Fate
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        if not search.waiting(self.task):
+            Ask("command", deferred=True).play(search)
+            if self.task == "sync_batch" and (plans := search.waiting("plan_run")):
+                search.take(plans[-1], None)
+        if not (waiting := search.waiting(self.task)):
+            return
+        row = one(waiting, self.which)
+        sleeping = search.started_by(lambda: search.take(row, self.first))
+        Watch(16, None).play(search)
+        again = [each for each in search.waiting(self.task) if each.args() == row.args()]
+        if again:
+            search.take(again[0], self.second)
+        for process in sleeping:
+            search.lead(process, self.fate)
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two commands at once: the second overtakes the first, which then goes on."""
+
+    users: tuple[int, ...]
+    first: Fate
+    second: Fate
+    fate: Fate
+
+    def play(self, search: Search) -> None:
+        sleeping = search.started_by(lambda: Here(False, self.users, self.first).play(search))
+        Here(False, (), self.second).play(search)
+        for process in sleeping:
+            search.lead(process, self.fate)
 
 
 @dataclass(frozen=True)
@@ -193,20 +244,34 @@ class Change:
         search.sandbox.set_world(search.world)
 
 
-Move = Ask | Here | Stop | Deliver | GoOn | Watch | LookAtSchedules | Close | Lose | Change
+Move = Ask | Here | Stop | Deliver | Overtake | Race | GoOn | Watch | LookAtSchedules | Close | Lose | Change
 
+_flushes = st.builds(Before, st.sampled_from((1, 1, 2, 2, 2, 3)))
+"""Before the first or second time that a worker writes what it has fetched, or a planner a batch."""
 _asked = st.sampled_from(("command", "command", "admin", "admin", "audit", "never_tried", "not_found", "api_error"))
 _weights: tuple[tuple[int, st.SearchStrategy[Move]], ...] = (
     (12, st.builds(Deliver, which, st.booleans(), fates)),
+    (
+        2,
+        st.builds(
+            Overtake,
+            st.sampled_from(("sync_batch", "sync_batch", "plan_run")),
+            which,
+            _flushes,
+            _flushes | fates,
+            fates,
+        ),
+    ),
+    (1, st.builds(Race, users, _flushes, st.none() | _flushes, fates)),
     (8, st.builds(GoOn, which, minutes, fates)),
-    (5, st.builds(Watch, minutes, fates)),
+    (4, st.builds(Watch, minutes, st.none() | fates)),
     (2, st.builds(Ask, _asked, users, st.none() | st.integers(1, 4), st.booleans(), fates)),
     (4, st.builds(Here, st.sampled_from((False, False, False, True)), users, fates)),
     (1, st.builds(Stop, which, fates)),
     (1, st.builds(LookAtSchedules, minutes, fates)),
     (1, st.builds(Close, which, fates)),
     (1, st.builds(Lose)),
-    (1, st.builds(Change, st.sampled_from(("fails", "listed", "not listed")), which)),
+    (4, st.builds(Change, st.sampled_from(("fails", "listed", "listed", "listed", "not listed")), which)),
 )
 # Hypothesis takes the very same strategy once only, so each has as many copies as its weight says.
 moves: st.SearchStrategy[Move] = st.one_of(

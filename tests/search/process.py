@@ -66,20 +66,24 @@ class Process:
         self._stands = threading.Semaphore(0)
         self._started = False
         self._steps: int | None = 0
+        self._writes_only = False
         self._statements = 0
         self._blow: Blow | None = None
         self._until_blow = 0
 
     # --- From the search's side ---------------------------------------------------------------------------------------
 
-    def go(self, steps: int | None = None) -> None:
-        """Make `steps` steps, or go to the end; a step is a statement, or a whole transaction."""
-        self._steps = steps
+    def go(self, steps: int | None = None, *, writes_only: bool = False) -> None:
+        """Make `steps` steps, or go to the end; a step is a statement, or a whole transaction.
+
+        With `writes_only` what reads outside a transaction counts for nothing: it then stands just before a write.
+        """
+        self._steps, self._writes_only = steps, writes_only
         self._resume()
 
     def strike(self, blow: Blow, after: int = 0) -> None:
         """Hit it before its next statement but `after`, or its next effect but so many; then let it come to rest."""
-        self._blow, self._until_blow, self._steps = blow, after, 0
+        self._blow, self._until_blow, self._steps, self._writes_only = blow, after, 0, False
         self._resume()
         self._blow = None
 
@@ -132,7 +136,7 @@ class Process:
                     self._until_blow -= self._blow not in FINAL or has_effect
                     break
                 return self._hit(what)
-            if self._steps is None or inside:
+            if self._steps is None or inside or (self._writes_only and what.startswith("SELECT")):
                 break
             if self._steps:
                 self._steps -= 1

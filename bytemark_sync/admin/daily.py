@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -22,6 +23,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from bytemark_sync import cron as crons
 from bytemark_sync.admin.words import away, moment
 from bytemark_sync.schedules import SYNC, daily_schedule, set_daily_cron
+from bytemark_sync.tasks import scheduled_run
 from bytemark_sync.times import dated
 
 FAR, NEAR = timedelta(hours=36), timedelta(hours=1)
@@ -146,8 +148,17 @@ def _changes() -> dict[str, Any]:
     }
 
 
+def start_overdue(request: HttpRequest) -> None:
+    """A run that is overdue by the schedule as it was is still owed: it is queued before the change, and said."""
+    became = scheduled_run()
+    if became.startswith(("run", "skipped")):
+        messages.info(request, f"A run was overdue before this change: {became}.")
+
+
 def _set(request: HttpRequest, schedule: Schedule | None, expression: str) -> HttpResponse:
-    due = set_daily_cron(expression)
+    with transaction.atomic():
+        start_overdue(request)
+        due = set_daily_cron(expression)
     if due is None or schedule is None:
         messages.error(request, "The schedule was deleted. A superuser can add it again under Schedules.")
     else:

@@ -19,7 +19,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.widgets import UnfoldBooleanWidget
 
 from bytemark_sync.admin.base import Screen, SuperuserWrites
-from bytemark_sync.admin.daily import caution
+from bytemark_sync.admin.daily import caution, start_overdue
 from bytemark_sync.cron import next_due
 from bytemark_sync.schedules import SYNC
 
@@ -87,6 +87,11 @@ class ScheduleAdmin(SuperuserWrites, Screen, q.ScheduleAdmin):  # type: ignore[m
     def get_last_run(self, row: Schedule) -> str | None:
         link: str | None = super().get_last_run(row)
         return link
+
+    def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
+        if change and form.initial.get("func") == SYNC:
+            start_overdue(request)
+        super().save_model(request, obj, form, change)
 
 
 class LeavesPickles(Screen):

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from django_q.models import Schedule
 
+from bytemark_sync.models import SyncRun, Trigger
 from bytemark_sync.schedules import SYNC
 
 DAILY = "/admin/bytemark_sync/syncrun/daily/"
@@ -112,6 +113,24 @@ class TestDailyRun:
         assert "more than 36 hours from now" in post(client, cron=f"0 {far.hour} {far.day} * *")
         assert sync().cron == "0 3 * * *"
 
+    def test_a_run_that_is_overdue_is_still_owed_whatever_its_schedule_becomes(
+        self, logged_in: Callable[[str], Client], django_capture_on_commit_callbacks: Any
+    ) -> None:
+        overdue = timezone.now() - timedelta(hours=7)
+        Schedule.objects.filter(func=SYNC).update(next_run=overdue, cron=f"{overdue.minute} {overdue.hour} * * *")
+        at = hours_ahead(5)
+        with django_capture_on_commit_callbacks(execute=True):
+            said = post(logged_in("manager"), time=f"{at:%H:%M}", confirmed="1")
+        run = SyncRun.objects.get()
+        assert f"A run was overdue before this change: run {run.pk} is queued." in said
+        assert "The daily run is due next on" in said
+        assert run.due_at is not None
+        assert (run.due_at.hour, run.due_at.minute) == (overdue.hour, overdue.minute)
+        assert (run.trigger, sync().cron) == (Trigger.SCHEDULE, f"{at.minute} {at.hour} * * *")
+        later = hours_ahead(6)
+        assert "overdue" not in post(logged_in("manager"), time=f"{later:%H:%M}", confirmed="1")
+        assert SyncRun.objects.count() == 1
+
     def test_a_schedule_that_was_deleted_or_paused_is_said(self, logged_in: Callable[[str], Client]) -> None:
         client = logged_in("manager")
         Schedule.objects.update(repeats=0)
@@ -201,6 +220,19 @@ class TestSchedules:
         assert sync().repeats == 0
         text = words(logged_in("manager").get(DAILY).content.decode())
         assert re.search("some-superuser Changed .*Repeats", text)
+
+    @pytest.mark.parametrize("change", [{"name": "renamed"}, {"repeats": "0", "confirmed": "on"}])
+    def test_a_run_that_is_overdue_is_queued_first_and_said(
+        self, logged_in: Callable[[str], Client], change: dict[str, str]
+    ) -> None:
+        """Whatever is changed: it was due before, and the watchdog of any cluster would have made it."""
+        Schedule.objects.filter(func=SYNC).update(next_run=timezone.now() - timedelta(hours=30))
+        client = logged_in("superuser")
+        assert self._save(client, **change).status_code == 302
+        run = SyncRun.objects.get()
+        assert run.trigger == Trigger.SCHEDULE
+        said = words(client.get(SCHEDULES).content.decode())
+        assert f"A run was overdue before this change: run {run.pk} is queued." in said
 
     def test_what_does_not_change_the_next_run_is_not_asked_for(self, logged_in: Callable[[str], Client]) -> None:
         Schedule.objects.filter(func=SYNC).update(next_run=timezone.now() + timedelta(days=9))

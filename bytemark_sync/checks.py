@@ -7,6 +7,7 @@ E006 the database user lacks a right on the product's own database
 E007 the connection is without strict mode
 W001 no index on items' order_id           W002 no index on orders' user_id
 W003 the database user lacks a right that MySQL needs and MariaDB does not
+W004 this machine's clock is not the database's
 E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
 W011 ALLOWED_HOSTS is empty
 """
@@ -14,13 +15,16 @@ W011 ALLOWED_HOSTS is empty
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
+from django.utils import timezone
 
 from bytemark_sync import privileges
 from bytemark_sync.config import bytemark_settings
@@ -30,6 +34,8 @@ from bytemark_sync.portal_schema import PORTAL, PortalSchema
 from bytemark_sync.strictness import cuts_values
 
 PORTAL_TAG = "portal"
+CLOCKS_APART = timedelta(seconds=30)
+"""From 90 s on a live cluster is told dead (`health.CLUSTER_SILENCE`)."""
 INDEXES = (
     (
         "W001",
@@ -95,6 +101,28 @@ def check_rights_on_our_own(databases: Sequence[str] | None = None, **kwargs: An
         if connections[alias].vendor == "mysql" and not IN_ONE_PLACE
         for lack in privileges.missing_on_our_own(connections[alias])
     ]
+
+
+@register(Tags.database)
+def check_clock(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Machines hold their own clocks against the times that others wrote; that of the database is common to them."""
+    ahead = [_seconds_ahead(connections[alias]) for alias in databases or () if connections[alias].vendor == "mysql"]
+    return [
+        Warning(
+            f"This machine's clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the database's.",
+            hint="Set both by NTP: what works here may be taken for dead by other machines, or found dead late.",
+            id="bytemark_sync.W004",
+        )
+        for seconds in ahead
+        if abs(seconds) > CLOCKS_APART.total_seconds()
+    ]
+
+
+def _seconds_ahead(connection: BaseDatabaseWrapper) -> float:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT UTC_TIMESTAMP(6)")
+        theirs: datetime = cursor.fetchone()[0].replace(tzinfo=UTC)
+    return (timezone.now() - theirs).total_seconds()
 
 
 def _lacking(lack: privileges.Lack, kind: type[Error] | type[Warning], number: str) -> CheckMessage:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.running import Finished, Portal, drop_indexes, manage
+from tests.running import Finished, Portal, drop_indexes, manage, with_option
 
 COLUMNS = [
     ("bytemark_orders", "order_uuid"),
@@ -31,6 +33,16 @@ def check(url: str, **env: str | None) -> Finished:
 def test_a_migrated_database_has_nothing_to_tell(database_url: str) -> None:
     done = check(database_url)
     assert (done.status, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("offset", "told"), [(90, "behind"), (-90, "ahead of"), (5, "")])
+def test_a_clock_that_is_not_the_databases_is_a_warning(server_url: str, offset: int, told: str) -> None:
+    url = with_option(server_url, f"init_command=SET%20timestamp%3DUNIX_TIMESTAMP()%2B({offset})")
+    done = check(url)
+    assert done.status == 0, done.stderr
+    assert ("(bytemark_sync.W004)" in done.stderr) == bool(told)
+    if told:
+        assert re.search(rf"This machine's clock is (89|90|91) s {told} the database's", done.stderr)
 
 
 def test_every_missing_column_is_an_error_that_names_it(database_url: str) -> None:

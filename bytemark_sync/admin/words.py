@@ -157,7 +157,7 @@ def ago(at: datetime) -> SafeString:
 
 def not_before(at: datetime) -> SafeString:
     """For a list: the time before which no scheduled run tries."""
-    return format_html("not before {}", moment(at))
+    return format_html("<span>not before {}</span>", moment(at))
 
 
 def _time(at: datetime, shown: str, title: str) -> SafeString:

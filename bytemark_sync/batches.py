@@ -25,6 +25,7 @@ from django.utils import timezone
 
 from bytemark_sync import audit, runs, slack
 from bytemark_sync.audit_recorder import AuditRecorder
+from bytemark_sync.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.broker import BATCH, enqueue
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.config import bytemark_settings
@@ -80,10 +81,11 @@ def work_batch(batch_id: int) -> str:
     claim = retrying(lambda: _claim(batch_id))
     if claim is None:
         return "not waiting any more"
+    began_at_page = pages_read(claim.bookmarks)
     run = retrying(lambda: SyncRun.objects.get(batches=batch_id))
     try:
         totals = _work(run, claim)
-        ended = _end_batch(claim, totals)
+        ended = _end_batch(claim, totals, got_on=pages_read(claim.bookmarks) > began_at_page)
     except (ClaimLost, RunClosed):
         lives = retrying(SyncRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).exists)
         ended = "lost to another worker after a silence" if lives else "its run was closed meanwhile"
@@ -116,7 +118,8 @@ def _claim(batch_id: int) -> BatchClaim | None:
     waiting = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED)
     if not waiting.update(status=BatchStatus.RUNNING, worker=worker, heartbeat_at=timezone.now()):
         return None
-    return BatchClaim(batch_id, worker, list(SyncBatch.objects.values_list("user_ids", flat=True).get(pk=batch_id)))
+    user_ids, bookmarks = SyncBatch.objects.values_list("user_ids", "bookmarks").get(pk=batch_id)
+    return BatchClaim(batch_id, worker, list(user_ids), dict(bookmarks))
 
 
 def _work(run: SyncRun, claim: BatchClaim) -> Totals:
@@ -132,10 +135,10 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
         recorder = AuditRecorder(run, stop, claim, repair=audit_scope.repair)
     else:
         scope = replace(Scope.from_json(run.scope), limit=None)
-        users = stream(scope, now=timezone.now(), user_ids=user_ids)
+        users = stream(scope, now=timezone.now(), user_ids=user_ids, under_way=set(map(int, claim.bookmarks)))
     totals = Totals()
     work(
-        users,
+        with_bookmarks(users, claim.bookmarks),
         recorder,
         client_settings=bytemark_settings(),
         workers=settings.BYTEMARK_WORKERS,
@@ -150,15 +153,19 @@ def _mine(claim: BatchClaim) -> Any:
     return SyncBatch.objects.filter(pk=claim.batch_id, worker=claim.worker, status=BatchStatus.RUNNING)
 
 
-def _end_batch(claim: BatchClaim, totals: Totals) -> str:
-    """Done, or handed back with the users that were not reached; handing back without any progress costs a try."""
+def _end_batch(claim: BatchClaim, totals: Totals, *, got_on: bool) -> str:
+    """Done, or handed back with the users that were not reached; handing back without any progress costs a try.
+
+    `got_on`: those who are under way have read on in their lists.
+    """
     if totals.interrupted:
         retrying(lambda: _mine(claim).update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now()))
         return "stopped"
     if not totals.unreached:
-        retrying(lambda: _mine(claim).update(status=BatchStatus.DONE, finished_at=timezone.now(), user_ids=[]))
+        end = {"status": BatchStatus.DONE, "finished_at": timezone.now(), "user_ids": [], "bookmarks": {}}
+        retrying(lambda: _mine(claim).update(**end))
         return "done"
-    if not totals.counts.users:
+    if not totals.counts.users and not got_on:
         queue_again(_mine(claim))
     else:
         retrying(lambda: _mine(claim).update(status=BatchStatus.QUEUED, worker="", queued_at=None))
@@ -225,6 +232,7 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
                 # Of a run that ends before its time. Whoever still works one finds its claim lost, and stores no more.
                 left = SyncBatch.objects.filter(run_id=run_id, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
                 left.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now())
+                SyncBatch.objects.filter(run_id=run_id, status=BatchStatus.GIVEN_UP).update(bookmarks={})
                 SyncRun.objects.filter(pk=run_id).update(**_api(run_id))
             return closed
 

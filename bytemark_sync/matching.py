@@ -18,6 +18,28 @@ class WantedOrder:
     uuid: str
 
 
+@dataclass(slots=True)
+class Bookmark:
+    """How far a user's list is read, so that a later try reads on there (`fetching.fetch_steps`)."""
+
+    token: Token | None = None
+    """The one that the list is read with; None: that is still to begin."""
+    page: int = 0
+    """The last page read with it."""
+    mark: str = ""
+    """A hash of the orders that this page listed: it tells whether the list has shifted by the next try."""
+    before: int = 0
+    """Orders listed on the pages before it."""
+    shifted: bool = False
+    """Since page 1 was read the list has changed between two tries: an order may have gone past the reader."""
+    again: bool = False
+    """The list is read from page 1 once more, because it had shifted."""
+    attempts: int = 0
+    """Failed requests so far, of those that the user may cost in one run."""
+    pages: int = 0
+    """Pages read so far, over all tokens; grows with each try that gets on."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingUser:
     """A user with the orders to look for; `tokens` in the order in which they are tried, none empty, none twice."""
@@ -25,6 +47,8 @@ class PendingUser:
     user_id: int
     tokens: tuple[Token, ...]
     orders: tuple[WantedOrder, ...]
+    bookmark: Bookmark | None = None
+    """Where an earlier try broke off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +82,8 @@ class UserResult:
     """What one user's pages gave. Every wanted order is in `found` or in `left`, once.
 
     `failure` is set where the user counts as failed (token rejected, no token, API error). `interrupted` is set where
-    the stop event ended the fetch early: then orders not seen are in neither list, and nothing is recorded of them.
+    the stop event ended the fetch early: then orders not seen are in neither list, nothing is recorded of them, and
+    `bookmark` is where a later try reads on.
     """
 
     user_id: int
@@ -67,6 +92,7 @@ class UserResult:
     failure: Reason | None = None
     detail: str = ""
     interrupted: bool = False
+    bookmark: Bookmark | None = None
 
 
 def normalise(uuid: str | None) -> str:

@@ -107,15 +107,17 @@ def stream(
     now: datetime,
     user_ids: Sequence[int] | None = None,
     after_user: int | None = None,
+    under_way: Collection[int] = (),
     deferred: Deferred | None = None,
 ) -> Iterator[DueUser | ReadUpTo]:
     """The users whose turn it is, by rising user id; `user_ids` narrows the scope further (a queued batch), and
     `after_user` begins behind that id (planning that goes on).
 
-    A user with one order that is due is taken with all orders, for they stand in the same pages. Orders passed over are
-    counted in `deferred`, up to the user that was given last. Behind each group of orders comes a `ReadUpTo`, so that
-    the reader gives signs of life and sees a stop, however many are passed over. Memory: a page of rows, and the orders
-    of one user.
+    A user with one order that is due is taken with all orders, for they stand in the same pages; so is one who is
+    `under_way`: a run that has begun with a user goes on, though all that is left may be deferred. Orders passed over
+    are counted in `deferred`, up to the user that was given last. Behind each group of orders comes a `ReadUpTo`, so
+    that the reader gives signs of life and sees a stop, however many are passed over. Memory: a page of rows, and the
+    orders of one user.
     """
     deferred = deferred or Deferred()
     wanted = {normalise(uuid) for uuid in scope.orders}
@@ -126,7 +128,8 @@ def stream(
                 return
             mark = fingerprint(tokens)
             waiting = sum(_waits(row, mark, now) for row in user_rows)
-            if waiting == len(user_rows) and not scope.tries_deferred:
+            taken_anyway = scope.tries_deferred or user_rows[0].user_id in under_way
+            if waiting == len(user_rows) and not taken_anyway:
                 deferred.orders += waiting
                 continue
             orders = tuple(

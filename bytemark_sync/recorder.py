@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from bytemark_sync.bookmarks import Bookmarks, moved
 from bytemark_sync.bytemark.stats import ApiSample, Histogram
 from bytemark_sync.database import RowRefused, in_transaction, retrying
-from bytemark_sync.matching import LeftOrder, UserResult
+from bytemark_sync.matching import Bookmark, LeftOrder, UserResult
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.pending import DueUser
 from bytemark_sync.reasons import Reason
@@ -49,28 +49,46 @@ class Worked:
 
 
 @dataclass(slots=True)
-class _Last:
-    """What goes into the last transaction of a flush: the users themselves, now that all their orders are written."""
+class _End:
+    """What a transaction ends beside its orders: users, of whom all orders are written then, and requests to count."""
 
-    worked: Sequence[Worked]
-    sample: ApiSample
+    worked: Sequence[Worked] = ()
+    sample: ApiSample = field(default_factory=ApiSample)
     refused: set[int] = field(default_factory=set)
     """Users of whom the database refused an order: they have failed, though Bytemark did its part."""
 
     def counts(self) -> Counts:
-        return _users(self.worked, self.sample, self.refused)
+        """An interrupted user is not done, and only the orders that were settled of it count."""
+        whole = [each.result for each in self.worked if not each.result.interrupted]
+        return Counts(
+            users=len(whole),
+            users_failed=sum(result.failure is not None or result.user_id in self.refused for result in whole),
+            api_requests=self.sample.requests,
+            retries=self.sample.retries,
+        )
 
-    def done(self) -> list[int]:
-        return [each.due.pending.user_id for each in self.worked if not each.result.interrupted]
+    @property
+    def done(self) -> set[int]:
+        return {each.result.user_id for each in self.worked if not each.result.interrupted}
+
+    @property
+    def broken_off(self) -> dict[int, Bookmark]:
+        """Those whose list was begun, or who have failed requests."""
+        marks = ((each.result.user_id, each.result.bookmark) for each in self.worked)
+        return {user_id: mark for user_id, mark in marks if mark and (mark.pages or mark.attempts)}
 
 
 @dataclass(slots=True)
 class BatchClaim:
-    """A worker's hold on a queued batch; `user_ids` are those still to work, written back as they are done."""
+    """A worker's hold on a queued batch; `user_ids` are those still to work, written back as they are done.
+
+    `bookmarks` are of those among them who are under way.
+    """
 
     batch_id: int
     worker: str
     user_ids: list[int]
+    bookmarks: Bookmarks = field(default_factory=dict)
 
 
 class Recorder:
@@ -88,6 +106,7 @@ class Recorder:
         self._answers: dict[str, int] = dict(kept.answers)
         self._latency = Histogram.from_json(kept.latency)
         self._writes = kept.writes
+        self._wanted: dict[int, list[int]] = {}
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Flushed:
         """Write the users' orders and count them; what came of it. Raises `RowRefused`, and what `beat` does."""
@@ -95,27 +114,31 @@ class Recorder:
             kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
         }
         self._latency.merge(sample.latency)
+        self._wanted = {each.result.user_id: [order.id for order in each.due.pending.orders] for each in worked}
         total = Flushed()
-        last = _Last(worked, sample)
         parts = list(_parts([_finding(each) for each in worked])) or [[]]
-        for number, part in enumerate(parts, 1):
-            total.add(self._write(part, last, ends=number == len(parts)))
+        last = len(parts) - 1
+        ends_in = {finding.user_id: number for number, part in enumerate(parts) for finding in part}
+        refused: set[int] = set()
+        for number, part in enumerate(parts):
+            ended = [each for each in worked if ends_in.get(each.result.user_id, last) == number]
+            total.add(self._write(part, _End(ended, sample if number == last else ApiSample(), refused)))
         return total
 
     def beat(self) -> None:
         """A sign of life. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
-        retrying(lambda: self._progress(Counts(), [], self._writes))
+        retrying(lambda: self._progress(Counts(), [], _End(), self._writes))
 
-    def _write(self, part: list[Finding], last: _Last, *, ends: bool) -> Flushed:
+    def _write(self, part: list[Finding], end: _End) -> Flushed:
         """Each transaction has a number, so that one repeated after a commit without an answer takes no effect."""
         flushed = Flushed()
 
         def transaction() -> None:
             nonlocal flushed
             applied = self._apply(part)
-            if ends:
-                applied.counts.add(last.counts())
-            self._progress(applied.counts, last.done() if ends else [], self._writes + 1)
+            applied.counts.orders = _size(part)
+            applied.counts.add(end.counts())
+            self._progress(applied.counts, part, end, self._writes + 1)
             flushed = applied
 
         try:
@@ -125,7 +148,7 @@ class Recorder:
         except RowRefused as refused:
             if not part:
                 raise
-            return self._write_apart(part, last, str(refused), ends=ends)
+            return self._write_apart(part, end, str(refused))
         self._writes += 1
         return flushed
 
@@ -133,18 +156,18 @@ class Recorder:
         """Inside the transaction: what is written of the users' orders. An audit writes something else."""
         return _flushed(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
 
-    def _write_apart(self, part: list[Finding], last: _Last, refusal: str, *, ends: bool) -> Flushed:
+    def _write_apart(self, part: list[Finding], end: _End, refusal: str) -> Flushed:
         """The server refused a row: find the order by halves, for it alone is left."""
-        orders = sum(len(finding.found) + len(finding.left) for finding in part)
+        orders = _size(part)
         if orders == 1:
             (finding,) = part
             leaving = self._leave(finding, refusal)
             if finding.found and not leaving.found:
-                last.refused.add(finding.user_id)
-            return self._write([leaving], last, ends=ends)
+                end.refused.add(finding.user_id)
+            return self._write([leaving], end)
         first, second = _halves(part, orders // 2)
-        total = self._write(first, last, ends=False)
-        total.add(self._write(second, last, ends=ends))
+        total = self._write(first, _End(refused=end.refused))
+        total.add(self._write(second, end))
         return total
 
     def _leave(self, finding: Finding, refusal: str) -> Finding:
@@ -158,7 +181,7 @@ class Recorder:
             raise RowRefused(refusal)
         return replace(finding, found=(), left=left)
 
-    def _progress(self, counts: Counts, done: list[int], number: int) -> None:
+    def _progress(self, counts: Counts, part: list[Finding], end: _End, number: int) -> None:
         """Batch first, run last: the run's row is shared, so its lock is held for the shortest time.
 
         `number` is the transaction's; that of the last one for a mere sign of life.
@@ -166,14 +189,22 @@ class Recorder:
         now = timezone.now()
         api = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
         if self._claim:
-            gone = set(done)
-            left = [user_id for user_id in self._claim.user_ids if user_id not in gone]
+            done = end.done
+            left = [user_id for user_id in self._claim.user_ids if user_id not in done]
+            bookmarks = moved(
+                self._claim.bookmarks,
+                wanted=self._wanted,
+                settled={finding.user_id: set(_ids(finding)) for finding in part},
+                broken_off=end.broken_off,
+                done=done,
+            )
             mine = SyncBatch.objects.filter(
                 pk=self._claim.batch_id, worker=self._claim.worker, status=BatchStatus.RUNNING
             )
-            if not mine.filter(writes=self._writes).update(user_ids=left, heartbeat_at=now, **api):
+            values = {"user_ids": left, "bookmarks": bookmarks, "heartbeat_at": now, **api}
+            if not mine.filter(writes=self._writes).update(**values):
                 raise _WrittenBefore if mine.filter(writes=number).exists() else ClaimLost
-            self._claim.user_ids = left
+            self._claim.user_ids, self._claim.bookmarks = left, bookmarks
             api = {}
         growth = {name: F(name) + count for name, count in counts.as_dict().items() if count}
         self._write_run({**growth, "heartbeat_at": now, **api}, number)
@@ -206,7 +237,8 @@ class DryRecorder:
             items=sum(len(found.items) for finding in findings for found in finding.found),
         )
         flushed = _flushed(findings, written)
-        flushed.counts.add(_users(worked, sample))
+        flushed.counts.orders = _size(findings)
+        flushed.counts.add(_End(worked, sample).counts())
         return flushed
 
     def beat(self) -> None:
@@ -253,17 +285,15 @@ def _halves(part: Sequence[Finding], size: int) -> tuple[list[Finding], list[Fin
     return first, second
 
 
-def _users(worked: Sequence[Worked], sample: ApiSample, refused: AbstractSet[int] = frozenset()) -> Counts:
-    """What is counted by user: an interrupted one is not done, so only the orders that were settled of it count."""
-    whole = [each for each in worked if not each.result.interrupted]
-    return Counts(
-        users=len(whole),
-        users_failed=sum(each.result.failure is not None or each.result.user_id in refused for each in whole),
-        orders=sum(len(each.due.pending.orders) for each in whole)
-        + sum(len(each.result.found) + len(each.result.left) for each in worked if each.result.interrupted),
-        api_requests=sample.requests,
-        retries=sample.retries,
-    )
+def _ids(finding: Finding) -> Iterator[int]:
+    """The orders that it settles."""
+    yield from (found.order.id for found in finding.found)
+    yield from (left.order.id for left in finding.left)
+
+
+def _size(findings: Sequence[Finding]) -> int:
+    """Orders that are settled: each is found or left, once."""
+    return sum(len(finding.found) + len(finding.left) for finding in findings)
 
 
 def _flushed(findings: Sequence[Finding], written: Written) -> Flushed:

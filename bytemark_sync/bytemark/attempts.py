@@ -11,9 +11,9 @@ from collections.abc import Callable
 class Attempts:
     """The failed requests that one user may cost in one run, over all pages and tokens."""
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, *, used: int = 0) -> None:
         self.maximum = maximum
-        self.used = 0
+        self.used = used
 
     def spend(self) -> bool:
         """Count one failed request; false where it was the last."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`reveal()` is called in two places alone: the `Authorization` header and the row that is stored."""
+    """`reveal()` is called in three places alone: the `Authorization` header, the row that is stored, a keyed hash."""
 
     _value: str = field(repr=False)
 

@@ -281,6 +281,12 @@ class Migration(migrations.Migration):
                     "writes",
                     models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written."),
                 ),
+                (
+                    "bookmarks",
+                    models.JSONField(
+                        default=dict, help_text="Users who are under way between two tries: user id -> see bookmarks.py."
+                    ),
+                ),
                 ("answers", models.JSONField(default=dict)),
                 ("latency", models.JSONField(default=dict)),
                 (

@@ -128,6 +128,9 @@ class SyncBatch(models.Model):
     finished_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True, help_text="Why it last broke off.")
     writes = models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written.")
+    bookmarks = models.JSONField(
+        default=dict, help_text="Users who are under way between two tries: user id -> see bookmarks.py."
+    )
     answers = models.JSONField(default=dict)
     latency = models.JSONField(default=dict)
 

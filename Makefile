@@ -7,9 +7,10 @@ STEPS = 20000
 SEARCH = $(filter search,$(LANE))$(if $(LANE),,$(filter file,$(origin N)))
 PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope
+FAST = not server and not cluster and not browser and not slow
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: help demo serve test test-mysql lint fmt check bench faults mutation supply-chain screenshots setup setup-test clean
+.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain screenshots setup setup-dev setup-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -20,28 +21,31 @@ demo: setup ## sample orders in a SQLite file, a local Bytemark, the real comman
 serve: setup ## admin, queue and a local Bytemark on the demo's data; Ctrl-C ends all (PORT=8001)
 	@$(PYTHON) scripts/serve.py
 
-test: lint check ## every check and every test, on SQLite and a private MariaDB
+test: setup-test lint check ## every check and every test, on SQLite and a private MariaDB
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-fast: lint check ## the checks, and the tests that need no server, cluster or browser; about a minute
+	$(PYTHON) -m pytest $(PYTEST_ARGS) -m "$(FAST)"
 
 test-mysql: ## the same on a MySQL server besides (TEST_MYSQL_URL=mysql://user:password@host:port/)
 	@if [ -z "$$TEST_MYSQL_URL" ]; then \
 		echo "Set TEST_MYSQL_URL=mysql://user:password@127.0.0.1:3306/ to a MySQL server whose user may make"; \
 		echo "databases and users. Every test that has a MariaDB half then runs on that server too; what the tests make"; \
 		echo "there begins with t_ or template_, and is dropped at the end."; exit 2; fi
-	@$(MAKE) lint check
+	@$(MAKE) setup-test lint check
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-lint: setup-test ## ruff and mypy; changes nothing
+lint: setup-dev ## ruff and mypy; changes nothing
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	@mkdir -p .test-tmp
 	$(LAPTOP) $(PYTHON) -m mypy
 
-fmt: setup-test ## let ruff mend and format the code
+fmt: setup-dev ## let ruff mend and format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-check: setup-test ## Django's system checks, and that no migration is missing
+check: setup-dev ## Django's system checks, and that no migration is missing
 	@mkdir -p .test-tmp
 	$(LAPTOP) $(PYTHON) manage.py check
 	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
@@ -65,7 +69,10 @@ screenshots: setup-test ## the README's pictures, taken anew in Chromium
 setup: ## .venv with what the product runs on; what the system lacks is said, then installed by apt or sudo apt
 	@scripts/setup.sh demo
 
-setup-test: ## the same with the checkers, MariaDB, Redis and Chromium for the tests
+setup-dev: ## the same with the checkers and pytest
+	@scripts/setup.sh dev
+
+setup-test: ## the same with MariaDB, Redis and Chromium for the tests
 	@scripts/setup.sh test
 
 clean: ## delete the demo, caches and test data; .venv stays

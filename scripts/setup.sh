@@ -1,15 +1,16 @@
 #!/bin/sh
 # Make .venv with the pinned requirements, and install what they need from the system.
 #   scripts/setup.sh demo   for `make demo` and `make serve`
-#   scripts/setup.sh test   besides: the checkers, MariaDB, Redis and Chromium
+#   scripts/setup.sh dev    besides: the checkers and pytest
+#   scripts/setup.sh test   besides: MariaDB, Redis and Chromium
 # Quick when nothing changed. PIP_* variables of the environment hold. What apt is to install is said before sudo is used.
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-demo}
 case $kind in
     demo) requirements="requirements.txt" ;;
-    test) requirements="requirements-dev.txt" ;;
-    *) echo "usage: scripts/setup.sh demo|test" >&2; exit 2 ;;
+    dev | test) requirements="requirements-dev.txt" ;;
+    *) echo "usage: scripts/setup.sh demo|dev|test" >&2; exit 2 ;;
 esac
 
 say() { echo "setup: $*" >&2; }
@@ -72,7 +73,7 @@ find_python() {
 
 good_venv() { usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
-stamp=.venv/stamp-$kind
+stamp=.venv/stamp-$requirements
 wanted=$(cat requirements.txt requirements-dev.txt scripts/setup.sh | cksum)
 
 if [ "$kind" = test ]; then

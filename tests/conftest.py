@@ -18,10 +18,28 @@ import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
 from tests.running import Finished, Portal, copy_database, manage, sqlite_url
-from tests.servers import Databases, MariaDB, MySQL, Redis
+from tests.servers import Databases, MariaDB, MySQL, Redis, Server
 
 SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
 ENGINES = ("sqlite", *SERVERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The markers that follow from a test's fixtures and parameters; where none follows, the test has it by name."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        used |= {parameters.get(name) for name in ("engine", "server_engine", "broker", "lane")}
+        if used & {"mariadb", "mysql", "redis", "redis_server"}:
+            item.add_marker("server")
+        if "chromium" in used:
+            item.add_marker("browser")
+        if "fresh_database" in used:
+            item.add_marker("slow")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    Server.allowed = item.get_closest_marker("server") is not None
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +115,7 @@ def fresh_database(
             path = tmp_path / f"{name}.sqlite3"
             shutil.copy(Path(templates["folder"]) / "template.sqlite3", path)
             return sqlite_url(path)
+        Server.must_be_allowed()
         server: Databases = request.getfixturevalue(engine)
         if engine not in templates:
             templates[engine] = _migrated(server.create_two_places(unique_name("template")))

@@ -99,6 +99,12 @@ class Server:
     """A private server process with a folder of its own: `with MariaDB() as server:`."""
 
     name = "server"
+    allowed = True
+    """False while a test runs that is not marked `server`, for `make test-fast` starts none."""
+
+    @classmethod
+    def must_be_allowed(cls) -> None:
+        assert Server.allowed, "mark the test with `server`: it needs a database server or Redis"
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"bytemark-{self.name}-"))
@@ -112,6 +118,7 @@ class Server:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
+        self.must_be_allowed()
         try:
             self.prepare()
             self.start()

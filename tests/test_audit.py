@@ -246,6 +246,7 @@ def test_a_signal_ends_it_and_keeps_what_was_found(stored: Stored) -> None:
     assert stored.portal.runs()[-1]["status"] == "interrupted"
 
 
+@pytest.mark.cluster
 def test_the_queue_audits_in_batches_and_keeps_findings_once(stored: Stored) -> None:
     spoiled = spoil(stored)
     env: dict[str, str | None] = {"SYNC_BATCH_USERS": "5"}

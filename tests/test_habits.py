@@ -143,14 +143,25 @@ def machine(tmp_path: Path) -> dict[str, Any]:
     return {"PATH": str(programs), "CALLS": str(calls), "SAID": str(tmp_path / "said")}
 
 
-def test_setup_says_what_it_installs_before_it_uses_sudo(machine: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+def set_up(kind: str, machine: dict[str, Any], folder: Path) -> int:
+    """Run the set-up in `folder`; its status."""
+    (folder / "scripts").mkdir()
+    (folder / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
     for name in ("requirements.txt", "requirements-dev.txt"):
-        (tmp_path / name).write_text("")
+        (folder / name).write_text("")
     with Path(machine["SAID"]).open("w") as said:
-        done = subprocess.run(["sh", "scripts/setup.sh", "test"], cwd=tmp_path, env=machine, stderr=said, check=False)
-    assert done.returncode == 1  # the installation fails, on purpose
+        command = ["sh", "scripts/setup.sh", kind]
+        return subprocess.run(command, cwd=folder, env=machine, stderr=said, check=False).returncode
+
+
+def test_the_quick_tests_want_no_server_and_no_browser(machine: dict[str, Any], tmp_path: Path) -> None:
+    assert set_up("dev", machine, tmp_path) == 1  # for want of a Python alone
+    assert os.listdir(machine["CALLS"]) == []
+    assert Path(machine["SAID"]).read_text().startswith("setup: no Python 3.11 to 3.14 was found.")
+
+
+def test_setup_says_what_it_installs_before_it_uses_sudo(machine: dict[str, Any], tmp_path: Path) -> None:
+    assert set_up("test", machine, tmp_path) == 1  # the installation fails, on purpose
     before = {
         name.partition(" ")[2].strip(): (Path(machine["CALLS"]) / name).read_text()
         for name in os.listdir(machine["CALLS"])

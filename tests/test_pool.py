@@ -178,6 +178,7 @@ def test_threads_that_cannot_be_started_are_tried_again_and_missed_by_nobody(
     ]
 
 
+@pytest.mark.slow
 @given(
     pages=st.integers(1, 12),
     wanted=st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=3), min_size=1, max_size=4),

@@ -233,6 +233,7 @@ def slack() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@pytest.mark.cluster
 def test_marked_secrets_are_found_nowhere(
     engine: str,
     fresh_database: FreshDatabase,

@@ -15,7 +15,7 @@ from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from tests.admin.filling import Filled
 from tests.servers import Redis
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.server, pytest.mark.django_db(transaction=True)]
 APP = "/admin/bytemark_sync/"
 AWAY = "The broker (Redis) cannot be reached"
 

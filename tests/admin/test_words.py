@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
+import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
@@ -165,6 +166,7 @@ def fill_with_one_of_each() -> None:
     User.objects.create(username="eve", is_staff=True, last_login=now)
 
 
+@pytest.mark.slow
 def test_every_page_speaks_the_same_words(logged_in: Callable[[str], Client]) -> None:
     client = logged_in("superuser")
     wrong: list[str] = []

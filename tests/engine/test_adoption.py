@@ -183,6 +183,7 @@ def test_the_products_own_tables_have_no_foreign_key_towards_the_portal(server_u
     assert found == []
 
 
+@pytest.mark.slow
 def test_a_portal_in_sqlite_is_adopted_too(tmp_path: Path, sandbox: Callable[..., Sandbox]) -> None:
     portal = Portal(sqlite_url(tmp_path / "portal.sqlite3"))
     portal.execute(

@@ -65,6 +65,7 @@ def own_mariadb(fresh_database: FreshDatabase) -> Iterator[tuple[MariaDB, str]]:
         yield server, url
 
 
+@pytest.mark.server
 def test_a_database_that_restarts_in_the_middle_costs_a_wait_and_nothing_else(
     own_mariadb: tuple[MariaDB, str], sandbox: Callable[..., Sandbox]
 ) -> None:

@@ -86,6 +86,7 @@ watch(), check_silence()
 """
 
 
+@pytest.mark.cluster
 def test_all_that_the_product_does_needs_the_contracts_rights_alone_and_leaves_the_portal_as_it_was(
     server: Databases, sandbox: Callable[..., Sandbox]
 ) -> None:
@@ -229,6 +230,7 @@ def test_tables_of_our_names_in_no_shape_of_ours_are_refused(one_place: Callable
     refused(portal.url, ["bytemark_sync_run", "django_migrations"], (("migrate",), ("sync_order_items",)))
 
 
+@pytest.mark.slow
 def test_sqlite_is_guarded_too(tmp_path: Path) -> None:
     portal = Portal(sqlite_url(tmp_path / "other.sqlite3"))
     portal.execute("CREATE TABLE auth_user (id INTEGER PRIMARY KEY, email TEXT)")
@@ -387,6 +389,7 @@ def test_the_readme_leads_to_a_working_installation_and_an_untouched_portal(
         server.execute(f"DROP DATABASE IF EXISTS `{own}`", f"DROP USER IF EXISTS '{own}'@'%'")
 
 
+@pytest.mark.cluster
 def test_an_installation_moves_out_of_the_portal(server: Databases, sandbox: Callable[..., Sandbox]) -> None:
     name = unique_name()
     own, database = f"{name}_own", f"{name}_portal"

@@ -18,6 +18,8 @@ from tests.test_slack import FakeSlack, fake_slack
 
 __all__ = ["fake_slack"]
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def mariadb_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeGround:

@@ -22,6 +22,7 @@ from tests.conftest import SERVERS, FreshDatabase
 from tests.running import Portal, manage, start_manage
 from tests.servers import Databases, MariaDB, Redis, SandboxProcess, wait_for
 
+pytestmark = pytest.mark.cluster
 LIMIT = 12
 """SYNC_HEARTBEAT_LIMIT of these tests, in seconds."""
 USERS = 160
@@ -156,6 +157,7 @@ def test_workers_side_by_side_do_not_deadlock_on_their_run(
     assert server.deadlocks() - before <= 1
 
 
+@pytest.mark.server
 def test_redis_is_restarted_in_the_middle_and_forgets_everything(set_up: SetUp) -> None:
     with Redis() as redis:
         stage = set_up(redis=redis)
@@ -169,6 +171,7 @@ def test_redis_is_restarted_in_the_middle_and_forgets_everything(set_up: SetUp) 
         assert cluster.stop() == 0
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("broker", ["database", "redis"])
 def test_the_database_is_restarted_in_the_middle(set_up: SetUp, request: pytest.FixtureRequest, broker: str) -> None:
     redis = request.getfixturevalue("redis_server") if broker == "redis" else None
@@ -197,6 +200,7 @@ def test_the_only_cluster_dies_and_a_new_one_goes_on(set_up: SetUp) -> None:
     stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
 
 
+@pytest.mark.server
 def test_a_request_while_redis_is_away_is_worked_when_it_is_back(set_up: SetUp) -> None:
     with Redis() as redis:
         stage = set_up("mariadb", redis=redis, latency=0.0)

@@ -13,6 +13,8 @@ from tests.queue.test_clusters import LIMIT, SetUp, Stage, run_health, set_up
 from tests.running import manage
 from tests.servers import MariaDB, Redis, wait_for
 
+pytestmark = [pytest.mark.server, pytest.mark.cluster]
+
 __all__ = ["run_health", "set_up"]
 Health = Callable[..., dict[str, Any]]
 

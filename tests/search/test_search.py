@@ -11,6 +11,7 @@ from tests.search.play import search
 from tests.servers import ROOT, clean_environment
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(900)
 def test_every_promise_holds_whatever_happens_in_whatever_order() -> None:

@@ -141,10 +141,11 @@ def _head(run: SyncRun, sign: str) -> str:
     """Which run; and when it ended, where the message comes late."""
     ended = run.finished_at
     late = f", ended {dated(ended)}," if ended and timezone.now() - ended > LATE else ""
-    return f"{sign} {place()}: {_name(run)}{late}"
+    return f"{sign} {place()}: {name_of(run)}{late}"
 
 
-def _name(run: SyncRun) -> str:
+def name_of(run: SyncRun) -> str:
+    """ "run 7 (schedule)", "audit 8"."""
     return str(run) if run.is_audit else f"{run} ({run.trigger})"
 
 

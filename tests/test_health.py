@@ -231,12 +231,14 @@ def test_the_command_says_the_same_to_a_person_and_a_monitor() -> None:
 
 
 def test_the_command_exits_1_where_something_is_wrong_and_names_runs_under_way() -> None:
-    SyncRun.objects.create(trigger=Trigger.COMMAND, status=RunStatus.RUNNING, users=10, users_planned=40)
+    run = SyncRun.objects.create(trigger=Trigger.COMMAND, status=RunStatus.RUNNING, users=10, users_planned=40)
+    audit = SyncRun.objects.create(trigger=Trigger.AUDIT, status=RunStatus.QUEUED)
     out = StringIO()
     with pytest.raises(CommandError, match="No cluster is alive") as caught:
         call_command("sync_status", stdout=out)
     assert caught.value.returncode == 1
-    assert "running, 10 of 40 users" in out.getvalue()
+    assert f"run {run.pk} (command), running, 10 of 40 users" in out.getvalue()
+    assert f" audit {audit.pk}, queued" in out.getvalue()
 
 
 # --- Metrics --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from bytemark_sync import health
 from bytemark_sync.database import explain
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.slack import name_of
 from bytemark_sync.times import dated
 from bytemark_sync.totals import done_of, many
 
@@ -54,7 +55,7 @@ class Command(BaseCommand):
         if now.database == "ok":
             for run in SyncRun.objects.filter(status__in=ALIVE).order_by("pk")[:10]:
                 done = done_of(run.users, run.users_planned, "user")
-                self.stdout.write(f"{'Under way':<14} run {run.pk} ({run.trigger}), {run.status}, {done}")
+                self.stdout.write(f"{'Under way':<14} {name_of(run)}, {run.status}, {done}")
         if now.healthy:
             self.stdout.write(self.style.SUCCESS("All is well."))
 

@@ -178,6 +178,8 @@ def _refusal(error: Exception) -> str:
     if isinstance(error, DataError | IntegrityError) or code in _CHARACTER:
         named = re.search(r"(?i)column '?(\w+)'?", " ".join(str(arg) for arg in error.args))
         place = f" in column {named[1]}" if named else ""
+        if isinstance(error, IntegrityError) and not named:
+            return f"The portal's table refused the order{number}: a key, a condition or a trigger stands against it."
         return f"The portal's table refused a value{place}{number}. Compare the column's type with what Bytemark lists."
     return f"The database did not take the order{number}. Look the number up in the server's manual."
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -71,15 +71,23 @@ def request_run(
             return RunRequest(None, same=same)
         run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
         taken_over: list[bool] = []
-        transaction.on_commit(lambda: taken_over.append(planning.hand_over(run.pk)))
+        transaction.on_commit(lambda: taken_over.append(_hand_over(run.pk)))
     return RunRequest(run, tuple(sorted(taken)), waits_for_broker=taken_over == [False])
 
 
 def request_audit(scope: AuditScope, *, requested_by: str = "") -> SyncRun:
     """Record a queued audit and hand its planning to the cluster; ids and dates are all that it carries."""
     run = SyncRun.objects.create(trigger=Trigger.AUDIT, requested_by=requested_by[:150], scope=scope.to_json())
-    transaction.on_commit(lambda: planning.hand_over(run.pk))
+    transaction.on_commit(lambda: _hand_over(run.pk))
     return run
+
+
+def _hand_over(run_id: int) -> bool:
+    """False where the broker or the database is away by now: the run is there, and the watchdog tries again."""
+    try:
+        return planning.hand_over(run_id)
+    except (DatabaseError, InterfaceError):
+        return False
 
 
 def _live() -> QuerySet[SyncRun]:

@@ -12,7 +12,7 @@ from bytemark_sync.sandbox import Sandbox, World
 from tests.conftest import FreshDatabase
 from tests.engine.conftest import MakeGround, _maker
 from tests.engine.ground import Ground, add_user, listed, simple_world
-from tests.running import finish, manage
+from tests.running import finish, manage, start_manage
 from tests.servers import MariaDB, wait_for
 from tests.test_slack import FakeSlack, fake_slack
 
@@ -65,6 +65,25 @@ def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_gro
         assert refused.oauth_token not in detail + done.stdout + done.stderr
         assert at.portal.items() == [item for item in at.world.expected_items() if item.order_id != refused.id]
     at.portal.execute(f"DROP TRIGGER `{at.portal.portal_database}`.refuses")
+    at.settle()
+
+
+def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_ground: MakeGround) -> None:
+    at = mariadb_ground(simple_world(users=3, orders=2))
+    table = f"`{at.portal.portal_database}`.bytemark_order_items"
+    at.portal.execute(f"ALTER TABLE {table} ADD UNIQUE one_pass (pass_uuid)")
+    at.portal.execute(f"ALTER TABLE {table} ADD CONSTRAINT one_kind CHECK (pass_uuid <> 'pass-103-1b')")
+    columns = "order_id, order_uuid, oauth_token, product_uuid, pass_uuid"
+    at.portal.execute(f"INSERT INTO bytemark_order_items ({columns}) VALUES (999, 'x', 'y', 'z', 'pass-102-0a')")
+    done = at.sync("--json")
+    assert (done.status, done.json["status"], done.json["orders_synced"]) == (1, "partial", 4)
+    details = dict(at.portal.all("SELECT order_id, detail FROM bytemark_sync_outcome"))
+    assert details == {
+        3: "The portal's table refused the order (error 1062): a key, a condition or a trigger stands against it.",
+        6: "The portal's table refused the order (error 4025): a key, a condition or a trigger stands against it.",
+    }
+    at.portal.execute("DELETE FROM bytemark_order_items WHERE order_id = 999")
+    at.portal.execute(f"ALTER TABLE {table} DROP CONSTRAINT one_kind")
     at.settle()
 
 
@@ -204,6 +223,18 @@ def test_the_end_of_a_run_waits_too(mariadb_ground: MakeGround) -> None:
     done = finish(process)
     assert (done.status, done.json["status"]) == (0, "succeeded"), done.stderr
     at.assert_exact()
+
+
+@pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
+def test_a_request_for_a_run_waits_too(mariadb_ground: MakeGround, command: str) -> None:
+    at = mariadb_ground(simple_world(users=2, orders=1))
+    refusing(at, "INSERT ON bytemark_sync_run", "TRUE", 1290)
+    process = start_manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
+    wait_for(lambda: hits(at) >= 2 or process.poll() is not None, 60, "it is tried again", every=0.02)
+    at.portal.execute("DELETE FROM failing")
+    done = finish(process)
+    assert (done.status, done.json["status"]) == (0, "queued"), done.stderr
+    assert [run["status"] for run in at.portal.runs()] == ["queued"]
 
 
 def test_a_failover_in_the_middle_is_waited_for(mariadb_ground: MakeGround, mariadb: MariaDB) -> None:

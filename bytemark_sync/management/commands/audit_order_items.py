@@ -29,7 +29,7 @@ from bytemark_sync.console import (
     who,
     workers,
 )
-from bytemark_sync.database import DatabaseGone, RowRefused, explain
+from bytemark_sync.database import DatabaseGone, RowRefused, explain, retrying
 from bytemark_sync.matching import normalise
 from bytemark_sync.models import AuditFinding, RunStatus
 from bytemark_sync.scope import AuditScope
@@ -129,8 +129,8 @@ class Command(JobCommand):
         from bytemark_sync import broker
         from bytemark_sync.tasks import request_audit
 
-        run = request_audit(scope, requested_by=who())
-        run.refresh_from_db()
+        run = retrying(lambda: request_audit(scope, requested_by=who()))
+        retrying(run.refresh_from_db)
         if run.status == RunStatus.QUEUED and run.planner_at is None:
             self.stderr.write(f"{broker.AWAY}: the audit waits for it.")
         if options["json"]:

@@ -27,7 +27,7 @@ from bytemark_sync.console import (
     who,
     workers,
 )
-from bytemark_sync.database import DatabaseGone, RowRefused, explain
+from bytemark_sync.database import DatabaseGone, RowRefused, explain, retrying
 from bytemark_sync.direct import RunReport, nothing_pending, sync_here
 from bytemark_sync.models import RunStatus
 from bytemark_sync.scope import Scope
@@ -80,13 +80,15 @@ class Command(JobCommand):
         from bytemark_sync.tasks import request_run
 
         self._say_nothing_pending(nothing_pending(scope))
-        request = request_run(
-            trigger=Trigger.COMMAND,
-            requested_by=who(),
-            users=scope.users,
-            orders=scope.orders,
-            limit=scope.limit,
-            include_deferred=scope.include_deferred,
+        request = retrying(
+            lambda: request_run(
+                trigger=Trigger.COMMAND,
+                requested_by=who(),
+                users=scope.users,
+                orders=scope.orders,
+                limit=scope.limit,
+                include_deferred=scope.include_deferred,
+            )
         )
         if request.waits_for_broker:
             self.stderr.write(f"{broker.AWAY}: the run waits for it.")

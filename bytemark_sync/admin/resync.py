@@ -33,6 +33,8 @@ from bytemark_sync.tasks import RunRequest, request_run, under_way
 
 MOST_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
+NAMES = {"user", "failed_of", "reason", "age", "deferred", "q"}
+"""Of an address of the confirmation page; see `Wanted.url`."""
 MOST_LISTED = 10
 """Users whose ids are written out in a sentence."""
 NOBODY_LEFT = "Nothing was queued: what was selected is not pending any more, or has no user."
@@ -61,6 +63,8 @@ class Wanted:
     @classmethod
     def of_page(cls, query: QueryDict) -> Wanted:
         """What the confirmation page's own address names."""
+        if set(query) - NAMES:
+            return cls(nobody=True)
         if "user" in query:
             users = {user_id for text in query.getlist("user") if (user_id := user_id_of(text)) is not None}
             return cls(users=tuple(sorted(users)), nobody=not users)

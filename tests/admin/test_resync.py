@@ -100,6 +100,17 @@ def test_the_action_asks_for_the_users_behind_the_orders(logged_in: Callable[[st
     assert response["Location"] == f"{RESYNC}?user=5001&user=5002"
 
 
+@pytest.mark.parametrize("query", ["users=5001", "user=5001&order=1", "status=failed", "reason=not_found&status=x"])
+def test_an_address_that_names_what_is_not_known_is_never_taken_for_all(
+    logged_in: Callable[[str], Client], filled: Filled, query: str
+) -> None:
+    client = logged_in("operator")
+    before = SyncRun.objects.count()
+    assert "No pending order matches" in client.get(f"{RESYNC}?{query}").content.decode()
+    assert "no run was queued" in client.post(f"{RESYNC}?{query}", follow=True).content.decode()
+    assert SyncRun.objects.count() == before
+
+
 @pytest.mark.parametrize(("name", "query"), [("pendingorder", "?reason=not_found"), ("portaluser", "")])
 def test_an_action_with_nobody_left_goes_back_to_the_list(
     logged_in: Callable[[str], Client], filled: Filled, name: str, query: str

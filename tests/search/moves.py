@@ -40,9 +40,9 @@ class Before:
 Fate = int | Before | Strike | None
 """How far a process goes: so many statements and transactions, before a write, until struck, or to its end (None)."""
 
-strikes = st.tuples(st.sampled_from(FINAL), st.integers(0, 8)) | st.tuples(
-    st.sampled_from([blow for blow in Blow if blow not in FINAL]), st.integers(0, 25)
-)
+_final = st.tuples(st.sampled_from(FINAL), st.sampled_from((0, 0, 1, 1, 1, 2, 2, 3, 4, 6, 8)))
+_passing = st.tuples(st.sampled_from([blow for blow in Blow if blow not in FINAL]), st.integers(0, 25))
+strikes = _final | _final.map(lambda strike: strike) | _passing
 befores = st.builds(Before, st.integers(0, 5))
 fates = st.none() | st.integers(0, 15) | befores | befores.map(lambda fate: fate) | strikes
 which = st.integers(0, 5)
@@ -192,13 +192,18 @@ class Watch:
 
 @dataclass(frozen=True)
 class LookAtSchedules:
+    """The cluster's scheduler looks, and perhaps the broker then `loses` what it was handed."""
+
     minutes: int
     fate: Fate
+    loses: bool = False
 
     def play(self, search: Search) -> None:
         search.clock.advance(self.minutes * 60)
         search.note_what_is_due()
         search.start("scheduler", scheduler, self.fate)
+        if self.loses:
+            Lose().play(search)
 
 
 @dataclass(frozen=True)
@@ -268,7 +273,7 @@ _weights: tuple[tuple[int, st.SearchStrategy[Move]], ...] = (
     (2, st.builds(Ask, _asked, users, st.none() | st.integers(1, 4), st.booleans(), fates)),
     (4, st.builds(Here, st.sampled_from((False, False, False, True)), users, fates)),
     (1, st.builds(Stop, which, fates)),
-    (1, st.builds(LookAtSchedules, minutes, fates)),
+    (2, st.builds(LookAtSchedules, st.sampled_from((1, 70, 24 * 60)), fates, st.booleans())),
     (1, st.builds(Close, which, fates)),
     (1, st.builds(Lose)),
     (4, st.builds(Change, st.sampled_from(("fails", "listed", "listed", "listed", "not listed")), which)),

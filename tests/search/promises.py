@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Sum
-from django_q.models import OrmQ
+from django_q.models import OrmQ, Schedule
 
 from bytemark_sync.batches import MOST_TRIES
 from bytemark_sync.models import (
@@ -29,6 +29,7 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.pending import pending_orders
 from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import ExpectedItem
+from bytemark_sync.schedules import SYNC
 from tests.faults import checks
 
 OPEN = (BatchStatus.QUEUED, BatchStatus.RUNNING)
@@ -41,6 +42,10 @@ FINAL = (*checks.COUNTS, "status", "error", "finished_at", "orders_deferred", "a
 """What of a run stays as it is once the run has ended."""
 
 Row = dict[str, Any]
+
+
+def _scheduled_since(due: datetime) -> bool:
+    return SyncRun.objects.filter(trigger=Trigger.SCHEDULE, due_at__gte=due).exists()
 
 
 def _rows(model: Any) -> dict[int, Row]:
@@ -59,12 +64,15 @@ class Book:
         """By run: orders of the planned users that nobody had tried when they were planned."""
         self._holders: dict[str, str] = {}
         """By claim of a batch: the process that made it."""
+        self._due: dict[int, datetime] = {}
+        """By schedule of the sync: when it is due next."""
 
     def look(self, expected: Sequence[ExpectedItem], process: str) -> Iterator[str]:
         """After `process`, and no other, has acted since the last look."""
         runs, batches = _rows(SyncRun), _rows(SyncBatch)
         yield from self._forward(runs, batches)
         yield from self._one_holder(batches, process)
+        yield from self._no_due_time_lost()
         yield from _counts(runs, batches)
         yield from _worked_once(runs, batches)
         yield from checks.whole_orders(list(expected))
@@ -107,6 +115,14 @@ class Book:
             before = self._batches.get(batch_id, batch)
             if before["worker"] == batch["worker"] != "" and before["writes"] != batch["writes"] and holder != process:
                 yield f"batch {batch_id} is held by {holder}, and {process} has written for it"
+
+    def _no_due_time_lost(self) -> Iterator[str]:
+        """Whoever moves a schedule on writes the run that was due, or finds it there."""
+        due = dict(Schedule.objects.filter(func=SYNC).values_list("pk", "next_run"))
+        for schedule, before in self._due.items():
+            if before != due.get(schedule) and not _scheduled_since(before):
+                yield f"no run for what was due at {before}, and the schedule is moved on to {due.get(schedule)}"
+        self._due = due
 
     def succeeded(self) -> Iterator[str]:
         """A run that has succeeded has tried all that it planned."""
@@ -174,7 +190,7 @@ def settled(due: Iterable[datetime]) -> Iterator[str]:
         if run.slack in ("", "being sent"):
             yield f"run {run.pk}, {run.status}, was never told: slack is {run.slack!r}"
     for at in due:
-        if not SyncRun.objects.filter(trigger=Trigger.SCHEDULE, due_at__gte=at).exists():
+        if not _scheduled_since(at):
             yield f"no run for what was due at {at}"
     stale = OrderOutcome.objects.filter(order__items__isnull=False).count()
     if stale:

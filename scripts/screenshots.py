@@ -45,7 +45,7 @@ def take_all(browser: Browser, running: Site) -> None:
     take(page, running, "dashboard", "/admin/")
     take(page, running, "pending-orders", f"{APP}/pendingorder/?o=1")  # oldest first: every reason
     take(page, running, "order", f"{APP}/pendingorder/{story}/change/")
-    take(page, running, "users", f"{APP}/portaluser/")
+    take(page, running, "riders", f"{APP}/portaluser/")
     take(page, running, "runs", f"{APP}/syncrun/")
     take(page, running, "items", f"{APP}/orderitem/")
     take(open_page(browser, running, scheme="dark"), running, "dashboard-dark", "/admin/")

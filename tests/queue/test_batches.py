@@ -270,6 +270,29 @@ def test_an_exception_while_planning_ends_the_run_behind_what_was_planned(
     assert queue.tasks() == []
 
 
+def test_a_batch_with_orders_that_the_database_refuses_makes_its_run_partial(serve: Serve, queue: Queue) -> None:
+    """Two orders of one user: one failed user, however the write was cut to find them."""
+    world = World.sample(users=6, orders_per_user=3, seed=3)
+    serve(world)
+    refused = [order for order in world.pending() if order.user_id == world.pending()[0].user_id][:2]
+    uuids = ", ".join(f"'{order.order_uuid}'" for order in refused)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON bytemark_order_items"
+            f" WHEN NEW.order_uuid IN ({uuids}) BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    try:
+        run = ask()
+        queue.work(twice=True)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER refuses")
+    run.refresh_from_db()
+    assert (run.status, run.users, run.users_failed, run.orders_invalid) == (RunStatus.PARTIAL, 6, 1, 2)
+    assert run.orders_synced == run.orders - 2 == len(world.pending()) - 2
+    assert set(OrderOutcome.objects.values_list("order_id", flat=True)) == {order.id for order in refused}
+
+
 def test_a_worker_whose_batch_was_queued_again_meanwhile_writes_nothing_more(serve: Serve, queue: Queue) -> None:
     world = World.sample(users=3, listed=(3, 5), seed=3)
     serve(world, latency=0.5)

@@ -21,7 +21,7 @@ from django.utils.timesince import timesince
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.reasons import Reason
-from bytemark_sync.times import dated
+from bytemark_sync.times import dated, dated_text
 from bytemark_sync.totals import many
 
 NEVER = "never_tried"
@@ -232,7 +232,7 @@ def _audited(scope: dict[str, Any]) -> Iterator[str]:
     if "order_ids" in scope:
         yield f"{len(scope['order_ids']):,} of them"
     if scope.get("since"):
-        yield f"stored since {dated(datetime.fromisoformat(scope['since']))}"
+        yield f"stored since {dated_text(scope['since'])}"
 
 
 def _named(scope: dict[str, Any]) -> list[str]:
@@ -242,7 +242,7 @@ def _named(scope: dict[str, Any]) -> list[str]:
     if filters.pop("next_after", None):
         parts.append("deferred orders")
     parts += [
-        f"first tried {word} {dated(datetime.fromisoformat(filters.pop(name)))}"
+        f"first tried {word} {dated_text(filters.pop(name))}"
         for name, word in (("first_after", "after"), ("first_before", "before"))
         if name in filters
     ]

@@ -34,7 +34,7 @@ from bytemark_sync.models import (
     SyncRun,
     Trigger,
 )
-from bytemark_sync.times import dated
+from bytemark_sync.times import dated, dated_text
 from tests.admin.filling import fill
 
 A = "/admin/bytemark_sync/"
@@ -249,7 +249,8 @@ def test_who_may_not_see_the_sync_is_told_so(client: Client, db: None) -> None:
 
 def test_a_time_is_written_in_one_way_by_us_and_by_django(db: None) -> None:
     at = datetime(2026, 11, 24, 11, 50, 30, tzinfo=UTC)
-    assert dated(at) == "2026-11-24 11:50 UTC"
+    assert dated(at) == dated(at.replace(tzinfo=None)) == dated_text("2026-11-24T11:50") == "2026-11-24 11:50 UTC"
+    assert dated_text("no time") == "no time"
     for zone, said in {"Europe/Berlin": "2026-11-24 12:50 CET", "America/New_York": "2026-11-24 06:50 EST"}.items():
         with timezone.override(zone):
             assert (dated(at), date_format(timezone.localtime(at), "DATETIME_FORMAT")) == (said, said)

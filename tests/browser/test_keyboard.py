@@ -129,7 +129,7 @@ def test_the_account_menu_and_the_log_out(visit: Visit, served: Site, width: int
 
 @pytest.fixture
 def _slow_bytemark(served: Site) -> Iterator[None]:
-    served.bytemark.set_faults("latency:seconds=1")
+    served.bytemark.set_faults("latency:seconds=3")
     yield
     served.bytemark.set_faults()
 

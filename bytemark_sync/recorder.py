@@ -50,7 +50,10 @@ class Worked:
 
 @dataclass(slots=True)
 class _End:
-    """What a transaction ends beside its orders: users, of whom all orders are written then, and requests to count."""
+    """What a transaction writes beside its orders: users, of whom all orders are written then, and requests to count.
+
+    Requests are counted with the first orders that they gave, for the answers are written with each.
+    """
 
     worked: Sequence[Worked] = ()
     sample: ApiSample = field(default_factory=ApiSample)
@@ -122,7 +125,7 @@ class Recorder:
         refused: set[int] = set()
         for number, part in enumerate(parts):
             ended = [each for each in worked if ends_in.get(each.result.user_id, last) == number]
-            total.add(self._write(part, _End(ended, sample if number == last else ApiSample(), refused)))
+            total.add(self._write(part, _End(ended, ApiSample() if number else sample, refused)))
         return total
 
     def beat(self) -> None:
@@ -166,8 +169,8 @@ class Recorder:
                 end.refused.add(finding.user_id)
             return self._write([leaving], end)
         first, second = _halves(part, orders // 2)
-        total = self._write(first, _End(refused=end.refused))
-        total.add(self._write(second, end))
+        total = self._write(first, _End(sample=end.sample, refused=end.refused))
+        total.add(self._write(second, replace(end, sample=ApiSample())))
         return total
 
     def _leave(self, finding: Finding, refusal: str) -> Finding:

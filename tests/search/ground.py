@@ -25,7 +25,7 @@ TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, Latch),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
-KINDS = ("listed", "two orders", "no passes", "not listed", "malformed", "rejected", "no token")
+KINDS = ("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token")
 
 
 def world_of(kinds: list[str]) -> World:
@@ -37,7 +37,7 @@ def world_of(kinds: list[str]) -> World:
         world.riders.append(Rider(user_id, [f"{each}-{user_id}" for each in opens] if kind == "rejected" else opens))
         world.tokens.append(PortalToken(user_id, token))
         add_order(world, user_id, token, kind)
-        if kind in ("two orders", "no passes"):
+        for _ in range({"two orders": 1, "no passes": 1, "long list": 4}.get(kind, 0)):
             add_order(world, user_id, token, "listed")
     return world
 

@@ -18,7 +18,7 @@ from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from bytemark_sync import batches, schedules, sync, tasks
+from bytemark_sync import batches, recorder, schedules, sync, tasks
 from bytemark_sync.models import SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.sandbox import Sandbox, World
@@ -68,13 +68,17 @@ class Search(RuleBasedStateMachine):
         kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=6),
         a_batch=st.integers(1, 3),
         handed_out=st.sampled_from((1, 2, 8)),
+        a_transaction=st.sampled_from((1, 2, 2000)),
         curse=curses,
         planned=st.booleans(),
     )
-    def begin(self, kinds: list[str], a_batch: int, handed_out: int, curse: Curse, planned: bool) -> None:
+    def begin(
+        self, kinds: list[str], a_batch: int, handed_out: int, a_transaction: int, curse: Curse, planned: bool
+    ) -> None:
         """Riders of these kinds, `a_batch` in each batch, `handed_out` in the broker, and a run that was asked for."""
         self.patch.setattr(settings, "SYNC_BATCH_USERS", a_batch)
         self.patch.setattr(batches, "FEWEST_HANDED_OUT", handed_out)
+        self.patch.setattr(recorder, "ORDERS_A_TRANSACTION", a_transaction)
         self.curse = {name: (blow, list(afters)) for name, (blow, afters) in curse.items()}
         self.world = world_of(kinds)
         self.world.fill_portal()

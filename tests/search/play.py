@@ -58,6 +58,7 @@ def ground() -> Iterator[None]:
             BYTEMARK_BACKOFF_CAP=0.001,
             BYTEMARK_MAX_ATTEMPTS=2,
             BYTEMARK_WORKERS=1,
+            BYTEMARK_PAGE_SIZE=1,
             SYNC_RETENTION_DAYS=36_500,
             DEBUG=False,
         ),

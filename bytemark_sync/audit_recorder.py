@@ -10,7 +10,7 @@ from django.db.models import F
 
 from bytemark_sync.comparing import Difference, compare, compare_left
 from bytemark_sync.inserting import insert
-from bytemark_sync.matching import FoundOrder, LeftOrder, PassItem
+from bytemark_sync.matching import FoundOrder, LeftOrder, PassItem, normalise
 from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, SyncRun
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.recorder import BatchClaim, Recorder
@@ -41,12 +41,14 @@ class AuditRecorder(Recorder):
         rows: list[OrderItem] = []
         for finding in part:
             for order in _orders(finding):
-                # Without rows by now it is no stored order any more, and the sync's business; or it changed hands.
-                if order.order.id not in stored or orders[order.order.id][0] != finding.user_id:
+                # Without rows by now it is no stored order any more, and the sync's business; or user or uuid changed.
+                user_id, uuid = orders.get(order.order.id, (None, ""))
+                changed = user_id != finding.user_id or normalise(uuid) != normalise(order.order.uuid)
+                if order.order.id not in stored or changed:
                     continue
                 differences = _differences(order, stored[order.order.id])
                 mends = self._repair and order.order.id not in self._refused
-                mending = _missing_rows(order, differences, orders[order.order.id][1]) if mends else []
+                mending = _missing_rows(order, differences, uuid) if mends else []
                 rows += mending
                 findings += [
                     self._finding(finding, order, each, repaired=bool(mending) and each.missing is not None)

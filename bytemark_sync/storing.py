@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from bytemark_sync.inserting import insert
-from bytemark_sync.matching import FoundOrder, LeftOrder
+from bytemark_sync.matching import FoundOrder, LeftOrder, normalise
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.reasons import DEFERRED
@@ -24,7 +24,7 @@ LONGEST_DEFERRAL_DAYS = 30
 DEFERRAL_MARGIN = timedelta(hours=1)
 """A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
 
-_Key = tuple[int | None, int]  # user id, order id
+_Key = tuple[int | None, int, str]  # user id, order id, normalised uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Written:
-    """What a transaction wrote. An order in neither set was stored by somebody else, changed hands, or is gone."""
+    """What a transaction wrote. An order in neither set was stored by others, changed user or uuid, or is gone."""
 
     stored: set[int] = field(default_factory=set)
     left: set[int] = field(default_factory=set)
@@ -59,8 +59,10 @@ def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> W
     have = set(OrderItem.objects.filter(order_id__in=ids).values_list("order_id", flat=True).distinct())
     if have:
         OrderOutcome.objects.filter(order_id__in=have).delete()
-    # By user and order: what was fetched for one user says nothing once the order is another's; the next run takes it.
-    free = {(user_id, order_id): uuid or "" for user_id, order_id, uuid in rows if order_id not in have}
+    # What was fetched says nothing once the order is another user's, or has another uuid; the next run takes it.
+    free = {
+        (user_id, order_id, normalise(uuid)): uuid or "" for user_id, order_id, uuid in rows if order_id not in have
+    }
     _store(findings, free, written, run_id)
     _note(findings, free, written, run_id, reference)
     return written
@@ -73,7 +75,7 @@ def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written,
     stored: list[StoredOrder] = []
     for finding in findings:
         for found in finding.found:
-            uuid = free.pop((finding.user_id, found.order.id), None)
+            uuid = free.pop((finding.user_id, found.order.id, normalise(found.order.uuid)), None)
             if uuid is None:
                 continue
             stored.append(
@@ -116,7 +118,7 @@ def _note(
         left.order.id: (finding, left)
         for finding in findings
         for left in finding.left
-        if (finding.user_id, left.order.id) in free
+        if (finding.user_id, left.order.id, normalise(left.order.uuid)) in free
     }
     if not left:
         return

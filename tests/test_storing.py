@@ -82,7 +82,7 @@ def test_a_row_a_pass_with_the_token_that_fetched_it_and_the_uuid_of_the_order_t
 def test_an_order_row_without_a_uuid_is_stored_with_an_empty_one(run: SyncRun) -> None:
     portal(1)
     Order.objects.update(order_uuid=None)
-    store(run, finding(found(1, PASSES[0])))
+    store(run, finding(FoundOrder(WantedOrder(1, ""), KEY, PASSES[:1])))
     assert item_rows() == [(1, "", "made-up-key", "product-1", "pass-1")]
 
 

@@ -52,6 +52,27 @@ def test_orders_that_change_their_owner_ahead_of_the_reader_stop_nobody(ground: 
     assert at.sync("--json").json["orders"] == 0
 
 
+def test_orders_whose_uuid_changes_while_their_list_is_fetched_get_no_passes_of_the_old_one(
+    ground: MakeGround,
+) -> None:
+    world = simple_world(users=3, orders=2)
+    world.riders[0].orders.append(listed("corrected", "pass-corrected"))
+    at = ground(world, latency=1.5)
+    process = at.start("--json")
+    wait_for(lambda: at.sandbox.stats().requests == 3, 30, "all users are asked for", every=0.01)
+    at.portal.execute("UPDATE bytemark_orders SET order_uuid = 'corrected' WHERE order_uuid = 'order-101-0'")
+    at.portal.execute("UPDATE bytemark_orders SET order_uuid = NULL WHERE order_uuid = 'order-102-0'")
+    at.portal.execute("UPDATE bytemark_orders SET order_uuid = ' ORDER-103-0 ' WHERE order_uuid = 'order-103-0'")
+    done = finish(process)
+    assert (done.status, done.json["orders"], done.json["orders_synced"]) == (0, 6, 4), done.stderr
+    assert "passed over                     2" in done.stderr
+    assert {item.order_id for item in at.portal.items()} == {2, 4, 5, 6}
+    assert at.portal.reasons() == {}
+    again = at.sync("--json")
+    assert (again.json["orders"], again.json["orders_synced"], set(at.portal.reasons())) == (2, 1, {3})
+    assert [item.pass_uuid for item in at.portal.items() if item.order_id == 1] == ["pass-corrected"]
+
+
 @pytest.mark.django_db
 def test_each_user_is_handed_out_once_however_rows_move_between_the_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bytemark_sync.windows.ORDERS_A_GROUP", 2)

@@ -57,15 +57,13 @@ class _End:
 
     worked: Sequence[Worked] = ()
     sample: ApiSample = field(default_factory=ApiSample)
-    refused: set[int] = field(default_factory=set)
-    """Users of whom the database refused an order: they have failed, though Bytemark did its part."""
 
     def counts(self) -> Counts:
         """An interrupted user is not done, and only the orders that were settled of it count."""
         whole = [each.result for each in self.worked if not each.result.interrupted]
         return Counts(
             users=len(whole),
-            users_failed=sum(result.failure is not None or result.user_id in self.refused for result in whole),
+            users_failed=sum(result.failure is not None for result in whole),
             api_requests=self.sample.requests,
             retries=self.sample.retries,
         )
@@ -122,10 +120,9 @@ class Recorder:
         parts = list(_parts([_finding(each) for each in worked])) or [[]]
         last = len(parts) - 1
         ends_in = {finding.user_id: number for number, part in enumerate(parts) for finding in part}
-        refused: set[int] = set()
         for number, part in enumerate(parts):
             ended = [each for each in worked if ends_in.get(each.result.user_id, last) == number]
-            total.add(self._write(part, _End(ended, ApiSample() if number else sample, refused)))
+            total.add(self._write(part, _End(ended, ApiSample() if number else sample)))
         return total
 
     def beat(self) -> None:
@@ -164,12 +161,9 @@ class Recorder:
         orders = _size(part)
         if orders == 1:
             (finding,) = part
-            leaving = self._leave(finding, refusal)
-            if finding.found and not leaving.found:
-                end.refused.add(finding.user_id)
-            return self._write([leaving], end)
+            return self._write([self._leave(finding, refusal)], end)
         first, second = _halves(part, orders // 2)
-        total = self._write(first, _End(sample=end.sample, refused=end.refused))
+        total = self._write(first, _End(sample=end.sample))
         total.add(self._write(second, replace(end, sample=ApiSample())))
         return total
 

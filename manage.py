@@ -31,7 +31,7 @@ def main() -> None:
     except (DatabaseError, InterfaceError) as error:
         if "--traceback" in sys.argv:
             raise
-        from bytemark_sync.database import explain
+        from bytemark_sync.storage.database_retry import explain
 
         sys.stderr.write(f"Database error: {explain(error)}\n")
         sys.exit(1)

@@ -12,11 +12,13 @@ class BytemarkSyncConfig(AppConfig):
         from django_q.models import Schedule
         from django_q.signals import post_spawn
 
-        from bytemark_sync import access, checks, checks_queue, due, own_tables, pulse, schedules  # noqa: F401 - checks register themselves
+        from bytemark_sync.checks import foreign_tables, portal, queue_settings  # noqa: F401 - they register themselves
+        from bytemark_sync.management import staff_groups
+        from bytemark_sync.queue import due_runs, heartbeat, schedules
 
-        connection_created.connect(own_tables.refuse_foreign_tables)
+        connection_created.connect(foreign_tables.refuse_foreign_tables)
         post_migrate.connect(schedules.create_schedules, sender=self)
-        post_migrate.connect(access.create_groups, sender=self)
-        pre_save.connect(due.before_change, sender=Schedule)
-        pre_delete.connect(due.before_delete, sender=Schedule)
-        post_spawn.connect(pulse.start)
+        post_migrate.connect(staff_groups.create_groups, sender=self)
+        pre_save.connect(due_runs.before_change, sender=Schedule)
+        pre_delete.connect(due_runs.before_delete, sender=Schedule)
+        post_spawn.connect(heartbeat.start)

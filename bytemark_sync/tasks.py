@@ -16,12 +16,14 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from bytemark_sync import batches, health, planning, retention, watchdog
-from bytemark_sync import due as due_runs
-from bytemark_sync.latches import held
+from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.scope import AuditScope, Scope
+from bytemark_sync.monitoring import health
+from bytemark_sync.queue import batches, planning, watchdog
+from bytemark_sync.queue import due_runs as due_runs
+from bytemark_sync.queue.locks import held
+from bytemark_sync.storage import retention
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from bytemark_sync import health as job
-from bytemark_sync import metrics as prometheus
+from bytemark_sync.monitoring import health as job
+from bytemark_sync.monitoring import metrics as prometheus
 
 
 @never_cache

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from bytemark_sync.cron import next_due
+from bytemark_sync.domain.cron import next_due
 
 _TRUE = {"1", "true", "yes", "on", "y", "t", "ok"}
 _FALSE = {"0", "false", "no", "off", "n", "f", ""}

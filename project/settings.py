@@ -15,9 +15,9 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
+from project.admin_theme import unfold
 from project.database import database, portal_database
 from project.env import boolean, choice, cron, decimal, integer, redis_url, site, text, text_list
-from project.look import unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
@@ -162,7 +162,7 @@ AXES_LOCKOUT_TEMPLATE = "bytemark_sync/locked_out.html"
 AXES_VERBOSE = False
 # Behind a proxy every request comes from the proxy's address: five wrong passwords of one would lock out all.
 TRUSTED_PROXIES = integer("TRUSTED_PROXIES", 0, minimum=0, maximum=16)
-AXES_CLIENT_IP_CALLABLE = "project.proxies.client_address"
+AXES_CLIENT_IP_CALLABLE = "project.trusted_proxies.client_address"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "project.debug.HidesSecrets"
 
 UNFOLD = unfold(PROJECT_NAME, PROJECT_STAGE)
@@ -174,7 +174,7 @@ PORTAL_DATABASE = portal_database(text("PORTAL_DATABASE", ""), DATABASES["defaul
 
 # --- Bytemark -------------------------------------------------------------------------------------------------------
 # The base URL may be missing here: `migrate` and the admin work without it. The command, the worker and the system
-# checks ask `bytemark_sync.config`, which names what is wrong.
+# checks ask `bytemark_sync.runs.client_settings`, which names what is wrong.
 BYTEMARK_CUSTOMER_API_URL = text("BYTEMARK_CUSTOMER_API_URL", "")
 BYTEMARK_ORDERS_PATH = text("BYTEMARK_ORDERS_PATH", "/v4.0/orders")
 BYTEMARK_PAGE_SIZE = integer("BYTEMARK_PAGE_SIZE", 10, minimum=1, maximum=1000)
@@ -200,7 +200,7 @@ SYNC_RETENTION_DAYS = integer("SYNC_RETENTION_DAYS", 90, minimum=1, maximum=36_5
 METRICS_TOKEN = text("METRICS_TOKEN", "")
 
 # Every value here keeps a task from being started twice, repeated for ever or lost in memory; the system checks in
-# bytemark_sync/checks_queue.py refuse a combination that does not (docs/decisions/0005-queue-arithmetic.md).
+# bytemark_sync/checks/queue_settings.py refuse a combination that does not (docs/decisions/0005-queue-arithmetic.md).
 Q_CLUSTER: dict[str, Any] = {
     "name": "bytemark_sync",
     "label": "Queue",
@@ -231,8 +231,8 @@ LOGGING = {
         },
     },
     # Statements hold riders' tokens: whoever turns on the log of the database gets them without values.
-    "filters": {"without_values": {"()": "bytemark_sync.logs.WithoutValues"}},
-    "handlers": {"stderr": {"class": "bytemark_sync.logs.StderrHandler", "formatter": LOG_FORMAT}},
+    "filters": {"without_values": {"()": "bytemark_sync.monitoring.logs.WithoutValues"}},
+    "handlers": {"stderr": {"class": "bytemark_sync.monitoring.logs.StderrHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "bytemark_sync": {"level": "INFO"},

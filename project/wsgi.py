@@ -7,6 +7,6 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 application = get_wsgi_application()
 
-from bytemark_sync.own_tables import look_before_forking  # noqa: E402 - once the apps are loaded
+from bytemark_sync.checks.foreign_tables import look_before_forking  # noqa: E402 - once the apps are loaded
 
 look_before_forking()  # a web server on somebody else's tables does not start

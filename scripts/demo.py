@@ -12,7 +12,7 @@ from demo_folder import DATABASE, DEMO, FAULTS, ROOT, WORLD, environment, free_p
 
 sys.path.insert(0, str(ROOT))
 from bytemark_sync.sandbox import World
-from bytemark_sync.sandbox.portal import inserts
+from bytemark_sync.sandbox.portal_rows import inserts
 
 USERS, ORDERS_PER_USER, TROUBLE, SEED = 120, 3, 0.3, 7
 DOWN_FOR = 1003  # Bytemark has lasting trouble with this rider

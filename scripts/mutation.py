@@ -36,8 +36,11 @@ PARTS = {
         ["tests/bytemark/test_client.py"],
     ),
     "config": ([f"{_CLIENT}/config.py"], ["tests/bytemark/test_config.py"]),
-    "matching": (["bytemark_sync/matching.py"], ["tests/test_matching.py", "tests/bytemark/test_words.py"]),
-    "storing": (["bytemark_sync/storing.py"], ["tests/test_storing.py"]),
+    "matching": (
+        ["bytemark_sync/domain/matching.py"],
+        ["tests/domain/test_matching.py", "tests/bytemark/test_error_words.py"],
+    ),
+    "storing": (["bytemark_sync/storage/order_items.py"], ["tests/storage/test_order_items.py"]),
 }
 """Name to the files that are changed and the tests that are to notice."""
 

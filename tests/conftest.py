@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.running import Finished, Portal, copy_database, manage, sqlite_url
-from tests.servers import Databases, MariaDB, MySQL, Redis, Server
+from tests.support.harness import Finished, Portal, copy_database, manage, sqlite_url
+from tests.support.servers import Databases, MariaDB, MySQL, Redis, Server
 
 SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
 ENGINES = ("sqlite", *SERVERS)

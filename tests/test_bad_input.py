@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.fetching import fetch_user
-from bytemark_sync.matching import PendingUser, WantedOrder
-from bytemark_sync.reasons import Reason
+from bytemark_sync.domain.matching import PendingUser, WantedOrder
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.fetch.user_orders import fetch_user
 from bytemark_sync.sandbox import FaultRule, Sandbox, World
 from tests.engine.conftest import MakeGround, _maker
-from tests.engine.ground import Ground, add_user, listed, simple_world
-from tests.running import Portal, drop_indexes, manage, sqlite_url
+from tests.support.harness import Portal, drop_indexes, manage, sqlite_url
+from tests.support.scenario import Ground, add_user, listed, simple_world
 
 ground = pytest.fixture(lambda engine, fresh_database, sandbox: _maker(engine, fresh_database, sandbox))
 server_ground = pytest.fixture(

@@ -15,7 +15,7 @@ import pytest
 
 import bytemark_sync
 from tests.papers.known import make_targets, settings_read
-from tests.servers import ROOT, clean_environment
+from tests.support.servers import ROOT, clean_environment
 
 # --- make -----------------------------------------------------------------------------------------------------------
 

@@ -28,9 +28,9 @@ import requests
 
 from bytemark_sync.sandbox import FaultRule, PortalToken, Sandbox, World
 from tests.conftest import FreshDatabase
-from tests.engine.ground import add_user, listed
-from tests.running import Portal, finish, places, start_manage
-from tests.servers import ROOT, clean_environment, free_port, spawn, wait_for
+from tests.support.harness import Portal, finish, places, start_manage
+from tests.support.scenario import add_user, listed
+from tests.support.servers import ROOT, clean_environment, free_port, spawn, wait_for
 
 MARK = "hushhush"  # in every secret below; in nothing else
 PORTAL_TABLES = {"bytemark_orders", "bytemark_tokens", "bytemark_order_items"}

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.engine.ground import simple_world
-from tests.running import Finished, Portal, finish, manage
-from tests.servers import ROOT, clean_environment, spawn
+from tests.support.harness import Finished, Portal, finish, manage
+from tests.support.scenario import simple_world
+from tests.support.servers import ROOT, clean_environment, spawn
 
 SECRET = "s3cret-never-shown"
 

@@ -1,3 +1,14 @@
 """The admin: a file a screen. It reads, and asks `bytemark_sync.tasks` for everything else."""
 
-from bytemark_sync.admin import accounts, attempts, audit, items, orders, pending, queue, runs, users  # noqa: F401 - registers
+# ruff: noqa: F401 - a screen registers itself when it is imported
+from bytemark_sync.admin import (
+    attempts,
+    audit_findings,
+    items,
+    orders,
+    pending_orders,
+    queue_pages,
+    riders,
+    run_list,
+    staff,
+)

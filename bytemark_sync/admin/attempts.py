@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.contrib.filters.forms import SearchForm
 
-from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
-from bytemark_sync.admin.words import moment, page_of, reason_badge, rider_link, run_link
+from bytemark_sync.admin.labels import moment, page_of, reason_badge, rider_link, run_link
+from bytemark_sync.admin.read_only import ReadOnlyAdmin, user_id_of, uuids_of
 from bytemark_sync.models import Order, OrderAttempt
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from bytemark_sync.totals import many
+from bytemark_sync.domain.counters import many
 
 PRIMARY, MUTED, WARNING = "var(--color-primary-600)", "var(--color-base-400)", "var(--color-orange-500)"
 TEXT = "#8a94a6"

@@ -13,11 +13,7 @@ from django.utils.html import format_html
 
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
-from bytemark_sync.admin.filters import YES
-from bytemark_sync.admin.results import results
-from bytemark_sync.admin.stuck import STUCK, Stuck
-from bytemark_sync.admin.users import NEEDED
-from bytemark_sync.admin.words import (
+from bytemark_sync.admin.labels import (
     NEVER,
     REASON_WORDS,
     RETRIED,
@@ -30,13 +26,17 @@ from bytemark_sync.admin.words import (
     run_seconds,
     status_badge,
 )
-from bytemark_sync.health import CLUSTER_SILENCE
+from bytemark_sync.admin.pending_figures import STUCK, Stuck
+from bytemark_sync.admin.pending_filters import YES
+from bytemark_sync.admin.riders import NEEDED
+from bytemark_sync.admin.run_results import results
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.schedules import daily_schedule
-from bytemark_sync.scope import Scope
+from bytemark_sync.monitoring.health import CLUSTER_SILENCE
+from bytemark_sync.queue.schedules import daily_schedule
 from bytemark_sync.times import dated
-from bytemark_sync.totals import many
 
 LAST_RUNS = 10
 ITEMS = "admin:bytemark_sync_orderitem_changelist"

@@ -17,12 +17,12 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 
 from bytemark_sync.admin.attempts import NumberFilter
-from bytemark_sync.admin.background import Watched, WatchedEach
-from bytemark_sync.admin.base import uuids_of
+from bytemark_sync.admin.background_counts import Watched, WatchedEach
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart
-from bytemark_sync.admin.csvfile import ExportedAdmin
+from bytemark_sync.admin.csv_export import ExportedAdmin
 from bytemark_sync.admin.days import begin, by_day, last_days, minute_of
-from bytemark_sync.admin.words import link, moment, page_of, rider_link, run_link, short
+from bytemark_sync.admin.labels import link, moment, page_of, rider_link, run_link, short
+from bytemark_sync.admin.read_only import uuids_of
 from bytemark_sync.models import Order, OrderItem, StoredOrder
 
 MOST_PRODUCTS = 200

@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from bytemark_sync.admin.base import ReadOnlyAdmin, user_id_of, uuids_of
-from bytemark_sync.admin.states import state_of
-from bytemark_sync.admin.story import tell
-from bytemark_sync.admin.words import link, rider_link
+from bytemark_sync.admin.labels import link, rider_link
+from bytemark_sync.admin.order_history import tell
+from bytemark_sync.admin.order_states import state_of
+from bytemark_sync.admin.read_only import ReadOnlyAdmin, user_id_of, uuids_of
 from bytemark_sync.models import Order, OrderItem, OrderToken
 
 

@@ -18,17 +18,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
-from bytemark_sync import broker
-from bytemark_sync.admin.background import WatchedEach
-from bytemark_sync.admin.base import RESYNC, came_from, user_id_of, uuids_of
-from bytemark_sync.admin.filters import AGES, YES, this_minute, with_reason
-from bytemark_sync.admin.paging import MOST_LISTS
-from bytemark_sync.admin.probing import deferred, probed
-from bytemark_sync.admin.stuck import STUCK
-from bytemark_sync.admin.words import EVERYTHING, REASON_WORDS, page_of, scope_words
+from bytemark_sync.admin.background_counts import WatchedEach
+from bytemark_sync.admin.labels import EVERYTHING, REASON_WORDS, page_of, scope_words
+from bytemark_sync.admin.pagination import MOST_LISTS
+from bytemark_sync.admin.pending_figures import STUCK
+from bytemark_sync.admin.pending_filters import AGES, YES, this_minute, with_reason
+from bytemark_sync.admin.pending_rows import deferred, probed
+from bytemark_sync.admin.read_only import RESYNC, came_from, user_id_of, uuids_of
+from bytemark_sync.domain.reasons import USER_FAILURES
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.reasons import USER_FAILURES
+from bytemark_sync.queue import broker
 from bytemark_sync.tasks import RunRequest, request_run, under_way
 
 MOST_USERS = 10_000

@@ -11,9 +11,8 @@ import requests
 import urllib3.exceptions
 
 from bytemark_sync import __version__
-from bytemark_sync.bytemark.answers import Page, decode_page
-from bytemark_sync.bytemark.attempts import Backoff, Pause
 from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.decoding import Page, decode_page
 from bytemark_sync.bytemark.errors import (
     Answer,
     BytemarkError,
@@ -24,10 +23,11 @@ from bytemark_sync.bytemark.errors import (
     TryAgain,
     classify,
 )
-from bytemark_sync.bytemark.failures import describe
+from bytemark_sync.bytemark.retry import Backoff, Pause
 from bytemark_sync.bytemark.stats import ApiStats
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.bytemark.transport import Deadline, Stopped, Transport
+from bytemark_sync.bytemark.transport_errors import describe
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of an answer, unpacked (docs/contract.md#what-each-answer-costs)."""

@@ -1,4 +1,4 @@
-"""What the API client needs to know, checked. Free of Django: `bytemark_sync.config` fills it from the settings."""
+"""What the API client needs to know, checked. Free of Django: `runs.client_settings` fills it from the settings."""
 
 from __future__ import annotations
 

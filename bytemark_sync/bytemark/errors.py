@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from bytemark_sync.bytemark.refusals import Refusal, read_refusal
+from bytemark_sync.bytemark.body_errors import Refusal, read_refusal
 
 
 class Kind(StrEnum):

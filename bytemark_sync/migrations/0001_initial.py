@@ -4,7 +4,7 @@ In one place `migrate --fake-initial` adopts them where they exist and changes n
 are the portal's alone: the models are not managed, and nothing is made.
 
 It comes before every other migration, so that its row in `django_migrations` tells from the first table on that a database
-is the product's own (bytemark_sync/own_tables.py).
+is the product's own (bytemark_sync/checks/foreign_tables.py).
 """
 
 import django.db.models.deletion

@@ -1,9 +1,9 @@
 """The portal's three tables (`portal`), the product's own (`runs`, `queue`, `audit`), the admin's proxies (`pages`)."""
 
+from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
 from bytemark_sync.models.audit import AuditFinding
-from bytemark_sync.models.pages import PendingOrder, PortalUser
+from bytemark_sync.models.cluster import ClusterBeat, Latch
 from bytemark_sync.models.portal import Order, OrderItem, OrderToken
-from bytemark_sync.models.queue import ClusterBeat, Latch
 from bytemark_sync.models.runs import (
     BatchStatus,
     OrderAttempt,

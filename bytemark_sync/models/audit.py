@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from bytemark_sync.comparing import FINDING_CHOICES
+from bytemark_sync.domain.comparison import FINDING_CHOICES
 from bytemark_sync.models.portal import Order
 from bytemark_sync.models.runs import SyncRun
 

@@ -7,10 +7,10 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.reasons import REASON_CHOICES
+from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models.portal import Order
-from bytemark_sync.reasons import REASON_CHOICES
-from bytemark_sync.scope import Scope
-from bytemark_sync.totals import many
 
 
 class Trigger(models.TextChoices):

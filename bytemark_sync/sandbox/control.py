@@ -8,7 +8,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import msgspec
 
 from bytemark_sync.sandbox.faults import FaultRule, parse_faults
-from bytemark_sync.sandbox.stats import Seen, Stats
+from bytemark_sync.sandbox.request_counts import Seen, Stats
 from bytemark_sync.sandbox.world import World
 
 T = TypeVar("T")

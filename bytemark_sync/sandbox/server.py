@@ -19,9 +19,9 @@ import msgspec
 
 from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import ANSWERS, FaultBook, FaultRule, decode_rules, parse_faults
-from bytemark_sync.sandbox.http import Answer, Connection, Request
+from bytemark_sync.sandbox.http_server import Answer, Connection, Request
 from bytemark_sync.sandbox.listing import Listing
-from bytemark_sync.sandbox.stats import Recorder, Seen, fingerprint
+from bytemark_sync.sandbox.request_counts import Recorder, Seen, fingerprint
 from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
 from bytemark_sync.sandbox.world import Rider, World
 

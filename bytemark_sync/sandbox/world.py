@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bytemark_sync.reasons import Reason
+from bytemark_sync.domain.reasons import Reason
 
 
 class ListedItem(msgspec.Struct, omit_defaults=True):
@@ -95,7 +95,7 @@ class World(msgspec.Struct, omit_defaults=True):
 
     def fill_portal(self) -> None:
         """Insert the portal's rows into the configured database, with their keys; the tables must be empty."""
-        from bytemark_sync.sandbox.portal import fill
+        from bytemark_sync.sandbox.portal_rows import fill
 
         fill(self)
 

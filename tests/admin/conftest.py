@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
 
-from tests.admin.filling import Filled, fill
+from tests.support.admin_data import Filled, fill
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 

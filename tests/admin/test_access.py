@@ -12,9 +12,9 @@ from django.core.management import call_command
 from django.test import Client
 from django_q.models import Schedule
 
-from bytemark_sync.schedules import SYNC
-from tests.admin.filling import Filled
-from tests.running import manage
+from bytemark_sync.queue.schedules import SYNC
+from tests.support.admin_data import Filled
+from tests.support.harness import manage
 
 PASSWORD = "a-long-made-up-password"
 NEW_PASSWORD = {"usable_password": "true", **dict.fromkeys(("password1", "password2"), "another-long-password")}

@@ -12,9 +12,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from bytemark_sync.comparing import FindingKind
+from bytemark_sync.domain.comparison import FindingKind
 from bytemark_sync.models import AuditFinding, Order, RunStatus, SyncRun, Trigger
-from tests.admin.filling import Filled
+from tests.support.admin_data import Filled
 
 RUNS = "/admin/bytemark_sync/syncrun/"
 PAGE = "/admin/bytemark_sync/auditfinding/"

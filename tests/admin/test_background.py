@@ -12,14 +12,14 @@ import pytest
 from django.test import Client
 
 from bytemark_sync.admin import resync
-from bytemark_sync.admin.background import WAIT, WAIT_FOR_ANY, Watched, WatchedEach
-from bytemark_sync.admin.filters import this_minute
-from bytemark_sync.admin.paging import CountedPaginator, KeyedPaginator
+from bytemark_sync.admin.background_counts import WAIT, WAIT_FOR_ANY, Watched, WatchedEach
+from bytemark_sync.admin.pagination import CountedPaginator, KeyedPaginator
+from bytemark_sync.admin.pending_filters import this_minute
 from bytemark_sync.models import Order, OrderItem, SyncRun
-from bytemark_sync.pending import pending_orders
-from tests.admin.filling import fill
+from bytemark_sync.storage.pending import pending_orders
 from tests.admin.test_pages import APP, listed, page, words
-from tests.servers import wait_for
+from tests.support.admin_data import fill
+from tests.support.servers import wait_for
 
 PATIENCE = 30.0
 

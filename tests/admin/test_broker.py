@@ -10,10 +10,11 @@ from django.test import Client
 from django.utils import timezone
 from django_q.conf import Conf
 
-from bytemark_sync import broker, tasks
+from bytemark_sync import tasks
 from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
-from tests.admin.filling import Filled
-from tests.servers import Redis
+from bytemark_sync.queue import broker
+from tests.support.admin_data import Filled
+from tests.support.servers import Redis
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db(transaction=True)]
 APP = "/admin/bytemark_sync/"

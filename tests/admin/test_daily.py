@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from bytemark_sync.models import SyncRun, Trigger
-from bytemark_sync.schedules import SYNC
+from bytemark_sync.queue.schedules import SYNC
 
 DAILY = "/admin/bytemark_sync/syncrun/daily/"
 SCHEDULES = "/admin/django_q/schedule/"

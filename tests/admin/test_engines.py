@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.running import Finished, Portal, as_owner, drop_indexes, manage
+from tests.support.harness import Finished, Portal, as_owner, drop_indexes, manage
 
 CODE = """
 from django.contrib.auth.models import User
@@ -34,7 +34,7 @@ print("lines", len(b"".join(client.get(A + "orderitem/export/").streaming_conten
 
 
 def fill(portal: Portal) -> None:
-    code = "from tests.admin.filling import fill; fill(days=5)"
+    code = "from tests.support.admin_data import fill; fill(days=5)"
     done = manage("shell", "-v", "0", "-c", code, database_url=as_owner(portal.url))
     assert done.status == 0, done.stderr
 
@@ -56,9 +56,9 @@ def test_the_riders_list_is_right_without_the_portals_index(
     run_manage: Callable[..., Finished], portal: Portal
 ) -> None:
     code = """
-from bytemark_sync.admin.probing import one_row_a_user
+from bytemark_sync.admin.pending_rows import one_row_a_user
 from bytemark_sync.models import OrderToken
-from bytemark_sync.portal_schema import PortalSchema
+from bytemark_sync.storage.portal_schema import PortalSchema
 from django.db import connection
 rows = one_row_a_user(OrderToken.objects.order_by("pk"))
 print(PortalSchema(connection).is_indexed(OrderToken, "user_id"), *((row.pk, row.user_id) for row in rows))
@@ -78,10 +78,10 @@ def test_the_pending_list_is_right_without_the_portals_indexes(
 ) -> None:
     """A portal may lack the index that the list reads by; then it is read in another way."""
     code = """
-from bytemark_sync.admin.probing import probed
-from bytemark_sync.portal_schema import PortalSchema
+from bytemark_sync.admin.pending_rows import probed
+from bytemark_sync.storage.portal_schema import PortalSchema
 from bytemark_sync.models import Order, OrderItem
-from bytemark_sync.pending import pending_orders
+from bytemark_sync.storage.pending import pending_orders
 from django.db import connection
 keys = set(pending_orders().values_list("pk", flat=True))
 indexed = PortalSchema(connection).is_indexed(OrderItem, "order_id")

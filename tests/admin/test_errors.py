@@ -9,9 +9,9 @@ import pytest
 from django.db import DatabaseError
 from django.test import Client
 
-from bytemark_sync.admin.runs import SyncRunAdmin
+from bytemark_sync.admin.run_list import SyncRunAdmin
 from bytemark_sync.models import SyncRun
-from tests.admin.filling import Filled
+from tests.support.admin_data import Filled
 
 APP = "/admin/bytemark_sync/"
 EMPTY = {

@@ -12,9 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from bytemark_sync.admin.csvfile import ROWS_A_PAGE
+from bytemark_sync.admin.csv_export import ROWS_A_PAGE
 from bytemark_sync.models import Order, OrderItem, StoredOrder
-from tests.admin.filling import PRODUCTS, Filled
+from tests.support.admin_data import PRODUCTS, Filled
 
 HEADER = ("item_id", "order_id", "order_uuid", "user_id", "product_uuid", "pass_uuid", "stored_at", "run_id")
 ITEMS = "/admin/bytemark_sync/orderitem/"

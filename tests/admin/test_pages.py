@@ -14,7 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from bytemark_sync.admin.words import REASON_WORDS
+from bytemark_sync.admin.labels import REASON_WORDS
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     ClusterBeat,
     Order,
@@ -25,9 +26,8 @@ from bytemark_sync.models import (
     StoredOrder,
     SyncRun,
 )
-from bytemark_sync.pending import pending_orders
-from bytemark_sync.reasons import Reason
-from tests.admin.filling import SECRET, Filled
+from bytemark_sync.storage.pending import pending_orders
+from tests.support.admin_data import SECRET, Filled
 
 APP = "/admin/bytemark_sync/"
 

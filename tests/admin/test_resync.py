@@ -10,9 +10,9 @@ import pytest
 from django.test import Client
 
 from bytemark_sync.admin.resync import resync_url
+from bytemark_sync.domain.reasons import USER_FAILURES, Reason
 from bytemark_sync.models import OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun
-from bytemark_sync.reasons import USER_FAILURES, Reason
-from tests.admin.filling import Filled
+from tests.support.admin_data import Filled
 
 APP = "/admin/bytemark_sync/"
 RESYNC = f"{APP}pendingorder/resync/"

@@ -12,9 +12,9 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from bytemark_sync.admin.probing import probed
+from bytemark_sync.admin.pending_rows import probed
 from bytemark_sync.models import Order
-from tests.admin.filling import SECRET, Filled
+from tests.support.admin_data import SECRET, Filled
 
 APP = "/admin/bytemark_sync/"
 LISTS = ("pendingorder", "portaluser", "order", "orderitem", "orderattempt", "syncrun")

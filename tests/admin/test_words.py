@@ -22,8 +22,8 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from bytemark_sync.admin.base import ReadOnlyAdmin
-from bytemark_sync.admin.words import ago, moment
+from bytemark_sync.admin.labels import ago, moment
+from bytemark_sync.admin.read_only import ReadOnlyAdmin
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
@@ -35,7 +35,7 @@ from bytemark_sync.models import (
     Trigger,
 )
 from bytemark_sync.times import dated, dated_text
-from tests.admin.filling import fill
+from tests.support.admin_data import fill
 
 A = "/admin/bytemark_sync/"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.benchmark.ground import Ground, fill_bulk
 from tests.benchmark.pages import FIRST, LATER, REFERENCE_SECONDS, RUNS, is_late
 from tests.benchmark.report import Row, Section
-from tests.running import Portal
+from tests.support.harness import Portal
 
 SHOWN = 12
 FEW = 5_000

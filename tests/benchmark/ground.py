@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bytemark_sync.sandbox import World
-from tests.running import Portal, copy_database, manage, places
-from tests.servers import ROOT, MariaDB, SandboxProcess, clean_environment, spawn
+from tests.support.harness import Portal, copy_database, manage, places
+from tests.support.servers import ROOT, MariaDB, SandboxProcess, clean_environment, spawn
 
 PENDING_USERS, ORDERS_PER_USER, LISTED, SEED = 200, 3, (10, 60), 1
 FIRST_BULK_USER = 1_000_000

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from bytemark_sync.sandbox import ListedOrder, Rider, World
 from tests.benchmark.ground import FIRST_BULK_USER, Ground, fill_bulk, sample, sandbox
 from tests.benchmark.report import Row, Section
-from tests.running import Portal, manage, start_manage
-from tests.servers import Redis, wait_for
+from tests.support.harness import Portal, manage, start_manage
+from tests.support.servers import Redis, wait_for
 
 LONG_LIST, LONG_LIST_MILLISECONDS = 300, 10
 

@@ -11,7 +11,7 @@ import django
 def main() -> None:
     django.setup()
     from bytemark_sync.models import SyncRun, Trigger
-    from bytemark_sync.planning import plan
+    from bytemark_sync.queue.planning import plan
     from bytemark_sync.tasks import request_run
 
     run = request_run(trigger=Trigger.COMMAND).run

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 FILE = ROOT / "docs/benchmarks.md"
 HEAD = ("What", "Figure", "Target", "")

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.site import Site
+from tests.support.admin_site import Site
 
 APP = "/admin/bytemark_sync"
 MAIN = {

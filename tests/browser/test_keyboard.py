@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.site import Site
+from tests.support.admin_site import Site
 
 APP = "/admin/bytemark_sync"
 Visit = Callable[..., Page]

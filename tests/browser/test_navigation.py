@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.site import Site
+from tests.support.admin_site import Site
 
 APP = "/admin/bytemark_sync"
 Visit = Callable[..., Page]

@@ -9,7 +9,7 @@ import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
 from tests.conftest import FreshDatabase
-from tests.engine.ground import Ground
+from tests.support.scenario import Ground
 
 MakeGround = Callable[..., Ground]
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.faults.plan import LANES, lane_of, plan
-from tests.servers import ROOT, clean_environment, spawn
+from tests.support.servers import ROOT, clean_environment, spawn
 
 
 def main() -> int:

@@ -13,11 +13,11 @@ from typing import Any
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from bytemark_sync.domain.counters import Counts
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import BatchStatus, OrderItem, OrderOutcome, RunStatus, StoredOrder, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import ExpectedItem, World
-from bytemark_sync.totals import Counts
 
 COUNTS = [field.name for field in fields(Counts)]
 

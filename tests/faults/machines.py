@@ -18,8 +18,8 @@ from bytemark_sync.sandbox import Sandbox, SandboxControl
 from tests.faults.plan import Scenario
 from tests.faults.processes import Child, fork
 from tests.faults.proxy import CommitCutter
-from tests.running import Portal, places, sqlite_url
-from tests.servers import Databases, MariaDB, MySQL, Redis, free_port
+from tests.support.harness import Portal, places, sqlite_url
+from tests.support.servers import Databases, MariaDB, MySQL, Redis, free_port
 
 HERE = Path(__file__).resolve().parent
 

@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-from tests.servers import ROOT, die_with_parent
+from tests.support.servers import ROOT, die_with_parent
 
 POLL = 0.005
 

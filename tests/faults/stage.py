@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
 from django_q.models import OrmQ, Schedule, Task
 
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     ClusterBeat,
     Latch,
@@ -33,13 +34,12 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.models.portal import bare_name
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import SandboxControl, World
 from tests.faults import chaos, checks, processes
 from tests.faults.machines import Machines, start_sandbox, start_slack
 from tests.faults.plan import Actor, Scenario
 from tests.faults.processes import Child, HangsError, fork, manage
-from tests.servers import spawn
+from tests.support.servers import spawn
 
 TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, SyncRun, ClusterBeat, Latch),
@@ -68,7 +68,7 @@ class Stage:
         """What every fork would have to import."""
         for name in ("django_q.cluster", "slack_sdk", "bytemark_sync.management.commands.sync_order_items"):
             import_module(name)
-        for name in ("bytemark_sync.slack", "bytemark_sync.tasks"):
+        for name in ("bytemark_sync.slack.reporter", "bytemark_sync.tasks"):
             import_module(name)
         call_command("check", stdout=io.StringIO())  # imports what URLs lead to
         connections.close_all()

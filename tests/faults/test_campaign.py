@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import SERVERS
-from tests.servers import ROOT, clean_environment
+from tests.support.servers import ROOT, clean_environment
 
 pytestmark = pytest.mark.cluster  # the scenarios start some
 SHARES = {"sqlite": 10, "mariadb": 10, "mysql": 10, "redis": 2, "clock": 4}

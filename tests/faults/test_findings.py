@@ -9,10 +9,10 @@ import pytest
 
 from bytemark_sync.sandbox import World
 from tests.engine.conftest import MakeGround
-from tests.engine.ground import simple_world
 from tests.faults.proxy import CommitCutter
-from tests.running import finish
-from tests.servers import Databases, wait_for
+from tests.support.harness import finish
+from tests.support.scenario import simple_world
+from tests.support.servers import Databases, wait_for
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.core.management import BaseCommand, get_commands, load_command_class
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 CODE = (".py", ".sh", ".toml", ".html", ".js", ".css", ".c", ".yaml", "Makefile", ".env.example")
 

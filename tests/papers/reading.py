@@ -10,7 +10,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 

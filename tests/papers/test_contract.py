@@ -8,16 +8,16 @@ import re
 import pytest
 from django.apps import apps
 
-from bytemark_sync.comparing import FindingKind
-from bytemark_sync.health import Health
+from bytemark_sync.domain.comparison import FindingKind
+from bytemark_sync.domain.reasons import DEFERRED, USER_FAILURES, Reason
+from bytemark_sync.management.output import queued_line
 from bytemark_sync.models import RunStatus
 from bytemark_sync.models.portal import bare_name
-from bytemark_sync.portal_schema import PORTAL
-from bytemark_sync.reasons import DEFERRED, USER_FAILURES, Reason
-from bytemark_sync.summary import queued_line
+from bytemark_sync.monitoring.health import Health
+from bytemark_sync.storage.portal_schema import PORTAL
 from tests.papers import known
 from tests.papers.reading import BY_NAME, Table, spans
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 CONTRACT = BY_NAME["docs/contract.md"]
 README = BY_NAME["README.md"]

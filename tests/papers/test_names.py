@@ -13,7 +13,7 @@ from django.urls import Resolver404, resolve
 
 from tests.papers import known
 from tests.papers.reading import BY_NAME, PAPERS, Code, Paper
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 each_paper = pytest.mark.parametrize("paper", PAPERS, ids=[paper.name for paper in PAPERS])
 

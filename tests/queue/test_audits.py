@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from bytemark_sync import batches
+from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import AuditFinding, OrderItem, RunStatus, SyncRun, Trigger
+from bytemark_sync.queue import batches
 from bytemark_sync.sandbox import Sandbox, World
-from bytemark_sync.scope import AuditScope
 from bytemark_sync.tasks import request_audit, request_run, request_stop
 from tests.queue.conftest import Queue
 

@@ -17,8 +17,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 
-from bytemark_sync import batches, schedules, tasks
-from bytemark_sync.database import retrying
+from bytemark_sync import tasks
 from bytemark_sync.models import (
     BatchStatus,
     ClusterBeat,
@@ -29,10 +28,12 @@ from bytemark_sync.models import (
     SyncRun,
     Trigger,
 )
+from bytemark_sync.queue import batches, schedules
 from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.storage.database_retry import retrying
 from tests.queue.conftest import Queue, items
-from tests.servers import wait_for
-from tests.test_slack import FakeSlack, fake_slack
+from tests.slack.test_reporter import FakeSlack, fake_slack
+from tests.support.servers import wait_for
 
 __all__ = ["fake_slack"]
 
@@ -253,7 +254,7 @@ def test_an_exception_while_planning_ends_the_run_behind_what_was_planned(
 ) -> None:
     world = World.sample(users=6, seed=3)
     serve(world)
-    monkeypatch.setattr("bytemark_sync.windows.ORDERS_A_GROUP", 1)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_A_GROUP", 1)
     users = sorted({order.user_id for order in world.pending()})
     with connection.cursor() as cursor:
         cursor.execute("UPDATE bytemark_tokens SET token = x'73' WHERE user_id >= %s", [users[planned_before]])

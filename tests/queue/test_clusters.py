@@ -19,8 +19,8 @@ import pytest
 
 from bytemark_sync.sandbox import World
 from tests.conftest import SERVERS, FreshDatabase
-from tests.running import Portal, manage, start_manage
-from tests.servers import Databases, MariaDB, Redis, SandboxProcess, wait_for
+from tests.support.harness import Portal, manage, start_manage
+from tests.support.servers import Databases, MariaDB, Redis, SandboxProcess, wait_for
 
 pytestmark = pytest.mark.cluster
 LIMIT = 12

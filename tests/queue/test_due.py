@@ -14,10 +14,11 @@ from django.utils import timezone
 from django_q.models import Schedule
 from django_q.scheduler import scheduler
 
-from bytemark_sync import schedules, tasks
-from bytemark_sync.database import retrying
+from bytemark_sync import tasks
 from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
+from bytemark_sync.queue import schedules
 from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.storage.database_retry import retrying
 from tests.queue.conftest import Queue, items
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.queue.test_clusters import LIMIT, SetUp, Stage, run_health, set_up
-from tests.running import manage
-from tests.servers import MariaDB, Redis, wait_for
+from tests.support.harness import manage
+from tests.support.servers import MariaDB, Redis, wait_for
 
 pytestmark = [pytest.mark.server, pytest.mark.cluster]
 

@@ -11,6 +11,8 @@ import pytest
 from django.utils import timezone
 
 from bytemark_sync import tasks
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import (
     AuditFinding,
     BatchStatus,
@@ -23,12 +25,10 @@ from bytemark_sync.models import (
     SyncRun,
     Trigger,
 )
-from bytemark_sync.reasons import Reason
 from bytemark_sync.sandbox import Sandbox, World
-from bytemark_sync.scope import AuditScope
-from bytemark_sync.storing import write
-from tests.engine.ground import add_user, listed
+from bytemark_sync.storage.order_items import write
 from tests.queue.conftest import Queue, items
+from tests.support.scenario import add_user, listed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]
@@ -154,7 +154,7 @@ def test_a_user_of_whom_the_rest_is_deferred_is_read_to_the_end(slow: Callable[[
 def test_a_list_without_end_ends_with_the_bound_of_pages(
     slow: Callable[[World], Sandbox], queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bytemark_sync.fetching.fetch_steps.__kwdefaults__", {"max_pages": 12})
+    monkeypatch.setattr("bytemark_sync.fetch.user_orders.fetch_steps.__kwdefaults__", {"max_pages": 12})
     world = world_of_a_long_list()
     slow(world)
     run = ask()
@@ -187,7 +187,7 @@ def test_a_worker_that_dies_between_the_transactions_of_one_user_leaves_nothing_
     serve: Serve, queue: Queue, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     """Here a transaction takes two orders, and the user has five that are listed without a pass."""
-    monkeypatch.setattr("bytemark_sync.recorder.ORDERS_A_TRANSACTION", 2)
+    monkeypatch.setattr("bytemark_sync.runs.writer.ORDERS_A_TRANSACTION", 2)
     world = World()
     orders = [listed(f"order-{number}") for number in range(5)]
     for order in orders:
@@ -204,7 +204,7 @@ def test_a_worker_that_dies_between_the_transactions_of_one_user_leaves_nothing_
             raise SystemExit
         return write(*args, **options)
 
-    monkeypatch.setattr("bytemark_sync.recorder.write", dying)
+    monkeypatch.setattr("bytemark_sync.runs.writer.write", dying)
     with pytest.raises(SystemExit):
         queue.work(most=1)
     worked(queue, run)

@@ -11,12 +11,13 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from bytemark_sync import planning, tasks
-from bytemark_sync.database import retrying
+from bytemark_sync import tasks
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
-from bytemark_sync.pending import Deferred
-from bytemark_sync.reasons import Reason
+from bytemark_sync.queue import planning
 from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.storage.database_retry import retrying
+from bytemark_sync.storage.pending import Deferred
 from tests.queue.conftest import Queue, items
 
 pytestmark = pytest.mark.django_db(transaction=True)

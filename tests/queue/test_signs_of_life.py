@@ -14,11 +14,12 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from bytemark_sync import direct, runs, tasks
-from bytemark_sync.config import bytemark_settings
+from bytemark_sync import tasks
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
-from bytemark_sync.reasons import Reason
-from bytemark_sync.scope import Scope
+from bytemark_sync.runs import in_process, lifecycle
+from bytemark_sync.runs.client_settings import bytemark_settings
 from tests.queue.conftest import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +33,7 @@ def portal(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two orders a user, and a group for each of them."""
     settings.BYTEMARK_CUSTOMER_API_URL = "http://127.0.0.1:9"
     settings.BYTEMARK_MAX_ATTEMPTS, settings.BYTEMARK_BACKOFF_CAP = 1, 0.001
-    monkeypatch.setattr("bytemark_sync.windows.ORDERS_A_GROUP", 2)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_A_GROUP", 2)
     later = timezone.now() + timedelta(days=1)
     for user_id in range(1, USERS + 1):
         OrderToken.objects.create(user_id=user_id, token=f"made-up-{user_id}")
@@ -133,15 +134,15 @@ def test_planning_that_is_asked_to_stop_between_deferred_users_stops(queue: Queu
     assert (len(read), run.status) == (4, RunStatus.INTERRUPTED)
 
 
-def sync_here(act: Callable[[int], None]) -> tuple[direct.RunReport, list[int]]:
+def sync_here(act: Callable[[int], None]) -> tuple[in_process.RunReport, list[int]]:
     """The command's run; a sign of life is due at each group."""
 
     def take_long(group: int) -> None:
         act(group)
-        time.sleep(runs.beat_every() * 1.1)
+        time.sleep(lifecycle.beat_every() * 1.1)
 
     with at_each_group(take_long) as read:
-        report = direct.sync_here(
+        report = in_process.sync_here(
             Scope(), client_settings=bytemark_settings(), workers=2, stop=threading.Event(), requested_by="test"
         )
     return report, read

@@ -14,8 +14,10 @@ import pytest
 from django.conf import settings as django_settings
 from django.utils import timezone
 
-from bytemark_sync import latches, pulse, runs, tasks
+from bytemark_sync import tasks
 from bytemark_sync.models import BatchStatus, ClusterBeat, Latch, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.queue import heartbeat, locks
+from bytemark_sync.runs import lifecycle
 from bytemark_sync.sandbox import Sandbox, World
 from tests.queue.conftest import Queue, items
 
@@ -215,7 +217,7 @@ def test_a_command_that_died_in_silence_is_closed_and_told(settings: Any) -> Non
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     common = {"trigger": Trigger.COMMAND, "status": RunStatus.RUNNING, "planned_at": timezone.now()}
-    host, space = socket.gethostname(), runs.pid_space()
+    host, space = socket.gethostname(), lifecycle.pid_space()
     here = SyncRun.objects.create(host=host, pid=gone.pid, pid_space=space, heartbeat_at=ago(0.1), **common)
     elsewhere = SyncRun.objects.create(host="elsewhere", pid=1, pid_space="b", heartbeat_at=ago(1.1), **common)
     suspended = SyncRun.objects.create(host=host, pid=os.getpid(), pid_space=space, heartbeat_at=ago(1.1), **common)
@@ -237,40 +239,40 @@ def test_a_command_that_died_in_silence_is_closed_and_told(settings: Any) -> Non
 
 def test_a_cluster_renews_its_row_and_clears_away_those_long_gone() -> None:
     ClusterBeat.objects.create(name="gone:1", heartbeat_at=timezone.now() - timedelta(days=2))
-    pulse.beat("here:1")
+    heartbeat.beat("here:1")
     first = ClusterBeat.objects.get()
     assert (first.name, first.workers) == ("here:1", django_settings.Q_CLUSTER["workers"])
-    pulse.beat("here:1")
+    heartbeat.beat("here:1")
     assert ClusterBeat.objects.get().heartbeat_at == first.heartbeat_at
-    ClusterBeat.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=pulse.BEAT + 1))
-    pulse.beat("here:1")
+    ClusterBeat.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=heartbeat.BEAT + 1))
+    heartbeat.beat("here:1")
     assert ClusterBeat.objects.get().heartbeat_at > first.heartbeat_at
 
 
 @pytest.mark.parametrize(("limit", "every"), [(900.0, 30.0), (80.0, 10.0), (8.0, 1.0), (1.0, 0.5)])
 def test_the_watchdog_looks_often_enough_for_the_limit(settings: Any, limit: float, every: float) -> None:
     settings.SYNC_HEARTBEAT_LIMIT = limit
-    assert pulse.watch_every() == every
+    assert heartbeat.watch_every() == every
 
 
 def test_turns_are_taken_by_one() -> None:
-    assert [latches.take_turn("t", 60) for _ in range(3)] == [True, False, False]
+    assert [locks.take_turn("t", 60) for _ in range(3)] == [True, False, False]
     Latch.objects.filter(name="t").update(at=timezone.now() - timedelta(seconds=61))
-    assert [latches.take_turn("t", 60) for _ in range(3)] == [True, False, False]
+    assert [locks.take_turn("t", 60) for _ in range(3)] == [True, False, False]
 
 
 @pytest.mark.parametrize("every", [30.0, 24 * 3600.0])
 def test_a_clock_that_was_a_day_ahead_blocks_nobodys_turn(every: float) -> None:
     Latch.objects.create(name="t", at=timezone.now() + timedelta(days=1))
-    assert [latches.take_turn("t", every) for _ in range(3)] == [True, False, False]
+    assert [locks.take_turn("t", every) for _ in range(3)] == [True, False, False]
 
 
 def test_clocks_that_differ_by_seconds_do_not_give_a_turn_twice() -> None:
     Latch.objects.create(name="t", at=timezone.now() + timedelta(seconds=20))
-    assert latches.take_turn("t", 5) is False
+    assert locks.take_turn("t", 5) is False
 
 
 def test_a_cluster_renews_a_sign_of_life_that_a_wrong_clock_wrote() -> None:
     ClusterBeat.objects.create(name="here:1", heartbeat_at=timezone.now() + timedelta(days=1))
-    pulse.beat("here:1")
+    heartbeat.beat("here:1")
     assert ClusterBeat.objects.get().heartbeat_at <= timezone.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.running import Finished, Portal
+from tests.support.harness import Finished, Portal
 
 
 def test_the_real_command_stores_what_the_sandbox_lists(

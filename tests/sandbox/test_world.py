@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from bytemark_sync.reasons import Reason
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 from bytemark_sync.sandbox.sample import NOISE, TROUBLES
-from tests.running import Finished, Portal
-from tests.servers import SandboxProcess
+from tests.support.harness import Finished, Portal
+from tests.support.servers import SandboxProcess
 
 
 def test_the_same_seed_gives_the_same_world(tmp_path: Path) -> None:

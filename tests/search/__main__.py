@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.running import as_owner, manage, places, sqlite_url
-from tests.servers import MariaDB
+from tests.support.harness import as_owner, manage, places, sqlite_url
+from tests.support.servers import MariaDB
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django_q.models import OrmQ, Schedule, Task
 
-from bytemark_sync import schedules
+from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
@@ -18,7 +18,7 @@ from bytemark_sync.models import (
     SyncBatch,
     SyncRun,
 )
-from bytemark_sync.pool import FetchPool
+from bytemark_sync.queue import schedules
 from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 
 TABLES = (

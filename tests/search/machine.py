@@ -18,9 +18,11 @@ from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from bytemark_sync import batches, recorder, schedules, sync, tasks
+from bytemark_sync import tasks
 from bytemark_sync.models import SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.queue import batches, schedules
+from bytemark_sync.runs import engine, writer
 from bytemark_sync.sandbox import Sandbox, World
 from tests.faults import checks
 from tests.search.clock import Clock
@@ -50,8 +52,8 @@ class Search(RuleBasedStateMachine):
         self.clock = Clock()
         self.patch = pytest.MonkeyPatch()
         self.clock.install(self.patch)
-        self.patch.setattr(sync, "FetchPool", NoThreads)
-        self.patch.setattr(sync, "USERS_A_FLUSH", 1)
+        self.patch.setattr(engine, "FetchPool", NoThreads)
+        self.patch.setattr(engine, "USERS_A_FLUSH", 1)
         self.world = World()
         self.failing: set[int] = set()
         self.curse: Curse = {}
@@ -78,7 +80,7 @@ class Search(RuleBasedStateMachine):
         """Riders of these kinds, `a_batch` in each batch, `handed_out` in the broker, and a run that was asked for."""
         self.patch.setattr(settings, "SYNC_BATCH_USERS", a_batch)
         self.patch.setattr(batches, "FEWEST_HANDED_OUT", handed_out)
-        self.patch.setattr(recorder, "ORDERS_A_TRANSACTION", a_transaction)
+        self.patch.setattr(writer, "ORDERS_A_TRANSACTION", a_transaction)
         self.curse = {name: (blow, list(afters)) for name, (blow, afters) in curse.items()}
         self.world = world_of(kinds)
         self.world.fill_portal()

@@ -15,11 +15,11 @@ from django_q.scheduler import scheduler
 from hypothesis import strategies as st
 
 from bytemark_sync import tasks
-from bytemark_sync.audit import audit_here
-from bytemark_sync.config import bytemark_settings
-from bytemark_sync.direct import sync_here
+from bytemark_sync.audit.selection import audit_here
+from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import Order, Trigger
-from bytemark_sync.scope import AuditScope, Scope
+from bytemark_sync.runs.client_settings import bytemark_settings
+from bytemark_sync.runs.in_process import sync_here
 from tests.search.ground import add_order
 from tests.search.process import FINAL, Blow
 

@@ -17,8 +17,8 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.utils import OperationalError
 from django_q.exceptions import TimeoutException
 
-from bytemark_sync.batches import BrokeOff
-from bytemark_sync.database import DatabaseGone
+from bytemark_sync.queue.batches import BrokeOff
+from bytemark_sync.storage.database_retry import DatabaseGone
 from tests.search.clock import STATEMENT, Clock
 
 HANGS = 60.0

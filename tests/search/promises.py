@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Count, Sum
 from django_q.models import OrmQ, Schedule
 
-from bytemark_sync.batches import MOST_TRIES
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     BatchStatus,
     OrderAttempt,
@@ -26,10 +26,10 @@ from bytemark_sync.models import (
     Trigger,
 )
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.pending import pending_orders
-from bytemark_sync.reasons import Reason
+from bytemark_sync.queue.batches import MOST_TRIES
+from bytemark_sync.queue.schedules import SYNC
 from bytemark_sync.sandbox import ExpectedItem
-from bytemark_sync.schedules import SYNC
+from bytemark_sync.storage.pending import pending_orders
 from tests.faults import checks
 
 OPEN = (BatchStatus.QUEUED, BatchStatus.RUNNING)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.search.play import search
-from tests.servers import ROOT, clean_environment
+from tests.support.servers import ROOT, clean_environment
 
 
 @pytest.mark.slow

@@ -16,9 +16,12 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from bytemark_sync.audit import AuditReport, audit_here, choose, stored_named_by
-from bytemark_sync.comparing import FINDING_LABELS
-from bytemark_sync.console import (
+from bytemark_sync.audit.selection import AuditReport, audit_here, choose, stored_named_by
+from bytemark_sync.domain.comparison import FINDING_LABELS
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.matching import normalise
+from bytemark_sync.domain.run_scope import AuditScope
+from bytemark_sync.management.base import (
     LOG_LEVELS,
     JobCommand,
     checked_database,
@@ -29,11 +32,8 @@ from bytemark_sync.console import (
     who,
     workers,
 )
-from bytemark_sync.database import DatabaseGone, RowRefused, explain, retrying
-from bytemark_sync.matching import normalise
 from bytemark_sync.models import AuditFinding, RunStatus
-from bytemark_sync.scope import AuditScope
-from bytemark_sync.totals import many
+from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 
 MOST_SAMPLED = 10_000
 EXAMPLES = 5
@@ -126,7 +126,7 @@ class Command(JobCommand):
         return scope
 
     def _enqueue(self, scope: AuditScope, options: dict[str, Any]) -> None:
-        from bytemark_sync import broker
+        from bytemark_sync.queue import broker
         from bytemark_sync.tasks import request_audit
 
         run = retrying(lambda: request_audit(scope, requested_by=who()))

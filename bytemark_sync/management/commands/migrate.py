@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import registry
 from django.core.management.commands.migrate import Command as DjangoCommand
 
-from bytemark_sync.checks import PORTAL_TAG
+from bytemark_sync.checks.portal import PORTAL_TAG
 from bytemark_sync.models.portal import IN_ONE_PLACE
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from django_q.management.commands.qcluster import Command as DjangoQCommand
 
-from bytemark_sync import cluster
-from bytemark_sync.own_tables import look_before_forking
+from bytemark_sync.checks.foreign_tables import look_before_forking
+from bytemark_sync.queue import supervisor
 
 
 class Command(DjangoQCommand):  # type: ignore[misc]
@@ -19,4 +19,4 @@ class Command(DjangoQCommand):  # type: ignore[misc]
             return
         if options["cluster_name"]:
             os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
-        cluster.run()
+        supervisor.run()

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
 
-from bytemark_sync.own_tables import look_before_forking
+from bytemark_sync.checks.foreign_tables import look_before_forking
 
 
 class Command(DjangoCommand):

@@ -15,7 +15,9 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
 from bytemark_sync.bytemark.config import BytemarkSettings
-from bytemark_sync.console import (
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.management.base import (
     LOG_LEVELS,
     JobCommand,
     at_least_one,
@@ -27,12 +29,10 @@ from bytemark_sync.console import (
     who,
     workers,
 )
-from bytemark_sync.database import DatabaseGone, RowRefused, explain, retrying
-from bytemark_sync.direct import RunReport, nothing_pending, sync_here
+from bytemark_sync.management.output import json_line, queued_line, summary_lines
 from bytemark_sync.models import RunStatus
-from bytemark_sync.scope import Scope
-from bytemark_sync.summary import json_line, queued_line, summary_lines
-from bytemark_sync.totals import many
+from bytemark_sync.runs.in_process import RunReport, nothing_pending, sync_here
+from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 
 READERS: dict[str, Callable[[str], Any]] = {"user": int, "order": order_uuid, "limit": at_least_one, "workers": workers}
 
@@ -75,8 +75,8 @@ class Command(JobCommand):
             raise CommandError(str(error), returncode=1) from None
 
     def _enqueue(self, scope: Scope, options: dict[str, Any]) -> None:
-        from bytemark_sync import broker
         from bytemark_sync.models import Trigger
+        from bytemark_sync.queue import broker
         from bytemark_sync.tasks import request_run
 
         self._say_nothing_pending(nothing_pending(scope))
@@ -142,7 +142,7 @@ def _progress_bar(options: dict[str, Any]) -> Iterator[Callable[..., None] | Non
     if not options["verbosity"] or not sys.stderr.isatty():
         yield None
         return
-    from bytemark_sync.progress import progress_bar
+    from bytemark_sync.management.progress import progress_bar
 
     with progress_bar(limit=options["limit"], narrowed=bool(options["user"] or options["order"])) as update:
         yield update

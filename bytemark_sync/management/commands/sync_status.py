@@ -12,13 +12,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError
 from django.utils.timesince import timesince
 
-from bytemark_sync import health
-from bytemark_sync.database import explain
+from bytemark_sync.domain.counters import done_of, many
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.slack import name_of
+from bytemark_sync.monitoring import health
+from bytemark_sync.slack.reporter import name_of
+from bytemark_sync.storage.database_retry import explain
 from bytemark_sync.times import dated
-from bytemark_sync.totals import done_of, many
 
 
 class Command(BaseCommand):

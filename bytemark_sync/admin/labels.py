@@ -1,0 +1,258 @@
+"""What a person reads: badges, times, and what each reason asks of them.
+
+A rider is a person of the portal: lists, columns and advice say "rider". A run works users, as the command's `--user`
+and the counts of its summary name them: sentences about a run say "user".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.models import RunStatus, SyncRun
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.times import dated, dated_text
+
+NEVER = "never_tried"
+NEVER_LABEL = "never tried"
+REASON_WORDS: dict[str, str] = {
+    NEVER: NEVER_LABEL,
+    Reason.NOT_FOUND: "not found",
+    Reason.NO_PASSES: "no passes",
+    Reason.MALFORMED: "malformed",
+    Reason.TOKEN_REJECTED: "token rejected",
+    Reason.NO_TOKEN: "no token",
+    Reason.API_ERROR: "API error",
+}
+"""Short enough for a badge; `ADVICE` says what each means."""
+EVERYTHING = "all pending orders, including deferred"
+REASON_VARIANTS: dict[str, str] = {
+    NEVER: "info",
+    Reason.NOT_FOUND: "warning",
+    Reason.NO_PASSES: "warning",
+    Reason.MALFORMED: "danger",
+    Reason.TOKEN_REJECTED: "danger",
+    Reason.NO_TOKEN: "danger",
+    Reason.API_ERROR: "danger",
+}
+STATUS_VARIANTS: dict[str, str] = {
+    RunStatus.QUEUED: "info",
+    RunStatus.RUNNING: "info",
+    RunStatus.SUCCEEDED: "success",
+    RunStatus.PARTIAL: "warning",
+    RunStatus.FAILED: "danger",
+    RunStatus.INTERRUPTED: "warning",
+    RunStatus.SKIPPED: "default",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a reason means, and what to do about it."""
+
+    meaning: str
+    todo: str
+
+
+RETRIED = "retried automatically at growing intervals (up to 30 days)"
+ADVICE: dict[str, Advice] = {
+    NEVER: Advice(
+        "No run has asked Bytemark for this order yet.",
+        "Nothing: the next daily run takes it. To have it now, resync the rider.",
+    ),
+    Reason.NOT_FOUND: Advice(
+        "Bytemark answered, but this order is not in its list of the rider's orders.",
+        "Look the order up in Bytemark's console: it may belong to another account, or it was never placed. "
+        f"Until then it is {RETRIED}.",
+    ),
+    Reason.NO_PASSES: Advice(
+        "Bytemark lists the order, but without passes.",
+        f"Wait: Bytemark may still be issuing them. The order is {RETRIED}. "
+        "If it stays like this for days, ask Bytemark.",
+    ),
+    Reason.MALFORMED: Advice(
+        "Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
+        "Show the detail to a developer: it names the field of Bytemark's answer, or the database's error.",
+    ),
+    Reason.TOKEN_REJECTED: Advice(
+        "Bytemark rejected every token of this rider.",
+        "Riders never sign in to Bytemark: the portal logs in for them, and only where bytemark_tokens.token is empty. "
+        "So the rejected token stays until somebody who runs the portal empties that column for this rider. The portal "
+        "then logs in again, and the new login is picked up automatically by the next run.",
+    ),
+    Reason.NO_TOKEN: Advice(
+        "The portal holds no token for this rider.",
+        "The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is picked up "
+        "automatically by the next run. If the token is still missing after a day, tell whoever runs the portal.",
+    ),
+    Reason.API_ERROR: Advice(
+        "Bytemark could not be reached, or answered with errors, until the attempts were used up.",
+        "If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider alone, resync.",
+    ),
+}
+
+
+def badge(text: str, variant: str, href: str = "") -> SafeString:
+    """The library's label."""
+    return SafeString(
+        render_to_string("unfold/helpers/label.html", {"text": text, "variant": variant, "href": href}).strip()
+    )
+
+
+def reason_badge(reason: str) -> SafeString:
+    return badge(REASON_WORDS[reason], REASON_VARIANTS[reason])
+
+
+def status_badge(run: SyncRun) -> SafeString:
+    if run.stop_requested and run.status in ALIVE:
+        return badge("stopping", "warning")
+    return badge(run.get_status_display(), STATUS_VARIANTS[run.status])
+
+
+def link(url: str, text: object) -> SafeString:
+    return format_html('<a href="{}" class="text-link whitespace-nowrap">{}</a>', url, text)
+
+
+def short(text: str, most: int = 13) -> SafeString | str:
+    """The beginning of a long uuid; the whole of it in its title."""
+    return text if len(text) <= most + 3 else format_html('<span title="{}">{}…</span>', text, text[:most])
+
+
+def page_of(model: str, key: object, text: object) -> SafeString:
+    """A link to the page of one row."""
+    return link(reverse(f"admin:bytemark_sync_{model}_change", args=[key]), text)
+
+
+def rider_link(user_id: int | None) -> SafeString | str:
+    if user_id is None:
+        return "-"
+    return link(f"{reverse('admin:bytemark_sync_portaluser_changelist')}?q={user_id}", user_id)
+
+
+def run_link(run_id: int | None, kind: str = "run") -> SafeString | str:
+    """`kind` is "audit" where the run is one, as in `str` of it."""
+    return page_of("syncrun", run_id, f"{kind} {run_id}") if run_id else "-"
+
+
+def moment(at: datetime | None, empty: SafeString | str = "-") -> SafeString | str:
+    """A point in time, with how far away it is in its title."""
+    return _time(at, dated(at), away(at)) if at else empty
+
+
+def ago(at: datetime) -> SafeString:
+    """How far away a point in time is, with the time itself in its title."""
+    return _time(at, away(at), dated(at))
+
+
+def not_before(at: datetime) -> SafeString:
+    """For a list: the time before which no scheduled run tries."""
+    return format_html("<span>not before {}</span>", moment(at))
+
+
+def _time(at: datetime, shown: str, title: str) -> SafeString:
+    iso = timezone.localtime(at).isoformat(timespec="seconds")
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, title, shown)
+
+
+def away(at: datetime) -> str:
+    """ "3 days ago", "in 2 hours"."""
+    now = timezone.now()
+    gap = abs(now - at)
+    if gap < timedelta(minutes=1):
+        return "now"
+    text = timesince(min(at, now), max(at, now), depth=1).replace("\xa0", " ")
+    return f"in {text}" if at > now else f"{text} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """ "48 s", "3 min 20 s", "2 h 5 min", in one line."""
+    if seconds is None or seconds < 0:
+        return "-"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if whole < 60:
+        text = f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    else:
+        text = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def run_seconds(run: SyncRun) -> float | None:
+    """How long the run has worked, or worked."""
+    if run.started_at is None:
+        return None
+    return ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
+
+
+def run_percent(run: SyncRun) -> int | None:
+    """How far a run is, by users; None while that is not known."""
+    if run.status in (RunStatus.SUCCEEDED, RunStatus.PARTIAL):
+        return 100
+    if not run.users_planned:
+        return None
+    return min(100, run.users * 100 // run.users_planned)
+
+
+def progress(run: SyncRun) -> SafeString | str:
+    percent = run_percent(run)
+    if percent is None:
+        return (many(run.users, "user") if run.users else "planning") if run.status in ALIVE else "-"
+    bar: dict[str, Any] = {"value": str(percent), "title": many(run.users, "user"), "description": f"{percent} %"}
+    return SafeString(render_to_string("unfold/components/progress.html", bar))
+
+
+def scope_words(run: SyncRun) -> str:
+    """What the run was asked to work."""
+    scope: dict[str, Any] = run.scope or {}
+    parts = [*_audited(scope), *_named(scope)]
+    if scope.get("limit") is not None:
+        parts.append(f"at most {many(scope['limit'], 'user')}")
+    if not (scope.get("audit") or _named(scope)):
+        parts.insert(0, EVERYTHING if scope.get("include_deferred") else "all pending orders that are due")
+    elif scope.get("include_deferred"):
+        parts.append("including deferred")
+    words = "; ".join(parts)
+    return words[:1].upper() + words[1:]
+
+
+def _audited(scope: dict[str, Any]) -> Iterator[str]:
+    if scope.get("audit"):
+        yield "audit of stored orders" + (", missing passes repaired" if scope.get("repair") else "")
+    if "order_ids" in scope:
+        yield f"{len(scope['order_ids']):,} of them"
+    if scope.get("since"):
+        yield f"stored since {dated_text(scope['since'])}"
+
+
+def _named(scope: dict[str, Any]) -> list[str]:
+    """Users, orders and filters."""
+    filters = dict(scope.get("filters", {}))
+    parts = [_some(noun, scope[f"{noun}s"]) for noun in ("user", "order") if scope.get(f"{noun}s")]
+    if filters.pop("next_after", None):
+        parts.append("deferred orders")
+    parts += [
+        f"first tried {word} {dated_text(filters.pop(name))}"
+        for name, word in (("first_after", "after"), ("first_before", "before"))
+        if name in filters
+    ]
+    if reason := filters.pop("reason", None):
+        reasons = [reason] if isinstance(reason, str) else reason
+        parts.append("reason: " + ", ".join(REASON_WORDS.get(each, each) for each in reasons))
+    return parts + [f"{name} {value}" for name, value in filters.items()]
+
+
+def _some(noun: str, values: list[Any]) -> str:
+    shown = ", ".join(str(value) for value in values[:5])
+    more = f" and {len(values) - 5:,} more" if len(values) > 5 else ""
+    return f"{noun}{'s' if len(values) > 1 else ''} {shown}{more}"

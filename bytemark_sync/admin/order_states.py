@@ -1,0 +1,85 @@
+"""What state an order is in: one answer for lists and pages alike (docs/contract.md#which-orders-are-pending)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from bytemark_sync.admin.labels import ADVICE, NEVER, REASON_VARIANTS, REASON_WORDS, Advice, badge
+from bytemark_sync.models import Order, OrderOutcome
+from bytemark_sync.storage.pending import is_due, pending_orders
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`pending`: the sync takes the order, now or later."""
+
+    label: str
+    variant: str
+    advice: Advice
+    pending: bool = False
+
+    @property
+    def badge(self) -> SafeString:
+        return badge(self.label, self.variant)
+
+
+STORED = State("stored", "success", Advice("Its passes are in the portal.", "Nothing."))
+NOT_FREE = State("not free", "default", Advice("Only orders with the amount 0 are synced.", "Nothing."))
+NO_USER = State(
+    "no user",
+    "default",
+    Advice(
+        "The portal names no user for this order, so the order is not taken.",
+        "Nothing here. If it should have a user, tell whoever runs the portal.",
+    ),
+)
+NO_TOKEN_ROW = State(
+    "no token row",
+    "default",
+    Advice(
+        "bytemark_tokens has no row for this rider, so the order is not taken.",
+        "The portal adds the row when it makes the rider's Bytemark account. If the row does not come, tell whoever "
+        "runs the portal.",
+    ),
+)
+
+
+def outcome_of(order: Order) -> OrderOutcome | None:
+    return getattr(order, "outcome", None)
+
+
+def waits_until(orders: Iterable[Order]) -> dict[int, datetime]:
+    """Key -> time before which scheduled runs pass over a pending order; none for those that the next run takes."""
+    now = timezone.now()
+    later = {
+        order.pk: (order.user_id, outcome.next_at)
+        for order in orders
+        if (outcome := outcome_of(order)) and outcome.next_at and outcome.next_at > now
+    }
+    users = {user_id for user_id, _ in later.values()}
+    due = pending_orders(Order.objects.filter(is_due(now), user_id__in=users)) if users else Order.objects.none()
+    tried = set(due.order_by().values_list("user_id", flat=True).distinct())
+    return {pk: at for pk, (user_id, at) in later.items() if user_id not in tried}
+
+
+def state_of(order: Order, *, has_items: bool, has_token_row: bool) -> State:
+    """`has_items`: rows in bytemark_order_items; `has_token_row`: any row of the user in bytemark_tokens.
+
+    What earlier runs noted counts only while the order is pending: it may be older than the order's present state.
+    """
+    if has_items:
+        return STORED
+    if order.amount != "0":
+        return NOT_FREE
+    if order.user_id is None:
+        return NO_USER
+    if not has_token_row:
+        return NO_TOKEN_ROW
+    outcome = outcome_of(order)
+    reason = outcome.reason if outcome else NEVER
+    return State(REASON_WORDS[reason], REASON_VARIANTS[reason], ADVICE[reason], pending=True)

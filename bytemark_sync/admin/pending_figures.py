@@ -1,0 +1,69 @@
+"""What is pending now, in figures: counted beside the requests, for the dashboard and the resync of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, F, Min, Q, Sum
+from django.utils import timezone
+
+from bytemark_sync.admin.background_counts import Watched
+from bytemark_sync.admin.labels import NEVER
+from bytemark_sync.admin.pending_rows import probed
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.models import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """What is pending now. `oldest` is the first try of the order that waits longest, of those tried at all;
+    `tokenless_users` need a new token: theirs were rejected, or there is none."""
+
+    orders: int
+    users: int
+    deferred: int
+    tokenless_users: int
+    oldest: datetime | None
+    reasons: tuple[tuple[str, int], ...]
+    counted_at: datetime
+
+
+def count_stuck() -> Iterator[Stuck]:
+    """One pass over the pending orders: grouped by user, then added up."""
+    now = timezone.now()
+    figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
+    per_user = (
+        probed(Order.objects.order_by())
+        .values("user_id")
+        .annotate(
+            n=Count("pk"),
+            deferred=Count("pk", filter=Q(outcome__next_at__gt=now)),
+            oldest=Min("outcome__first_at"),
+            **figures,
+        )
+    )
+    found = per_user.aggregate(
+        orders=Sum("n", default=0),
+        users=Count("user_id"),
+        put_off=Sum("deferred", default=0, filter=Q(deferred=F("n"))),
+        tokenless=Count("user_id", filter=Q(token_rejected__gt=0) | Q(no_token__gt=0)),
+        first=Min("oldest"),
+        **{f"all_{reason}": Sum(reason, default=0) for reason in Reason},
+    )
+    reasons = {str(reason): found[f"all_{reason}"] for reason in Reason}
+    reasons[NEVER] = found["orders"] - sum(reasons.values())
+    yield Stuck(
+        orders=found["orders"],
+        users=found["users"],
+        deferred=found["put_off"],
+        tokenless_users=found["tokenless"],
+        oldest=found["first"],
+        reasons=tuple(sorted(((name, n) for name, n in reasons.items() if n), key=lambda pair: -pair[1])),
+        counted_at=now,
+    )
+
+
+STUCK = Watched(count_stuck)

@@ -1,0 +1,194 @@
+"""A read-only screen over a table that may be very big and holds riders' tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.filters import SimpleListFilter
+from django.contrib.admin.views.main import PAGE_VAR
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+from bytemark_sync.admin.pagination import MOST_COUNTED, CountedPaginator, KeyedPaginator
+
+BIGINT_MAX = 2**63 - 1
+RESYNC = "bytemark_sync.resync"
+
+
+class PlainChangeList(ChangeList):  # type: ignore[misc]
+    """A list that says its total once, and lets a screen add to the rows of a page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        unfiltered = not self.query and not self.has_active_filters
+        if unfiltered or self.result_count > MOST_COUNTED:
+            self.full_result_count = self.result_count  # else the title says "show all" where all is shown
+        page = self.paginator.page(self.page_num if self.multi_page else 1)
+        rows: list[Any] = list(page.object_list)
+        self.model_admin.prepare(rows)
+        self.result_list = rows
+
+
+class Screen(ModelAdmin):  # type: ignore[misc]
+    """A list and its rows' pages, with one name for each: in the sidebar, the title and the breadcrumb.
+
+    `thing` and `things` are what a row and rows are called; by default as the model says.
+    """
+
+    thing = ""
+    things = ""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.thing = self.thing or str(self.opts.verbose_name).lower()
+        self.things = self.things or str(self.opts.verbose_name_plural).lower()
+
+    def title_of(self, row: Any) -> str:
+        """The title of a row's page."""
+        return f"{capfirst(self.thing)} {row}"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {"title": capfirst(self.things), "subtitle": None} | (extra_context or {})
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        context |= {"title": self.title_of(obj) if obj else f"Add {self.thing}", "subtitle": None}
+        response: HttpResponse = super().render_change_form(request, context, add, change, form_url, obj)
+        return response
+
+
+class ReadOnlyAdmin(Screen):
+    """Nothing is added, changed or deleted here.
+
+    `tokens` names the columns that are never loaded. The address bar may filter by nothing but the screen's own filters
+    (`?oauth_token__startswith=` would give a token away letter by letter) and sort by nothing but its sortable columns.
+    """
+
+    tokens: Iterable[str] = ()
+    extra_lookups: Iterable[str] = ()
+    paginator = CountedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # each choice of each filter would be counted while the page waits
+    list_per_page = 50
+    list_max_show_all = 0
+    list_disable_select_all = True
+    list_filter_submit = True
+    compressed_fields = True
+    actions_on_bottom = False
+    sortable_by: Iterable[str] = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).defer(*self.tokens)
+        return rows
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PlainChangeList
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        paginator = super().get_paginator(request, *args, **kwargs)
+        if isinstance(paginator, KeyedPaginator):
+            query = sorted((name, request.GET[name]) for name in request.GET if name != PAGE_VAR)
+            paginator.list_key = (self.opts.label, *query)
+        return paginator
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return self.fieldsets or []  # Django's default would be every column, tokens too
+
+    def get_exclude(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return list(self.tokens)
+
+    def prepare(self, rows: list[Any]) -> None:
+        """Add to the rows of one page what would cost a query each."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_resync_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm(RESYNC)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        allowed = set(self.extra_lookups)
+        for each in self.get_list_filter(request):
+            if isinstance(each, type) and issubclass(each, SimpleListFilter):
+                allowed.add(str(each.parameter_name))
+            else:
+                name = each[0] if isinstance(each, tuple | list) else each
+                allowed.update({name, f"{name}__exact"})
+        return lookup in allowed
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        return bool(to_field == self.opts.pk.name)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.search(queryset, term) if term else queryset), False
+
+    def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Rows for one exact term, by an index."""
+        return queryset.none()
+
+
+class SuperuserWrites:
+    """View by permission; everything else for superusers."""
+
+    adds = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.adds and bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if request.user.is_superuser else {}  # type: ignore[misc]
+
+
+def came_from(request: HttpRequest, path: str) -> str:
+    """The list at `path` as it was shown, with its filters, where the browser comes from there; else `path` alone."""
+    referrer = request.headers.get("referer", "")
+    if not url_has_allowed_host_and_scheme(referrer, {request.get_host()}, require_https=request.is_secure()):
+        return path
+    parts = urlsplit(referrer)
+    return f"{path}?{parts.query}" if parts.path == path and parts.query else path
+
+
+def user_id_of(term: str) -> int | None:
+    """`term` as a user id that the database can hold, else None."""
+    if term.isascii() and term.isdigit() and len(term) <= 19 and int(term) <= BIGINT_MAX:
+        return int(term)
+    return None
+
+
+def uuids_of(term: str) -> list[str]:
+    """The ways in which `term` may stand in a column compared letter by letter; none for what no uuid column holds.
+
+    Text beyond ASCII cannot be compared with a latin1 column on MySQL, and is no uuid.
+    """
+    return list({term, term.lower(), term.upper()}) if term.isascii() and len(term) <= 255 and "\0" not in term else []

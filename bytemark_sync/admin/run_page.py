@@ -1,0 +1,210 @@
+"""What the page of one run shows, gathered anew each time that it asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from bytemark_sync.admin.cached_counts import remembered
+from bytemark_sync.admin.labels import (
+    ADVICE,
+    ago,
+    duration,
+    link,
+    moment,
+    reason_badge,
+    run_percent,
+    run_seconds,
+    scope_words,
+    status_badge,
+)
+from bytemark_sync.admin.run_results import audit_counts, audit_headline, findings_table
+from bytemark_sync.bytemark.stats import Histogram
+from bytemark_sync.domain.counters import done_of, many
+from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.queue import broker
+from bytemark_sync.slack.reporter import BUDGET, SENDING
+from bytemark_sync.storage.finding_counts import Found, found_by
+
+END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
+
+TAKEN_WITHIN = timedelta(minutes=1)
+"""A broker that is well takes a run's task at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Each field as the templates run_*.html show it; `live_url` and `slack_url` are empty where nothing is to come."""
+
+    run: SyncRun
+    state: SafeString
+    headline: str
+    percent: int | None
+    times: list[tuple[str, object]]
+    counts: list[tuple[str, str]]
+    reasons: dict[str, Any]
+    answers: dict[str, Any]
+    latency: list[tuple[str, str]]
+    request: list[tuple[str, object]]
+    end: str
+    end_template: str
+    live_url: str
+    slack_url: str
+    stop_url: str
+    retry_url: str
+
+
+def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
+    """Four queries; the dear ones are remembered for a little while."""
+    answers, latency = _api(run)
+    found = found_by([run.pk])[run.pk] if run.is_audit else None
+    return RunPage(
+        run=run,
+        state=status_badge(run),
+        headline=_headline(run, found),
+        percent=run_percent(run),
+        times=_times(run),
+        counts=_counts(run, found),
+        reasons=_reasons(run) if found is None else findings_table(run, found),
+        answers=_answers(answers),
+        latency=_latency(latency),
+        request=_request(run),
+        end=f"{str(run).capitalize()} has ended: {run.get_status_display()}.",
+        end_template=f"unfold/helpers/messages/{END_MESSAGES.get(run.status, 'warning')}.html",
+        live_url=live_url if run.status in ALIVE else "",
+        slack_url=f"{live_url}?part=request" if _awaits_slack(run) else "",
+        stop_url=stop_url,
+        retry_url=retry_url,
+    )
+
+
+def _headline(run: SyncRun, found: Found | None) -> str:
+    """The run in one sentence."""
+    if run.status == RunStatus.QUEUED and broker.is_away():
+        return f"{broker.AWAY}. The run waits for it, and begins by itself once the broker is back."
+    if run.status == RunStatus.QUEUED and run.planner_at is None and timezone.now() - run.created_at > TAKEN_WITHIN:
+        return "The broker has not taken a task for this run yet; it is asked again every half minute."
+    if run.status == RunStatus.QUEUED:
+        return "Waiting for a cluster to take it. If this lasts, no cluster is running: start manage.py qcluster."
+    if run.status == RunStatus.RUNNING and run.stop_requested:
+        return "Stopping: what is fetched is being stored."
+    if run.status == RunStatus.RUNNING and not (run.users_planned or run.users):
+        return "Looking for the users whose turn it is."
+    if found is not None:
+        return audit_headline(run, found)
+    stored = f"{run.orders_synced:,} of {many(run.orders, 'order')} stored"
+    return f"{done_of(run.users, run.users_planned, 'user')}, {stored}, {many(run.users_failed, 'user')} failed."
+
+
+def _times(run: SyncRun) -> list[tuple[str, object]]:
+    times: list[tuple[str, object]] = [("Started", moment(run.started_at, "not yet"))]
+    if run.status in ALIVE:
+        times += [("Running for", duration(run_seconds(run))), ("Last sign of life", ago(run.heartbeat_at))]
+    else:
+        times += [("Ended", moment(run.finished_at)), ("Took", duration(run_seconds(run)))]
+    if run.stopped_by:
+        times.append(("Stopped by", run.stopped_by))
+    return times
+
+
+def _request(run: SyncRun) -> list[tuple[str, object]]:
+    return [
+        ("Trigger", run.get_trigger_display()),
+        ("Requested by", run.requested_by or "-"),
+        ("Requested at", moment(run.created_at)),
+        ("Scope", scope_words(run)),
+        ("Host", run.host or "-"),
+        ("Slack result", run.slack or "-"),
+    ]
+
+
+def _awaits_slack(run: SyncRun) -> bool:
+    """A run ends before its message is sent, which takes half a minute at most."""
+    if run.status in ALIVE or run.slack not in ("", SENDING) or run.finished_at is None:
+        return False
+    return timezone.now() - run.finished_at < timedelta(seconds=2 * BUDGET)
+
+
+def _counts(run: SyncRun, found: Found | None) -> list[tuple[str, str]]:
+    counts = _sync_counts(run) if found is None else audit_counts(run, found)
+    return [(label, f"{count:,}") for label, count in counts]
+
+
+def _sync_counts(run: SyncRun) -> list[tuple[str, int]]:
+    return [
+        ("Items stored", run.items_created),
+        ("Orders stored", run.orders_synced),
+        ("Orders not listed", run.orders_not_found),
+        ("Orders without passes", run.orders_without_passes),
+        ("Orders malformed", run.orders_invalid),
+        ("Orders deferred", run.orders_deferred),
+        ("Users failed", run.users_failed),
+        ("Requests", run.api_requests),
+        ("Retries", run.retries),
+    ]
+
+
+def _reasons(run: SyncRun) -> dict[str, Any]:
+    """Orders that this run left pending, by reason, each leading to its orders."""
+
+    def count() -> list[tuple[str, int]]:
+        rows = OrderAttempt.objects.filter(run_id=run.pk).order_by().values_list("reason").annotate(n=Count("pk"))
+        return sorted(rows, key=lambda row: -row[1])
+
+    orders = reverse("admin:bytemark_sync_orderattempt_changelist")
+    return {
+        "title": "Left pending, by reason",
+        "headers": ["Reason", "Orders", "What to do"],
+        "rows": [
+            [
+                reason_badge(reason),
+                link(f"{orders}?run={run.pk}&reason={reason}", many(n, "order")),
+                SafeString(f'<span class="whitespace-normal">{ADVICE[reason].todo}</span>'),
+            ]
+            for reason, n in remembered(f"reasons of run {run.pk}", count)
+        ],
+    }
+
+
+def _api(run: SyncRun) -> tuple[dict[str, int], Histogram]:
+    """Requests by kind of answer, and their latency; of a run at work, what its batches have so far."""
+    if run.answers or run.status not in ALIVE:
+        return run.answers, Histogram.from_json(run.latency)
+
+    def add_up() -> tuple[dict[str, int], Histogram]:
+        answers: Counter[str] = Counter()
+        latency = Histogram()
+        for batch_answers, batch_latency in run.batches.values_list("answers", "latency").iterator(chunk_size=500):
+            answers.update(batch_answers)
+            latency.merge(Histogram.from_json(batch_latency))
+        return dict(answers), latency
+
+    return remembered(f"api of run {run.pk}", add_up)
+
+
+def _answers(answers: dict[str, int]) -> dict[str, Any]:
+    total = sum(answers.values())
+    rows = sorted(answers.items(), key=lambda row: -row[1])
+    return {
+        "headers": ["Answer", "Requests", "Share"],
+        "rows": [[kind.replace("_", " "), f"{n:,}", f"{n / total:.1%}"] for kind, n in rows],
+    }
+
+
+def _latency(latency: Histogram) -> list[tuple[str, str]]:
+    if not latency.count:
+        return []
+    values = [
+        ("Median", latency.quantile(0.5)),
+        ("95th percentile", latency.quantile(0.95)),
+        ("Slowest", latency.maximum),
+    ]
+    return [(label, f"{seconds * 1000:,.0f} ms" if seconds < 1 else f"{seconds:.2f} s") for label, seconds in values]

@@ -1,0 +1,103 @@
+"""What a run has come to, in words and links: a sync stores orders and leaves some, an audit compares stored ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from bytemark_sync.admin.labels import badge, link
+from bytemark_sync.domain.comparison import FINDING_LABELS, FindingKind
+from bytemark_sync.domain.counters import done_of, many
+from bytemark_sync.models import SyncRun
+from bytemark_sync.storage.finding_counts import Found, found_by
+
+MEANINGS: dict[str, str] = {
+    FindingKind.PASS_MISSING: "Bytemark lists a pass that is not stored. An audit with --repair stores it.",
+    FindingKind.PASS_UNKNOWN: "A stored pass that Bytemark does not list in this order.",
+    FindingKind.PRODUCT_DIFFERS: "The pass is stored with another product.",
+    FindingKind.NOT_LISTED: "Bytemark lists no such order for this user.",
+    FindingKind.STORED_TWICE: "Several rows hold the same pass.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`remaining` leads to what asks for a person's attention."""
+
+    done: str
+    remaining: SafeString | str
+
+
+def results(runs: Iterable[SyncRun]) -> dict[int, Result]:
+    """Of each run; one query for all."""
+    runs = list(runs)
+    found = found_by([run.pk for run in runs if run.is_audit])
+    return {run.pk: _of_audit(run, found[run.pk]) if run.is_audit else _of_sync(run) for run in runs}
+
+
+def _of_sync(run: SyncRun) -> Result:
+    left = run.orders - run.orders_synced
+    attempts = reverse("admin:bytemark_sync_orderattempt_changelist")
+    return Result(
+        f"{many(run.orders_synced, 'order')}, {many(run.items_created, 'item')} stored",
+        link(f"{attempts}?run={run.pk}", f"{many(left, 'order')} left") if left > 0 else "-",
+    )
+
+
+def _of_audit(run: SyncRun, found: Found) -> Result:
+    mended = f", {many(run.items_created, 'item')} added" if run.items_created else ""
+    words = many(found.total, "finding")
+    return Result(
+        f"{many(run.orders, 'order')} audited{mended}",
+        link(_findings_url(run), words) if found.total else words,
+    )
+
+
+def audit_headline(run: SyncRun, found: Found) -> str:
+    """The audit in one sentence or two."""
+    repaired = f" ({found.repaired:,} repaired)" if found.repaired else ""
+    users = done_of(run.users, run.users_planned, "user")
+    words = f"{users}, {many(run.orders, 'order')} audited, {many(found.total, 'finding')}{repaired}."
+    if run.users_failed:
+        words += f" {many(run.users_failed, 'user')} failed: their orders were not compared."
+    return words
+
+
+def audit_counts(run: SyncRun, found: Found) -> list[tuple[str, int]]:
+    return [
+        ("Orders audited", run.orders),
+        ("Findings", found.total),
+        ("Findings repaired", found.repaired),
+        ("Items added", run.items_created),
+        ("Orders malformed, not compared", run.orders_invalid),
+        ("Users failed", run.users_failed),
+        ("Requests", run.api_requests),
+        ("Retries", run.retries),
+    ]
+
+
+def findings_table(run: SyncRun, found: Found) -> dict[str, Any]:
+    """Findings by kind, each leading to its list."""
+    kinds = sorted(found.kinds.items(), key=lambda row: -row[1])
+    return {
+        "title": "Findings, by kind",
+        "headers": ["Finding", "Number", "What it means"],
+        "rows": [
+            [
+                badge(FINDING_LABELS[FindingKind(kind)], "warning"),
+                link(_findings_url(run, kind), many(count, "finding")),
+                SafeString(f'<span class="whitespace-normal">{MEANINGS[kind]}</span>'),
+            ]
+            for kind, count in kinds
+        ],
+    }
+
+
+def _findings_url(run: SyncRun, kind: str = "") -> str:
+    query = {"run": run.pk} | ({"kind__exact": kind} if kind else {})
+    return f"{reverse('admin:bytemark_sync_auditfinding_changelist')}?{urlencode(query)}"

@@ -1,0 +1,149 @@
+"""Writes what an audit finds: findings alone, or with `--repair` the missing passes too, under the sync's own locks."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from django.db.models import F
+
+from bytemark_sync.domain.comparison import Difference, compare, compare_left
+from bytemark_sync.domain.counters import Flushed
+from bytemark_sync.domain.matching import FoundOrder, LeftOrder, PassItem, normalise
+from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, SyncRun
+from bytemark_sync.models.portal import FREE
+from bytemark_sync.runs.writer import BatchClaim, Recorder
+from bytemark_sync.storage.bulk_insert import insert
+from bytemark_sync.storage.keyset import IDS_A_QUERY, chunks
+from bytemark_sync.storage.order_items import Finding
+
+LONGEST_DETAIL = 600
+
+
+class AuditRecorder(Recorder):
+    """As `Recorder`, with the same counts, heartbeat and claims; nothing of the portal is changed without `repair`."""
+
+    def __init__(
+        self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None, *, repair: bool = False
+    ) -> None:
+        super().__init__(run, stop, claim)
+        self._repair = repair
+        self._refused: dict[int, str] = {}
+
+    def _apply(self, part: list[Finding]) -> Flushed:
+        """The rows are read here, not when the orders were streamed: with `repair` behind the order rows' locks."""
+        ids = [each.order.id for finding in part for each in _orders(finding)]
+        orders = self._orders(ids)
+        stored = _items(list(orders))
+        flushed = Flushed()
+        findings: list[AuditFinding] = []
+        rows: list[OrderItem] = []
+        for finding in part:
+            for order in _orders(finding):
+                # Without rows by now it is no stored order any more, and the sync's business; or user or uuid changed.
+                user_id, uuid = orders.get(order.order.id, (None, ""))
+                changed = user_id != finding.user_id or normalise(uuid) != normalise(order.order.uuid)
+                if order.order.id not in stored or changed:
+                    continue
+                differences = _differences(order, stored[order.order.id])
+                mends = self._repair and order.order.id not in self._refused
+                mending = _missing_rows(order, differences, uuid) if mends else []
+                rows += mending
+                findings += [
+                    self._finding(finding, order, each, repaired=bool(mending) and each.missing is not None)
+                    for each in differences
+                ]
+                if isinstance(order, LeftOrder):
+                    flushed.counts.count_left([order.reason])
+                    flushed.left.append((finding.user_id, order))
+        self._insert(rows)
+        flushed.counts.items_created = len(rows)
+        self._keep(ids, findings)
+        return flushed
+
+    def _leave(self, finding: Finding, refusal: str) -> Finding:
+        """An order whose missing passes the server refuses keeps its findings, which say so."""
+        (order,) = _orders(finding)
+        if not self._repair or order.order.id in self._refused:
+            return super()._leave(finding, refusal)
+        self._refused[order.order.id] = refusal
+        return finding
+
+    def _orders(self, ids: Sequence[int]) -> dict[int, tuple[int | None, str]]:
+        """Order id -> user and uuid as the order table has them; locked, lowest id first, for a repair."""
+        found: dict[int, tuple[int | None, str]] = {}
+        for chunk in chunks(sorted(ids), IDS_A_QUERY):
+            orders = Order.objects.filter(FREE, pk__in=chunk).order_by("pk")
+            if self._repair:
+                orders = orders.select_for_update()
+            rows = orders.values_list("pk", "user_id", "order_uuid")
+            found.update((order_id, (user_id, uuid or "")) for order_id, user_id, uuid in rows)
+        return found
+
+    def _finding(
+        self, finding: Finding, order: FoundOrder | LeftOrder, difference: Difference, *, repaired: bool
+    ) -> AuditFinding:
+        refusal = self._refused.get(order.order.id)
+        detail = f"{difference.detail} Not repaired: {refusal}" if refusal and difference.missing else difference.detail
+        return AuditFinding(
+            run_id=self._run.pk,
+            order_id=order.order.id,
+            user_id=finding.user_id,
+            kind=difference.kind.value,
+            pass_uuid=difference.pass_uuid[:255],
+            detail=detail[:LONGEST_DETAIL],
+            repaired=repaired,
+        )
+
+    def _insert(self, rows: list[OrderItem]) -> None:
+        if not rows:
+            return
+        insert(rows)
+        added: defaultdict[int, int] = defaultdict(int)
+        for row in rows:
+            added[row.order_id] += 1
+        for order_id, count in added.items():
+            StoredOrder.objects.filter(order_id=order_id).update(items=F("items") + count)
+
+    def _keep(self, ids: Sequence[int], findings: list[AuditFinding]) -> None:
+        """A batch that was queued again looks at some orders a second time; the last look holds."""
+        for chunk in chunks(ids, IDS_A_QUERY):
+            AuditFinding.objects.filter(run_id=self._run.pk, order_id__in=chunk, repaired=False).delete()
+        insert(findings)
+
+
+def _orders(finding: Finding) -> Iterator[FoundOrder | LeftOrder]:
+    yield from finding.found
+    yield from finding.left
+
+
+def _items(ids: Sequence[int]) -> dict[int, list[PassItem]]:
+    items: defaultdict[int, list[PassItem]] = defaultdict(list)
+    for chunk in chunks(ids, IDS_A_QUERY):
+        query = OrderItem.objects.filter(order_id__in=chunk).order_by("pk")
+        for order_id, product, pass_uuid in query.values_list("order_id", "product_uuid", "pass_uuid"):
+            items[order_id].append(PassItem(product or "", pass_uuid or ""))
+    return dict(items)
+
+
+def _differences(order: FoundOrder | LeftOrder, stored: Sequence[PassItem]) -> list[Difference]:
+    if isinstance(order, FoundOrder):
+        return list(compare(order.items, stored))
+    return list(compare_left(order, stored))
+
+
+def _missing_rows(order: FoundOrder | LeftOrder, differences: Sequence[Difference], uuid: str) -> list[OrderItem]:
+    if isinstance(order, LeftOrder):
+        return []
+    return [
+        OrderItem(
+            order_id=order.order.id,
+            order_uuid=uuid,
+            oauth_token=order.token.reveal(),
+            product_uuid=each.missing.product_uuid,
+            pass_uuid=each.missing.pass_uuid,
+        )
+        for each in differences
+        if each.missing is not None
+    ]

@@ -1,0 +1,211 @@
+"""Which stored orders an audit looks at, streamed user by user in flat memory, and the door to an audit.
+
+An order is stored when it has rows in `bytemark_order_items`; like the rest of the product, the audit takes only those
+whose `amount` is '0'. The run is the sync's own: same client, pool, attempts, heartbeat and stop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from bytemark_sync.audit.findings_writer import AuditRecorder
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.token import Token
+from bytemark_sync.domain.counters import Totals
+from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
+from bytemark_sync.domain.run_scope import AuditScope
+from bytemark_sync.models import Order, OrderItem, SyncRun, Trigger
+from bytemark_sync.models.portal import FREE
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.engine import Progress, work
+from bytemark_sync.runs.in_process import RunReport, run_here
+from bytemark_sync.storage.finding_counts import found_by
+from bytemark_sync.storage.keyset import (
+    IDS_A_QUERY,
+    Key,
+    chunks,
+    fetched,
+    fits,
+    folded_uuid,
+    groups,
+    keys_of_all,
+    still_theirs,
+    tokens_of,
+    usable,
+)
+from bytemark_sync.storage.pending import DueUser
+
+logger = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    id: int
+    uuid: str | None
+    user_id: int
+    token: str | None
+
+
+def stored_orders(scope: AuditScope | None = None) -> QuerySet[Order]:
+    """Free orders that have items; with a scope, those of its users and since its date (of `StoredOrder`)."""
+    orders = Order.objects.filter(FREE, Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
+    if scope is not None and scope.since is not None:
+        orders = orders.filter(stored__stored_at__gte=scope.since)
+    if scope is not None and scope.users:
+        orders = orders.filter(user_id__in=list(filter(fits, scope.users)))
+    return orders
+
+
+def stored_named_by(uuids: Collection[str]) -> dict[str, list[int]]:
+    """Stored orders among `uuids`: normalised uuid -> order ids."""
+    folded = stored_orders().annotate(folded=folded_uuid())
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
+        for uuid, order_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "id")):
+            found[normalise(uuid)].append(order_id)
+    return dict(found)
+
+
+def choose(scope: AuditScope, size: int, rng: random.Random | None = None) -> tuple[int, ...]:
+    """The ids of `size` stored orders of the scope, or of all there are; each equally likely. Memory: `size` ids."""
+    rng = rng or random.Random()
+    marked = ((rng.random(), order_id) for _, order_id in _keys(scope, None, None))
+    return tuple(sorted(order_id for _, order_id in heapq.nsmallest(size, marked)))
+
+
+def audit_stream(
+    scope: AuditScope, *, user_ids: Sequence[int] | None = None, after_user: int | None = None
+) -> Iterator[DueUser]:
+    """The users of the scope's orders, by rising user id; `user_ids` narrows it to a queued batch.
+
+    Tokens in the order in which they are tried: those stored with the items, the orders' own, `bytemark_tokens`.
+    """
+    for owners in groups(_keys(scope, user_ids, after_user)):
+        rows = _rows(owners)
+        stored_tokens = _stored_tokens([row.id for row in rows])
+        tokens = tokens_of(sorted({row.user_id for row in rows}))
+        for user_id, group in groupby(rows, key=lambda row: row.user_id):
+            user_rows = list(group)
+            newest_first = user_rows[::-1]
+            texts = [text for row in newest_first for text in stored_tokens.get(row.id, ())]
+            texts += [row.token or "" for row in newest_first]
+            texts += [text or "" for text in tokens.get(user_id, ())]
+            candidates = tuple(Token(text) for text in dict.fromkeys(text.strip() for text in texts) if text)
+            orders = tuple(WantedOrder(row.id, row.uuid or "") for row in user_rows)
+            yield DueUser(PendingUser(user_id, candidates, orders), "")
+
+
+def audit_users(scope: AuditScope, *, after_user: int | None = None) -> Iterator[int]:
+    """Their ids alone, for planning."""
+    return (user_id for user_id, _ in groupby(user_id for user_id, _ in _keys(scope, None, after_user)))
+
+
+def _keys(scope: AuditScope, user_ids: Sequence[int] | None, after: int | None) -> Iterator[Key]:
+    """(user id, order id) of the orders to look at, rising."""
+    orders = stored_orders(scope)
+    if scope.order_ids is None and user_ids is None:
+        return keys_of_all(orders, after)
+    behind = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
+    orders = orders.filter(behind)
+    if user_ids is not None:
+        parts = [orders.filter(user_id__in=chunk) for chunk in chunks(sorted(user_ids), IDS_A_QUERY)]
+        if scope.order_ids is not None:
+            wanted = set(scope.order_ids)
+            return (key for key in _all_keys(parts) if key[1] in wanted)
+        return _all_keys(parts)
+    by_id = [orders.filter(pk__in=chunk) for chunk in chunks(scope.order_ids or (), IDS_A_QUERY)]
+    return iter(sorted(_all_keys(by_id)))
+
+
+def _all_keys(parts: Iterable[QuerySet[Order]]) -> Iterator[Key]:
+    for part in parts:
+        yield from usable(fetched(part.order_by("user_id", "id").values_list("user_id", "id")))
+
+
+def _rows(owners: dict[int, int]) -> list[_Row]:
+    fields = ("id", "order_uuid", "user_id", "oauth_token")
+    rows: list[_Row] = []
+    for chunk in chunks(list(owners), IDS_A_QUERY):
+        found = fetched(Order.objects.filter(FREE, pk__in=chunk).order_by("user_id", "id").values_list(*fields))
+        rows += still_theirs((_Row(*row) for row in found), owners)
+    return rows
+
+
+def _stored_tokens(ids: Sequence[int]) -> dict[int, list[str]]:
+    """Order id -> the tokens that its items were fetched with."""
+    tokens: defaultdict[int, list[str]] = defaultdict(list)
+    for chunk in chunks(ids, IDS_A_QUERY):
+        query = OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", "oauth_token").distinct()
+        for order_id, token in fetched(query):
+            tokens[order_id].append(token or "")
+    return dict(tokens)
+
+
+@dataclass(slots=True)
+class AuditReport(RunReport):
+    """How an audit went: the run's own report, findings by kind, and how many of them are repaired."""
+
+    findings: dict[str, int] = field(default_factory=dict)
+    repaired: int = 0
+
+
+def audit_here(
+    scope: AuditScope,
+    *,
+    client_settings: BytemarkSettings,
+    workers: int,
+    stop: threading.Event,
+    requested_by: str = "",
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Audit `scope` in this process and close the run truthfully, whatever ends it."""
+    findings: dict[str, int] = {}
+    repaired = 0
+
+    def job(run: SyncRun, totals: Totals) -> None:
+        nonlocal findings, repaired
+        work(
+            audit_stream(scope),
+            AuditRecorder(run, stop, repair=scope.repair),
+            client_settings=client_settings,
+            workers=workers,
+            stop=stop,
+            totals=totals,
+            progress=progress,
+        )
+        found = found_by([run.pk])[run.pk]
+        findings, repaired = found.kinds, found.repaired
+
+    went = run_here(partial(lifecycle.open_run, Trigger.AUDIT, scope, requested_by=requested_by), job)
+    report = AuditReport(
+        went.run_id, went.status, went.totals, went.seconds, went.error, findings=findings, repaired=repaired
+    )
+    _log(report)
+    return report
+
+
+def _log(report: AuditReport) -> None:
+    counts = report.totals.counts
+    logger.info(
+        "audit %s %s: %d users, %d failed; %d orders, %d findings, %d repaired; %d requests in %.1f s%s",
+        report.run_id,
+        report.status.value,
+        counts.users,
+        counts.users_failed,
+        counts.orders,
+        sum(report.findings.values()),
+        report.repaired,
+        counts.api_requests,
+        report.seconds,
+        f"; {report.error}" if report.error else "",
+    )

@@ -1,0 +1,108 @@
+"""What the database user lacks, and the GRANT that mends it (docs/contract.md#two-places). MySQL and MariaDB alone.
+
+On the portal's tables each right is tried with a statement that touches no row: the server itself knows of grants on
+columns, patterns and roles. On the product's own database the grants are read, for a trial would have to make a table.
+Why so few: docs/decisions/0012-least-rights.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+from MySQLdb.constants import ER
+
+from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.models.portal import bare_name
+from bytemark_sync.storage.portal_schema import PORTAL, PortalSchema
+
+OWN = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES")
+"""What `migrate` and the product need on their own database."""
+
+_DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A right that is missing. `needed`: this very server refuses the product's work without it."""
+
+    privilege: str
+    place: str
+    why: str
+    grant: str
+    needed: bool = True
+
+
+def missing_on_the_portal(connection: BaseDatabaseWrapper) -> Iterator[Lack]:
+    """What `connection`'s user lacks on the three tables, each right tried."""
+    database, account = PortalSchema(connection).database, _account(connection)
+
+    def lack(model: type[Model], privilege: str, why: str, *, needed: bool = True) -> Lack:
+        place = f"`{database}`.`{bare_name(model)}`"
+        return Lack(privilege, place, why, f"GRANT {privilege} ON {place} TO {account};", needed=needed)
+
+    for model in PORTAL:
+        if _denied(connection, f"SELECT {_columns(model)} FROM {_table(model)} LIMIT 0"):
+            yield lack(model, "SELECT", "the product reads the table")
+    columns = _columns(OrderItem, key=False)
+    values = ", ".join("NULL" for _ in columns.split(","))
+    if _denied(connection, f"INSERT INTO {_table(OrderItem)} ({columns}) SELECT {values} FROM DUAL WHERE 1 = 0"):
+        yield lack(OrderItem, "INSERT", "the passes are stored there")
+    if _denied(connection, f"UPDATE {_table(Order)} SET amount = '0' WHERE 1 = 0"):
+        locks = not _denied(connection, f"SELECT id FROM {_table(Order)} WHERE 1 = 0 FOR UPDATE")
+        yield lack(Order, "UPDATE", "MySQL asks for it where a row is locked; nothing is updated", needed=not locks)
+
+
+def missing_on_our_own(connection: BaseDatabaseWrapper) -> list[Lack]:
+    """By the grants on the database and on the whole server. What a role allows is not looked into."""
+    account = _account(connection)
+    if _value(connection, "SELECT CURRENT_ROLE()") not in (None, "NONE"):
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT privilege_type FROM information_schema.user_privileges WHERE grantee = %s UNION"
+            " SELECT privilege_type FROM information_schema.schema_privileges"
+            " WHERE grantee = %s AND DATABASE() LIKE table_schema",
+            [account, account],
+        )
+        have = {row[0] for row in cursor.fetchall()}
+    place = f"`{connection.settings_dict['NAME']}`.*"
+    return [
+        Lack(privilege, place, "it holds the product's own tables", f"GRANT {privilege} ON {place} TO {account};")
+        for privilege in OWN
+        if privilege not in have
+    ]
+
+
+def _account(connection: BaseDatabaseWrapper) -> str:
+    """The user as GRANT takes it."""
+    user, _, host = str(_value(connection, "SELECT CURRENT_USER()")).rpartition("@")
+    return f"'{user}'@'{host}'"
+
+
+def _table(model: type[Model]) -> str:
+    return model._meta.db_table
+
+
+def _columns(model: type[Model], *, key: bool = True) -> str:
+    return ", ".join(str(field.column) for field in model._meta.local_concrete_fields if key or not field.primary_key)
+
+
+def _denied(connection: BaseDatabaseWrapper, statement: str) -> bool:
+    """Whether the user may not do that; what else is wrong with the table, other checks say."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    except DatabaseError as error:
+        return bool(error.args) and error.args[0] in _DENIED
+    return False
+
+
+def _value(connection: BaseDatabaseWrapper, query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]

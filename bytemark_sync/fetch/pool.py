@@ -1,0 +1,119 @@
+"""A bounded pool of threads that fetch users over HTTP and do nothing else: no thread here touches the database.
+
+The threads take turns at the users, a page a turn: new users first, for their lists' lengths are not known, then those
+with the most pages left. So the last users end together, and no thread idles while another reads one long list.
+Why no page is fetched ahead of its turn: docs/decisions/0009-no-pages-ahead.md.
+A system that lends fewer threads makes a run slower; where it lends none, the caller's own thread takes the turns.
+The threads are daemons, so that a server which holds a request cannot hold the process at its end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import queue
+import threading
+from typing import NamedTuple
+
+from bytemark_sync.bytemark.client import BytemarkClient
+from bytemark_sync.domain.matching import LeftOrder, PendingUser, UserResult
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.unexpected_errors import describe
+from bytemark_sync.fetch.user_orders import Steps, fetch_steps
+
+logger = logging.getLogger(__name__)
+
+USERS_A_THREAD = 4
+"""Users under way for each thread: enough to choose from, and none waits for the database."""
+
+FIRST, STOP = -(2.0**62), -math.inf
+
+
+class _Turn(NamedTuple):
+    """Turns are sorted by `priority`, the lowest first, and then by age; `steps` is None to end a thread."""
+
+    priority: float
+    number: int
+    user: PendingUser | None
+    steps: Steps | None
+
+
+class FetchPool:
+    """Users in, results out, in the order in which they are done."""
+
+    def __init__(self, client: BytemarkClient, workers: int) -> None:
+        self._client = client
+        self._workers = workers
+        self._turns: queue.PriorityQueue[_Turn] = queue.PriorityQueue()
+        self._results: queue.SimpleQueue[UserResult] = queue.SimpleQueue()
+        self._numbers = itertools.count()
+        self._threads = 0
+        self._is_short = False
+        self.in_flight = 0
+
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < self._workers * USERS_A_THREAD
+
+    def submit(self, user: PendingUser) -> None:
+        self.in_flight += 1
+        self._put(FIRST, user, fetch_steps(self._client, user))
+        self._grow()
+
+    def next(self, timeout: float) -> UserResult | None:
+        """The next result, or None after `timeout` seconds; without a thread, after one page."""
+        if self.in_flight and not self._threads:
+            self._take_turn()
+            timeout = 0
+        try:
+            result = self._results.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        self.in_flight -= 1
+        return result
+
+    def close(self) -> None:
+        """Let idle threads go; a thread in a request goes after it."""
+        for _ in range(self._threads):
+            self._put(STOP, None, None)
+
+    def _grow(self) -> None:
+        """Have a thread for each user under way, up to `workers`, or as many as the system lends now."""
+        while self._threads < min(self.in_flight, self._workers):
+            try:
+                threading.Thread(target=self._work, name=f"fetch-{self._threads + 1}", daemon=True).start()
+            except RuntimeError as error:
+                if not self._is_short:
+                    self._is_short = True
+                    found = f"{self._threads} of {self._workers} threads could be started ({error})"
+                    logger.warning("Only %s: the run goes on, and is slower.", found)
+                return
+            self._threads += 1
+
+    def _put(self, priority: float, user: PendingUser | None, steps: Steps | None) -> None:
+        self._turns.put(_Turn(priority, next(self._numbers), user, steps))
+
+    def _work(self) -> None:
+        while self._take_turn():
+            pass
+
+    def _take_turn(self) -> bool:
+        """Fetch one page of a user, which gives a result or the user's next turn; False where the thread is to end."""
+        _, _, user, steps = self._turns.get()
+        if user is None or steps is None:
+            return False
+        try:
+            self._put(-next(steps), user, steps)
+        except StopIteration as end:
+            self._results.put(end.value)
+        except Exception as error:  # noqa: BLE001 - a bug in one user's answer must not cost the others
+            self._results.put(_unexpected(user, error))
+        return True
+
+
+def _unexpected(user: PendingUser, error: Exception) -> UserResult:
+    detail = describe(error)
+    logger.error("user %s: %s", user.user_id, detail)
+    left = tuple(LeftOrder(order, Reason.API_ERROR, detail) for order in user.orders)
+    return UserResult(user.user_id, (), left, failure=Reason.API_ERROR, detail=detail)

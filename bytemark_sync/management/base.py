@@ -1,0 +1,165 @@
+"""What the commands share: readers of arguments, settings before any request, signals that ask a run to stop."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import signal
+import sys
+import threading
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper, SystemCheckError
+
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.checks.foreign_tables import look_early
+from bytemark_sync.runs.client_settings import bytemark_settings
+from bytemark_sync.storage.strict_mode import refuse_cut_values
+
+logger = logging.getLogger(__name__)
+
+LOG_LEVELS = {0: logging.ERROR, 1: logging.INFO, 2: logging.INFO, 3: logging.DEBUG}
+
+
+class LogLines(OutputWrapper):
+    """Standard error where logs are JSON lines: what a command says there is an object a line like the rest."""
+
+    def write(  # type: ignore[override]  # as in Django's own
+        self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None
+    ) -> None:
+        level = logging.ERROR if style_func is None else logging.INFO if style_func is str else logging.WARNING
+        for line in msg.splitlines():
+            if line.strip():
+                logger.log(level, line)
+
+
+class JobCommand(BaseCommand):
+    """A command that asks Bytemark."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if settings.LOG_FORMAT == "json":
+            self.stderr = LogLines(sys.stderr)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Through `call_command` an unusable argument is status 2 as well; Django's own parser says 1."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+
+        def refuse(message: str) -> NoReturn:
+            raise CommandError(f"Error: {message}", returncode=2)
+
+        if not parser.called_from_command_line:
+            parser.error = refuse  # type: ignore[method-assign]
+        return parser
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Settings that cannot be used end the command with status 2, before any request."""
+        checked_settings()
+        with _unusable():
+            look_early()
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = 2
+            raise
+
+
+def at_least_one(text: str) -> int:
+    return _between(text, 1, 2**31)
+
+
+def workers(text: str) -> int:
+    return _between(text, 1, 512)
+
+
+def _between(text: str, lowest: int, highest: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not lowest <= value <= highest:
+        raise ArgumentTypeError(f"{value} is out of range; use {lowest} to {highest}")
+    return value
+
+
+def order_uuid(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("an order's uuid must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ArgumentTypeError("an order's uuid must be readable text (UTF-8)") from None
+    return text.strip()
+
+
+def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], Any]]) -> None:
+    """Through `call_command` values come past the parser: one alone instead of a list, or out of range."""
+    for name, read in readers.items():
+        value = options[name]
+        try:
+            if name in ("user", "order"):
+                several = value if isinstance(value, list | tuple | set) else [] if value is None else [value]
+                options[name] = [read(str(each)) for each in several]
+            elif value is not None:
+                options[name] = read(str(value))
+        except (ArgumentTypeError, ValueError) as error:
+            raise CommandError(f"--{name}: {error}", returncode=2) from None
+
+
+@contextmanager
+def _unusable() -> Iterator[None]:
+    """What cannot be used ends the command with status 2."""
+    try:
+        yield
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error), returncode=2) from None
+
+
+def checked_settings() -> BytemarkSettings:
+    """`CommandError` with status 2 where they cannot be used."""
+    with _unusable():
+        return bytemark_settings()
+
+
+def checked_database() -> None:
+    """`CommandError` with status 2 where it is another's, or would cut values. Raises `DatabaseGone`.
+
+    Through `call_command` no checks have looked before.
+    """
+    with _unusable():
+        look_early()
+        refuse_cut_values()
+
+
+def who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+@contextmanager
+def stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask the run to stop; a second one ends the process at once. Yields the signals caught."""
+    caught: list[int] = []
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        caught.append(signum)
+        stop.set()
+        signal.signal(signum, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

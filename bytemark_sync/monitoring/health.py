@@ -1,0 +1,215 @@
+"""Is the job well? For `/healthz`, `manage.py sync_status`, `/metrics` and the hourly look for a silence.
+
+At most 3 queries, the one that counts pending orders at most every `PENDING_FOR` seconds a process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Count, Min, Subquery
+from django.utils import timezone
+from django_q.models import Schedule
+
+from bytemark_sync.domain.counters import many
+from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun, Trigger
+from bytemark_sync.queue import broker, schedules
+from bytemark_sync.queue.locks import CLOCK_SKEW, take_turn
+from bytemark_sync.slack import reporter
+from bytemark_sync.storage.pending import pending_orders, still_pending
+from bytemark_sync.times import dated
+
+T = TypeVar("T")
+
+CLUSTER_SILENCE = timedelta(seconds=90)
+"""A cluster renews its sign of life every 15 s."""
+OVERDUE = timedelta(minutes=15)
+PENDING_FOR = 20.0
+PENDING_SHARE = 50.0
+"""A count is kept for this many times what it took, so that counting never costs more than 2 % of the time."""
+TELL_AGAIN = 24 * 3600.0
+WORKED = (RunStatus.SUCCEEDED, RunStatus.PARTIAL)
+"""A partial run has worked: the orders of a few users with rejected tokens must not hide a job that stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """How many orders are pending, and the lowest key among them."""
+
+    orders: int
+    oldest_order: int | None
+
+
+@dataclass(slots=True)
+class Health:
+    """All that a monitor asks; `problems` in words for a person, none where all is well. No secrets."""
+
+    healthy: bool = True
+    problems: list[str] = field(default_factory=list)
+    database: str = "ok"
+    last_run: int | None = None
+    last_run_status: str | None = None
+    last_run_at: datetime | None = None
+    last_run_age_seconds: int | None = None
+    pending_orders: int | None = None
+    oldest_pending_order: int | None = None
+    oldest_pending_since: datetime | None = None
+    broker: str = "ok"
+    cluster_alive: bool = False
+    cluster_seen_at: datetime | None = None
+    next_scheduled_run: datetime | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def look() -> Health:
+    """The state of things now. Never raises for a database that is away: that is an answer too."""
+    health = Health()
+    try:
+        _look(health, timezone.now())
+    except (DatabaseError, InterfaceError):
+        health.database = "unreachable"
+        health.problems.append("The database cannot be reached, or `migrate` has not been run.")
+    health.healthy = not health.problems
+    return health
+
+
+def _look(health: Health, now: datetime) -> None:
+    vital = _vital_signs(now)
+    if vital is None:
+        health.problems.append("`migrate` has not created the schedules yet.")
+        return
+    health.cluster_seen_at = vital["beat"]
+    health.cluster_alive = bool(vital["beat"] and now - vital["beat"] < CLUSTER_SILENCE)
+    if not health.cluster_alive:
+        health.problems.append("No cluster is alive: start `manage.py qcluster`.")
+    if broker.is_away():
+        health.broker = "unreachable"
+        health.problems.append(f"{broker.AWAY}: runs wait for it.")
+    plans = schedules.sync_schedules()
+    _look_at_schedules(health, now, plans)
+    if vital["waiting_since"] and now - vital["waiting_since"] > OVERDUE:
+        health.problems.append(f"Run {vital['waiting']} was due at {dated(vital['waiting_since'])} and has not begun.")
+    _look_at_last_run(health, now, vital, schedules.longest_silence(plans))
+    pending = count_pending()
+    health.pending_orders = pending.orders
+    health.oldest_pending_order = pending.oldest_order
+    # When a run first left one of them pending; none where all are untried.
+    health.oldest_pending_since = vital["oldest"] if pending.orders else None
+
+
+def _vital_signs(now: datetime) -> dict[str, Any] | None:
+    """One query: when the schedule was made, a cluster's last sign of life, the due run that has waited longest to
+    begin, the last whole run, the oldest outcome.
+
+    Times further ahead than clocks may differ were written by a clock that was wrong, and tell nothing.
+    """
+    beat = ClusterBeat.objects.filter(heartbeat_at__lt=now + CLOCK_SKEW).order_by("-heartbeat_at")
+    # The last run over everything that worked, whoever asked for it.
+    last = SyncRun.objects.filter(whole=True, status__in=WORKED, finished_at__lt=now + CLOCK_SKEW).order_by("-pk")
+    waiting = SyncRun.objects.filter(status=RunStatus.QUEUED, due_at__isnull=False).order_by("due_at")
+    signs = {
+        "waiting": Subquery(waiting.values("pk")[:1]),
+        "waiting_since": Subquery(waiting.values("due_at")[:1]),
+        "beat": Subquery(beat.values("heartbeat_at")[:1]),
+        "last_run": Subquery(last.values("pk")[:1]),
+        "last_run_status": Subquery(last.values("status")[:1]),
+        "last_run_at": Subquery(last.values("finished_at")[:1]),
+        "oldest": Subquery(OrderOutcome.objects.filter(still_pending()).order_by("first_at").values("first_at")[:1]),
+    }
+    found: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(**signs).values("created_at", *signs)
+    vital: dict[str, Any] | None = found.first()
+    return vital
+
+
+def _look_at_schedules(health: Health, now: datetime, plans: list[Schedule]) -> None:
+    health.next_scheduled_run = plans[0].next_run if plans else None
+    if health.next_scheduled_run is None:
+        health.problems.append("The schedule is missing, or it is used up: no run is coming.")
+    elif health.cluster_alive and health.broker == "ok" and now - health.next_scheduled_run > OVERDUE:
+        health.problems.append("The schedule is overdue though a cluster is alive: one of the schedules is malformed.")
+
+
+def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], longest: timedelta) -> None:
+    health.last_run, health.last_run_status = vital["last_run"], vital["last_run_status"]
+    health.last_run_at = vital["last_run_at"]
+    if health.last_run_at:
+        health.last_run_age_seconds = int((now - health.last_run_at).total_seconds())
+    if now - (health.last_run_at or vital["created_at"]) > longest:
+        health.problems.append(f"No run has succeeded for {_hours(longest)}.")
+
+
+class Kept(Generic[T]):
+    """A figure that is counted at most every `PENDING_FOR` seconds in this process, or less often where it is slow."""
+
+    def __init__(self, count: Callable[[], T]) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._kept: tuple[float, T] | None = None
+
+    def __call__(self, *, fresh: bool = False) -> T:
+        with self._lock:
+            began = time.monotonic()
+            if not fresh and self._kept and began < self._kept[0]:
+                return self._kept[1]
+            counted = self._count()
+            ended = time.monotonic()
+            self._kept = (ended + max(PENDING_FOR, PENDING_SHARE * (ended - began)), counted)
+            return counted
+
+
+def _count_pending() -> Pending:
+    return Pending(**pending_orders().aggregate(orders=Count("pk"), oldest_order=Min("pk")))
+
+
+def _count_left() -> dict[str, int]:
+    left = OrderOutcome.objects.filter(still_pending()).order_by()
+    return dict(left.values_list("reason").annotate(Count("pk")))
+
+
+count_pending = Kept(_count_pending)
+count_left = Kept(_count_left)
+"""Pending orders that a run has left before, by reason."""
+
+
+# --- The look for a silence ---------------------------------------------------------------------------------------
+
+
+def check_silence() -> str:
+    """Tell Slack when no scheduled run has succeeded for too long: at once, then once a day. What was done."""
+    now = timezone.now()
+    Latch.objects.filter(name="silence").update(at=now)
+    last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=WORKED).order_by("-pk").first()
+    since = last.finished_at if last else schedules.installed_at()
+    longest = schedules.longest_silence(schedules.sync_schedules())
+    if since is None or now - since <= longest:
+        Latch.objects.filter(name="silence told").delete()
+        return "no silence"
+    if not take_turn("silence told", TELL_AGAIN):
+        return "told before"
+    result = reporter.send(_silence(now - since, last))
+    if result.startswith("failed"):
+        Latch.objects.filter(name="silence told").delete()
+    return result
+
+
+def _silence(lasted: timedelta, last: SyncRun | None) -> str:
+    health = look()
+    lines = [f":mute: {reporter.place()}: no scheduled run has succeeded for {_hours(lasted)}."]
+    if last:
+        lines.append(reporter.run_link(last) or f"The last one that did was run {last.pk}.")
+    lines += [f"• {reporter.escape(problem)}" for problem in health.problems]
+    if health.next_scheduled_run:
+        lines.append(f"Next daily run: {dated(health.next_scheduled_run)}.")
+    return "\n".join(lines)
+
+
+def _hours(span: timedelta) -> str:
+    return many(round(span.total_seconds() / 3600), "hour")

@@ -1,0 +1,1 @@
+"""Queued runs: planning, batches, heartbeats, the watchdog, the supervisor, schedules and locks."""

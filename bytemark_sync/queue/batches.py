@@ -1,0 +1,262 @@
+"""Working a run's batches side by side, and closing the run behind the last one (docs/contract.md#queue).
+
+Every step is one conditional update in the database; nothing is decided on a status read before. Only a few batches
+of a run are in the broker at a time, and each that ends hands out the next: a person's resync then waits for a few
+batches of the nightly run and not for all of them, and a broker that forgets loses little.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from bytemark_sync.audit import selection
+from bytemark_sync.audit.findings_writer import AuditRecorder
+from bytemark_sync.bytemark.stats import Histogram
+from bytemark_sync.domain.counters import Totals, many
+from bytemark_sync.domain.run_scope import AuditScope, Scope
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.queue.broker import BATCH, enqueue
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
+from bytemark_sync.runs.client_settings import bytemark_settings
+from bytemark_sync.runs.engine import work
+from bytemark_sync.runs.writer import BatchClaim, ClaimLost, Recorder, RunClosed
+from bytemark_sync.slack import reporter
+from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
+from bytemark_sync.storage.pending import DueUser, ReadUpTo, stream
+from bytemark_sync.storage.strict_mode import refuse_cut_values
+
+logger = logging.getLogger(__name__)
+
+MOST_TRIES = 2
+"""How often a batch is queued again after it died, before it is given up (docs/contract.md#queue)."""
+
+FEWEST_HANDED_OUT = 8
+
+
+class BrokeOff(Exception):
+    """A batch broke off; what django-q2 keeps and shows of it is this text: no value and no token."""
+
+
+def time_limit() -> float:
+    """Seconds that one task works before it hands the rest back: half of the time after which django-q2 kills it."""
+    return float(settings.Q_CLUSTER["timeout"]) / 2
+
+
+def hand_out(run_id: int) -> None:
+    """Put the run's next batches into the broker, two for each live worker of all clusters."""
+    if not SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested=False).exists():
+        return
+    mine = SyncBatch.objects.filter(run_id=run_id)
+    out = mine.filter(status=BatchStatus.RUNNING).count()
+    out += mine.filter(status=BatchStatus.QUEUED, queued_at__isnull=False).count()
+    room = max(FEWEST_HANDED_OUT, 2 * _live_workers()) - out
+    waiting = mine.filter(status=BatchStatus.QUEUED, queued_at=None).order_by("number")
+    for batch_id in list(waiting.values_list("pk", flat=True)[: max(0, room)]):
+        free = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED, queued_at=None)
+        if free.update(queued_at=timezone.now()) and not enqueue(BATCH, batch_id):
+            SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED).update(queued_at=None)
+            return
+
+
+def _live_workers() -> int:
+    since = timezone.now() - timedelta(minutes=2)
+    return ClusterBeat.objects.filter(heartbeat_at__gte=since).aggregate(all=Sum("workers"))["all"] or 0
+
+
+def work_batch(batch_id: int) -> str:
+    """Claim the batch and work it; what happened, in words. A second delivery of the same task finds nothing to do."""
+    claim = retrying(lambda: _claim(batch_id))
+    if claim is None:
+        return "not waiting any more"
+    began_at_page = pages_read(claim.bookmarks)
+    run = retrying(lambda: SyncRun.objects.get(batches=batch_id))
+    try:
+        totals = _work(run, claim)
+        ended = _end_batch(claim, totals, got_on=pages_read(claim.bookmarks) > began_at_page)
+    except (ClaimLost, RunClosed):
+        lives = retrying(SyncRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).exists)
+        ended = "lost to another worker after a silence" if lives else "its run was closed meanwhile"
+    except BaseException as error:
+        # The task's time limit arrives as a SystemExit some 3 s before the process is killed.
+        words = explain(error)
+        logger.error("run %s: batch %s broke off: %s", run.pk, batch_id, words)
+        with suppress(DatabaseError, InterfaceError):  # a database that is away leaves it to the watchdog
+            queue_again(_mine(claim), error=words)
+            go_on(run.pk)
+        if isinstance(error, Exception):
+            raise BrokeOff(words) from None
+        raise
+    retrying(lambda: go_on(run.pk))
+    return ended
+
+
+def go_on(run_id: int) -> None:
+    """After whatever happened to a run: hand out what there is room for, close it where nothing is left."""
+    hand_out(run_id)
+    close_if_done(run_id)
+
+
+def _claim(batch_id: int) -> BatchClaim | None:
+    """The batch for this worker alone, where it waits and its run is alive and not to stop."""
+    alive = SyncRun.objects.filter(batches=batch_id, status=RunStatus.RUNNING, stop_requested=False)
+    if not alive.update(heartbeat_at=timezone.now()):
+        return None
+    worker = uuid.uuid4().hex
+    waiting = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED)
+    if not waiting.update(status=BatchStatus.RUNNING, worker=worker, heartbeat_at=timezone.now()):
+        return None
+    user_ids, bookmarks = SyncBatch.objects.values_list("user_ids", "bookmarks").get(pk=batch_id)
+    return BatchClaim(batch_id, worker, list(user_ids), dict(bookmarks))
+
+
+def _work(run: SyncRun, claim: BatchClaim) -> Totals:
+    """The users that the batch still has, until half of the task's time is over."""
+    refuse_cut_values()
+    user_ids = tuple(claim.user_ids)
+    stop = threading.Event()
+    recorder = Recorder(run, stop, claim)
+    users: Iterator[DueUser | ReadUpTo]
+    if run.trigger == Trigger.AUDIT:
+        audit_scope = AuditScope.from_json(run.scope)
+        users = selection.audit_stream(audit_scope, user_ids=user_ids)
+        recorder = AuditRecorder(run, stop, claim, repair=audit_scope.repair)
+    else:
+        scope = replace(Scope.from_json(run.scope), limit=None)
+        users = stream(scope, now=timezone.now(), user_ids=user_ids, under_way=set(map(int, claim.bookmarks)))
+    totals = Totals()
+    work(
+        with_bookmarks(users, claim.bookmarks),
+        recorder,
+        client_settings=bytemark_settings(),
+        workers=settings.BYTEMARK_WORKERS,
+        stop=stop,
+        deadline=time.monotonic() + time_limit(),
+        totals=totals,
+    )
+    return totals
+
+
+def _mine(claim: BatchClaim) -> Any:
+    return SyncBatch.objects.filter(pk=claim.batch_id, worker=claim.worker, status=BatchStatus.RUNNING)
+
+
+def _end_batch(claim: BatchClaim, totals: Totals, *, got_on: bool) -> str:
+    """Done, or handed back with the users that were not reached; handing back without any progress costs a try.
+
+    `got_on`: those who are under way have read on in their lists.
+    """
+    if totals.interrupted:
+        retrying(lambda: _mine(claim).update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now()))
+        return "stopped"
+    if not totals.unreached:
+        end = {"status": BatchStatus.DONE, "finished_at": timezone.now(), "user_ids": [], "bookmarks": {}}
+        retrying(lambda: _mine(claim).update(**end))
+        return "done"
+    if not totals.counts.users and not got_on:
+        queue_again(_mine(claim))
+    else:
+        retrying(lambda: _mine(claim).update(status=BatchStatus.QUEUED, worker="", queued_at=None))
+    return f"handed back with {many(len(claim.user_ids), 'user')} left"
+
+
+def queue_again(one: Any, *, error: str = "") -> str:
+    """Queue the batch in `one` (a queryset with the condition) once more, or give it up; what became of it, if any.
+
+    `error` is why it broke off, where it is known.
+    """
+    why = {"error": error} if error else {}
+    again = one.filter(tries__lt=MOST_TRIES)
+    if again.update(status=BatchStatus.QUEUED, worker="", queued_at=None, tries=F("tries") + 1, **why):
+        return "queued again"
+    over = one.filter(tries__gte=MOST_TRIES)
+    if over.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now(), **why):
+        return "given up"
+    return ""
+
+
+def close_if_done(run_id: int) -> bool:
+    """Close a planned run without open batches; True for the one caller that closed it, who also reports it."""
+    run = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at__isnull=False, pid=None).first()
+    if run is None:
+        return False
+    batches = SyncBatch.objects.filter(run_id=run_id)
+    if run.stop_requested:
+        waiting = batches.filter(status=BatchStatus.QUEUED)
+        waiting.update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now())
+    if batches.filter(status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING)).exists():
+        return False
+    run.refresh_from_db()  # after the look at the batches: every count is in by now
+    if run.stop_requested:
+        return end(run_id, RunStatus.INTERRUPTED)
+    given_up = _given_up(batches)
+    if run.error:  # planning could not go on
+        return end(run_id, RunStatus.FAILED, error=f"{run.error} {given_up}".strip())
+    if given_up:
+        worked = run.users > run.users_failed or run.orders_synced
+        return end(run_id, RunStatus.PARTIAL if worked else RunStatus.FAILED, error=given_up)
+    return end(
+        run_id, lifecycle.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced)
+    )
+
+
+def _given_up(batches: Any) -> str:
+    """How many of a run's batches were given up, and why the last of them broke off; empty for none."""
+    given_up = batches.filter(status=BatchStatus.GIVEN_UP)
+    missed = [len(user_ids) for user_ids in given_up.values_list("user_ids", flat=True).iterator()]
+    if not missed:
+        return ""
+    words = f"{len(missed)} of {many(batches.count(), 'batch', 'batches')} given up;"
+    words += f" {many(sum(missed), 'user')} not reached, whose orders stay pending."
+    why = given_up.exclude(error="").order_by("-finished_at").values_list("error", flat=True).first()
+    return f"{words} The last one broke off: {why}" if why else words
+
+
+def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
+    """Close the run with its batches' API figures added up, and report it; True for the one caller that closed it."""
+
+    def close() -> bool:
+        with transaction.atomic():
+            closed = lifecycle.finish(run_id, status, error=error)
+            if closed:
+                # Of a run that ends before its time. Whoever still works one finds its claim lost, and stores no more.
+                left = SyncBatch.objects.filter(run_id=run_id, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
+                left.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now())
+                SyncBatch.objects.filter(run_id=run_id, status=BatchStatus.GIVEN_UP).update(bookmarks={})
+                SyncRun.objects.filter(pk=run_id).update(**_api(run_id))
+            return closed
+
+    closed = in_transaction(close)
+    if closed:
+        run = SyncRun.objects.get(pk=run_id)
+        logger.info(
+            "run %s %s: %d users, %d failed, %d of %d orders stored, %d items",
+            *(run_id, run.status, run.users, run.users_failed, run.orders_synced, run.orders, run.items_created),
+        )
+        reporter.report_run(run)
+    return closed
+
+
+def _api(run_id: int) -> dict[str, Any]:
+    """Requests by kind of answer, and the latency histogram, of all batches."""
+    answers: Counter[str] = Counter()
+    latency = Histogram()
+    rows = SyncBatch.objects.filter(run_id=run_id).values_list("answers", "latency")
+    for batch_answers, batch_latency in rows.iterator(chunk_size=500):
+        answers.update(batch_answers)
+        latency.merge(Histogram.from_json(batch_latency))
+    return {"answers": dict(answers), "latency": latency.to_json()}

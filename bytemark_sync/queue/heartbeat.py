@@ -1,0 +1,101 @@
+"""Signs of life, and the watchdog's turns: a thread in every worker of a cluster.
+
+A scheduled task would wait behind the batches of a long run, just when the watchdog is needed; a thread does not. The
+workers of all machines take turns through rows in the database, so each thing is done once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+from django_q.signals import post_execute_in_worker, pre_execute
+
+from bytemark_sync.models import ClusterBeat
+from bytemark_sync.queue.locks import CLOCK_SKEW, take_turn
+from bytemark_sync.queue.supervisor import Hearing, end_guard
+
+logger = logging.getLogger(__name__)
+_hearing = Hearing()
+
+BEAT = 15.0
+"""Seconds between two signs of life of a cluster."""
+SILENCE_EVERY = 2 * 3600.0
+"""Seconds without the hourly look for a silence, after which a worker looks: a broken schedule stops the hourly one."""
+
+
+def start(**_signal: Any) -> None:
+    """Called in each new worker process (django-q2's `post_spawn`)."""
+    pre_execute.connect(_hearing.begin)
+    post_execute_in_worker.connect(_hearing.end)
+    threading.Thread(target=_run, args=(os.getppid(),), name="pulse", daemon=True).start()
+
+
+def watch_every() -> float:
+    """Seconds between two looks of the watchdog: often enough to heal within twice the heartbeat limit."""
+    return float(min(30.0, max(0.5, settings.SYNC_HEARTBEAT_LIMIT / 8)))
+
+
+def _run(cluster: int) -> None:
+    """Until the cluster's own process is gone, whose child a worker is."""
+    name = f"{socket.gethostname()}:{cluster}"
+    look = _Step("The watchdog cannot look", lambda: _turn(name))
+    listen = _Step("The broker cannot be asked", _listen)
+    while os.getppid() == cluster:
+        look()
+        listen()
+        connections.close_all()
+        time.sleep(min(BEAT * 2 / 3, watch_every()))
+
+
+class _Step:
+    """What is done at every turn, and must outlive a database or a broker that is away: said once for each trouble."""
+
+    def __init__(self, failure: str, work: Callable[[], None]) -> None:
+        self._failure, self._work, self._trouble = failure, work, ""
+
+    def __call__(self) -> None:
+        try:
+            self._work()
+            self._trouble = ""
+        except Exception as error:  # noqa: BLE001 - every broker has its own classes
+            if self._trouble != type(error).__name__:
+                self._trouble = type(error).__name__
+                logger.warning("%s (%s); it is tried again.", self._failure, self._trouble)
+
+
+def _turn(cluster: str) -> None:
+    """All that needs the database alone: a broker that is away neither silences the cluster nor stops the watchdog."""
+    from bytemark_sync.tasks import check_silence, watch
+
+    beat(cluster)
+    if take_turn("watch", watch_every()):
+        watch()
+    if take_turn("silence", SILENCE_EVERY):
+        check_silence()
+
+
+def _listen() -> None:
+    if _hearing.is_lost():
+        end_guard()
+
+
+def beat(cluster: str) -> None:
+    """Renew the cluster's row where it is due, and clear away clusters that have been gone for a day."""
+    now = timezone.now()
+    workers = int(settings.Q_CLUSTER["workers"])
+    mine = ClusterBeat.objects.filter(name=cluster)
+    if mine.filter(heartbeat_at__range=(now - timedelta(seconds=BEAT), now + CLOCK_SKEW)).exists():
+        return
+    if not mine.update(heartbeat_at=now, workers=workers):
+        ClusterBeat.objects.get_or_create(name=cluster, defaults={"workers": workers})
+        ClusterBeat.objects.filter(heartbeat_at__lt=now - timedelta(days=1)).delete()

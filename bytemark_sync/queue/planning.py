@@ -1,0 +1,251 @@
+"""Cutting a run into batches of user ids, in flat memory, and going on where a dead planner stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db.models import F, Max, Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from bytemark_sync.audit import selection
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.run_scope import AuditScope, Scope
+from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.queue import batches
+from bytemark_sync.queue.broker import PLAN, enqueue
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.client_settings import bytemark_settings
+from bytemark_sync.storage.database_retry import DatabaseAway, explain, in_transaction, retrying
+from bytemark_sync.storage.keyset import IDS_A_QUERY, chunks
+from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, is_due, pending_orders, stream
+from bytemark_sync.storage.strict_mode import refuse_cut_values
+
+logger = logging.getLogger(__name__)
+
+NEVER_TRIED = "never_tried"
+TIMES = ("first_before", "first_after", "next_after")
+FILTERS = frozenset({"reason", "user", *TIMES})
+
+
+class _Step(NamedTuple):
+    """A batch of `user_ids`, where there are any, and the user up to whom all is planned with it."""
+
+    user_ids: list[int]
+    up_to: int | None
+
+
+def hand_over(run_id: int) -> bool:
+    """Have the run planned by whoever gets the task; False where the broker takes none, and the watchdog tries again.
+
+    One caller alone hands a run over, by setting its empty `planner_at`.
+    """
+    now = timezone.now()
+    mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
+    if not mine.filter(planner_at=None).update(planner_at=now):
+        return True
+    if enqueue(PLAN, run_id):
+        return True
+    mine.filter(planner_at=now).update(planner_at=None)
+    return False
+
+
+def plan(run_id: int) -> None:
+    """Plan the run to its end, or until this task's time is up, and hand its first batches out.
+
+    A database that is away leaves it to the watchdog; with any other error the run ends behind what was planned.
+    """
+    try:
+        _plan(run_id)
+    except DatabaseAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run is closed and told
+        words = explain(error)
+        logger.error("run %s: planning broke off: %s", run_id, words)
+        now = timezone.now()
+        planning = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None)
+        retrying(lambda: planning.update(planned_at=now, error=words))
+        retrying(lambda: batches.go_on(run_id))
+
+
+def _plan(run_id: int) -> None:
+    retrying(lambda: lifecycle.start(run_id))
+    run = retrying(lambda: SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, pid=None).first())
+    if run is None or run.planned_at is not None:
+        return
+    bytemark_settings()  # before any batch is made
+    refuse_cut_values()
+    deadline = time.monotonic() + batches.time_limit()
+    deferred = Deferred()
+    cursor = run.planned_user_id
+    number = retrying(lambda: run.batches.aggregate(last=Max("number"))["last"] or 0)
+    read = _due(Scope.from_json(run.scope), run, deferred)
+    for step in _steps(read, cursor, deadline):
+        number += bool(step.user_ids)
+        if not _save(run_id, cursor, number, step, deferred):
+            logger.info("run %s: planning ends here, it was stopped or goes on elsewhere", run_id)
+            break
+        if step.up_to == cursor:
+            continue
+        cursor = step.up_to
+        if step.user_ids:
+            retrying(lambda: batches.hand_out(run_id))
+        if time.monotonic() > deadline:
+            _go_on_later(run_id, cursor)
+            return
+    _planned(run_id, cursor, deferred)
+    retrying(lambda: batches.go_on(run_id))
+
+
+def _steps(read: Iterator[int | ReadUpTo], cursor: int | None, deadline: float) -> Iterator[_Step]:
+    """What was read, cut into batches, and a step for each group read, be it a mere sign of life.
+
+    Between two batches it takes the place on; while users wait for their batch to fill it cannot, unless time is up.
+    """
+    waiting: list[int] = []
+    up_to = cursor
+    for each in read:
+        at_group_end = isinstance(each, ReadUpTo)
+        if isinstance(each, ReadUpTo):
+            up_to = each.user_id
+        else:
+            up_to = each
+            waiting.append(each)
+        full = len(waiting) == settings.SYNC_BATCH_USERS
+        if full or (at_group_end and (not waiting or time.monotonic() > deadline)):
+            yield _Step(waiting, up_to)
+            waiting, cursor = [], up_to
+        elif at_group_end:
+            yield _Step([], cursor)
+    if waiting:
+        yield _Step(waiting, up_to)
+
+
+def _save(run_id: int, cursor: int | None, number: int, step: _Step, deferred: Deferred) -> bool:
+    """Batch and new place in one transaction; False when the run was stopped, or another planner is ahead.
+
+    A step that stays where it was is a sign of life alone.
+    """
+
+    def save() -> bool:
+        now = timezone.now()
+        here = _here(run_id, cursor, stop_requested=False)
+        if step.up_to == cursor:
+            return bool(here.update(heartbeat_at=now, planner_at=now))
+        moved = here.update(
+            planned_user_id=step.up_to,
+            users_planned=F("users_planned") + len(step.user_ids),
+            orders_deferred=F("orders_deferred") + deferred.orders,
+            heartbeat_at=now,
+            planner_at=now,
+            planning_tries=0,
+        )
+        if moved and step.user_ids:
+            SyncBatch.objects.create(run_id=run_id, number=number, user_ids=step.user_ids)
+        return bool(moved)
+
+    saved = in_transaction(save)
+    if saved and step.up_to != cursor:
+        deferred.orders = 0
+    return saved
+
+
+def _go_on_later(run_id: int, cursor: int | None) -> None:
+    retrying(lambda: _here(run_id, cursor).update(planner_at=None))
+    hand_over(run_id)
+
+
+def _planned(run_id: int, cursor: int | None, deferred: Deferred) -> None:
+    now = timezone.now()
+    growth = F("orders_deferred") + deferred.orders
+    retrying(lambda: _here(run_id, cursor).update(planned_at=now, heartbeat_at=now, orders_deferred=growth))
+
+
+def _here(run_id: int, cursor: int | None, **more: Any) -> Any:
+    """The run while it is planned, and planned exactly up to `cursor`."""
+    place = {"planned_user_id__isnull": True} if cursor is None else {"planned_user_id": cursor}
+    return SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None, **place, **more)
+
+
+def _due(scope: Scope, run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
+    """User ids still to plan, rising, at most the scope's limit over all planners of the run; and the groups' ends."""
+    if run.trigger == Trigger.AUDIT:
+        return selection.audit_users(AuditScope.from_json(run.scope), after_user=run.planned_user_id)
+    unlimited = replace(scope, limit=None)
+    due = stream(unlimited, now=timezone.now(), deferred=deferred, after_user=run.planned_user_id)
+    read: Iterator[int | ReadUpTo] = (each.pending.user_id if isinstance(each, DueUser) else each for each in due)
+    if scope.filters:
+        read = _matching(scope.filters, read)
+    return read if scope.limit is None else _at_most(scope.limit - run.users_planned, read)
+
+
+def _at_most(users: int, read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
+    """What was read, up to so many users."""
+    while users > 0 and (each := next(read, None)) is not None:
+        users -= not isinstance(each, ReadUpTo)
+        yield each
+
+
+def check_filters(filters: Mapping[str, Any]) -> None:
+    """ValueError where a filter is not known, or its value cannot be read."""
+    unknown = sorted(set(filters) - FILTERS)
+    if unknown:
+        raise ValueError(f"unknown filter: {', '.join(unknown)}")
+    reasons = {reason.value for reason in Reason} | {NEVER_TRIED}
+    if bad := sorted(set(_reasons(filters)) - reasons):
+        raise ValueError(f"unknown reason: {', '.join(bad)}")
+    for name in TIMES:
+        if name in filters and parse_datetime(str(filters[name])) is None:
+            raise ValueError(f"{name} is no ISO time")
+
+
+def _matching(filters: Mapping[str, Any], read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
+    """Those users of whom a pending order matches, a group at a time."""
+    group: list[int] = []
+    for each in read:
+        if not isinstance(each, ReadUpTo):
+            group.append(each)
+            continue
+        for chunk in chunks(group, IDS_A_QUERY):
+            matched = retrying(lambda chunk=chunk: _matched(filters, chunk))  # type: ignore[misc]
+            yield from (user_id for user_id in chunk if user_id in matched)
+        group = []
+        yield each
+
+
+def _matched(filters: Mapping[str, Any], user_ids: Sequence[int]) -> set[int]:
+    reasons = _reasons(filters)
+    outcomes = OrderOutcome.objects.filter(user_id__in=user_ids)
+    orders = pending_orders().filter(user_id__in=user_ids)
+    if "user" in filters:
+        outcomes, orders = outcomes.filter(user_id=int(filters["user"])), orders.filter(user_id=int(filters["user"]))
+    dates = Q()
+    if "first_before" in filters:
+        dates &= Q(first_at__lt=parse_datetime(str(filters["first_before"])))
+    if "first_after" in filters:
+        dates &= Q(first_at__gte=parse_datetime(str(filters["first_after"])))
+    put_off = parse_datetime(str(filters["next_after"])) if "next_after" in filters else None
+    if put_off:
+        dates &= Q(next_at__gt=put_off)
+    matched: set[int] = set()
+    if NEVER_TRIED in reasons and not dates:
+        untried = orders.filter(outcome__isnull=True)
+        matched.update(user_id for user_id in untried.values_list("user_id", flat=True) if user_id is not None)
+    told = [reason for reason in reasons if reason != NEVER_TRIED]
+    if told or (dates and not reasons):
+        query = outcomes.filter(dates, reason__in=told) if told else outcomes.filter(dates)
+        matched.update(query.values_list("user_id", flat=True))
+    if not reasons and not dates:
+        matched.update(user_id for user_id in orders.values_list("user_id", flat=True) if user_id is not None)
+    return matched.difference(orders.filter(is_due(put_off)).values_list("user_id", flat=True)) if put_off else matched
+
+
+def _reasons(filters: Mapping[str, Any]) -> list[str]:
+    raw = filters.get("reason", [])
+    return [str(raw)] if isinstance(raw, str) else [str(each) for each in raw]

@@ -1,0 +1,76 @@
+"""Finds what died in silence, and queues it again or closes it (docs/contract.md#queue)"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import F, Max, QuerySet
+from django.utils import timezone
+
+from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.queue import batches, due_runs, planning
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.slack import reporter
+
+logger = logging.getLogger(__name__)
+
+PLANNING_DIED = "Planning died again and again without getting on; what was not stored is still pending."
+
+
+def watch() -> None:
+    """One look at everything that is due or lives. Safe to call from anywhere, at any time, by any number at once."""
+    due_runs.start_due()
+    limit = timezone.now() - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT)
+    for run_id in lifecycle.close_dead_runs():
+        reporter.report_run(SyncRun.objects.get(pk=run_id))
+    for run in SyncRun.objects.filter(status__in=ALIVE, pid=None):
+        if run.planned_at is None:
+            _watch_planning(run, limit)
+        _watch_batches(run, limit)
+        batches.go_on(run.pk)
+    reporter.report_forgotten()
+
+
+def _watch_planning(run: SyncRun, limit: datetime) -> None:
+    """Planning that is silent is queued again; it goes on behind the last user that it planned."""
+    silent = SyncRun.objects.filter(pk=run.pk, status__in=ALIVE, planned_at=None, planner_at__lt=limit)
+    # A run that waits for its planner, or whose batches are worked, costs no try: the planner may wait behind them.
+    dead = run.status == RunStatus.RUNNING and run.heartbeat_at < limit
+    if dead and run.planning_tries >= batches.MOST_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
+        batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
+        return
+    tries = F("planning_tries") + (1 if dead else 0)
+    if silent.update(heartbeat_at=timezone.now(), planner_at=None, planning_tries=tries):
+        logger.warning("run %s: planning was silent, it is queued again", run.pk)
+    planning.hand_over(run.pk)
+
+
+def _watch_batches(run: SyncRun, limit: datetime) -> None:
+    mine = SyncBatch.objects.filter(run_id=run.pk)
+    silent = mine.filter(status=BatchStatus.RUNNING, heartbeat_at__lt=limit)
+    for batch_id in list(silent.values_list("pk", flat=True)):
+        if became := batches.queue_again(silent.filter(pk=batch_id)):
+            logger.warning("run %s: batch %s was silent, it is %s", run.pk, batch_id, became)
+    lost = _lost(run, limit).update(queued_at=None)
+    if lost:
+        SyncRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
+        logger.warning("run %s: the broker lost %d waiting batches, they are handed out again", run.pk, lost)
+
+
+def _lost(run: SyncRun, limit: datetime) -> QuerySet[SyncBatch]:
+    """Batches handed to the broker that no worker will get.
+
+    Merely waiting is no sign of it, for the queue may be long. These are: the whole run is silent, or the broker has
+    given out a batch that it was handed later, for it keeps the order. Handed out again, they cost no try; a batch
+    that is delivered twice is claimed once.
+    """
+    mine = SyncBatch.objects.filter(run_id=run.pk)
+    waiting = mine.filter(status=BatchStatus.QUEUED, queued_at__lt=limit)
+    if not SyncRun.objects.filter(pk=run.pk, heartbeat_at__gte=limit).exists():
+        return waiting
+    taken = mine.exclude(status=BatchStatus.QUEUED).filter(heartbeat_at__gte=limit)
+    latest = taken.aggregate(latest=Max("queued_at"))["latest"]
+    return waiting.filter(queued_at__lt=latest) if latest else waiting.none()

@@ -1,0 +1,75 @@
+"""Where the users of a batch stand who are under way between two tries of it; a JSON column of the batch.
+
+A user is in it from the first of its orders that is settled, or the first page read, until it is done. So the next try
+counts no order twice and reads a long list on. Tokens are kept as a keyed hash alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from bytemark_sync.bytemark.token import Token
+from bytemark_sync.domain.matching import Bookmark, PendingUser
+from bytemark_sync.storage.pending import DueUser, ReadUpTo
+
+Bookmarks = dict[str, dict[str, Any]]
+"""User id -> the fields of `Bookmark`, and in `orders` the ids of the orders still to look for."""
+
+
+def with_bookmarks(read: Iterable[DueUser | ReadUpTo], bookmarks: Bookmarks) -> Iterator[DueUser | ReadUpTo]:
+    """What was read; whoever has a bookmark goes on from there, with the orders that are still to look for."""
+    for each in read:
+        kept = bookmarks.get(str(each.pending.user_id)) if isinstance(each, DueUser) else None
+        if isinstance(each, DueUser) and kept is not None:
+            yield replace(each, pending=_at_bookmark(each.pending, kept))
+        else:
+            yield each
+
+
+def _at_bookmark(user: PendingUser, kept: Mapping[str, Any]) -> PendingUser:
+    """Orders that became pending since wait for the next run: the pages that were read may have listed them."""
+    still = set(kept["orders"])
+    bookmark = Bookmark(**{name: value for name, value in kept.items() if name != "orders"})
+    token = next((one for one in user.tokens if constant_time_compare(_hash(one), kept["token"])), None)
+    if token is None:  # nothing was read, or the token is gone: the list of another one begins at page 1
+        bookmark = Bookmark(attempts=bookmark.attempts, pages=bookmark.pages)
+    return replace(
+        user, orders=tuple(one for one in user.orders if one.id in still), bookmark=replace(bookmark, token=token)
+    )
+
+
+def moved(
+    bookmarks: Bookmarks,
+    *,
+    wanted: Mapping[int, Collection[int]],
+    settled: Mapping[int, Collection[int]],
+    broken_off: Mapping[int, Bookmark],
+    done: Collection[int],
+) -> Bookmarks:
+    """The bookmarks after a transaction that settles these orders of its users, whose orders were `wanted`."""
+    after = {user_id: kept for user_id, kept in bookmarks.items() if int(user_id) not in done}
+    for user_id in {*settled, *broken_off}.difference(done):
+        kept = after.get(str(user_id)) or _to_json(Bookmark(), wanted[user_id])
+        if user_id in broken_off:
+            kept = _to_json(broken_off[user_id], kept["orders"])
+        gone = settled.get(user_id, ())
+        after[str(user_id)] = kept | {"orders": [order_id for order_id in kept["orders"] if order_id not in gone]}
+    return after
+
+
+def pages_read(bookmarks: Bookmarks) -> int:
+    """Over all users and tries; it grows with a try that gets on."""
+    return sum(kept["pages"] for kept in bookmarks.values())
+
+
+def _to_json(bookmark: Bookmark, orders: Collection[int]) -> dict[str, Any]:
+    fields = asdict(replace(bookmark, token=None))
+    return fields | {"token": _hash(bookmark.token) if bookmark.token else "", "orders": list(orders)}
+
+
+def _hash(token: Token) -> str:
+    return salted_hmac("bytemark_sync.runs.bookmarks", token.reveal(), algorithm="sha256").hexdigest()[:32]

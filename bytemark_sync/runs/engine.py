@@ -1,0 +1,171 @@
+"""The work of a run: pending users -> HTTP threads -> one storing thread -> counts (docs/architecture.md).
+
+The caller's thread reads the pending users and writes the results, over one connection; the pool does HTTP alone
+(docs/decisions/0002-one-writer-thread.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from bytemark_sync.bytemark.client import BytemarkClient
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.stats import ApiSample, ApiStats
+from bytemark_sync.domain.counters import Counts, Flushed, Totals
+from bytemark_sync.domain.matching import UserResult
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.fetch.pool import FetchPool
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.writer import Worked
+from bytemark_sync.storage.pending import DueUser, ReadUpTo
+
+logger = logging.getLogger(__name__)
+
+USERS_A_FLUSH = 64
+SECONDS_A_FLUSH = 0.5
+SECONDS_A_LAST_FLUSH = 0.1
+"""Once every user is handed out: the last write of all, for which the run waits, is then a small one."""
+TICK = 0.1
+STOP_GRACE = 3.0
+"""Seconds that requests in flight have to come home once a run is stopped; what comes is stored."""
+
+Progress = Callable[[Counts, int], None]
+"""Called after each write with the counts so far and the users still in flight."""
+
+
+class Records(Protocol):
+    def flush(self, worked: list[Worked], sample: ApiSample) -> Flushed: ...
+    def beat(self) -> None: ...
+
+
+def work(
+    users: Iterator[DueUser | ReadUpTo],
+    recorder: Records,
+    *,
+    client_settings: BytemarkSettings,
+    workers: int,
+    stop: threading.Event,
+    totals: Totals,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Work `users` to the end, to `stop`, or to `deadline` (of `time.monotonic()`), counting in `totals`.
+
+    Raises `DatabaseGone`, `ClaimLost` or `RunClosed`; what was written before stays, the rest is still pending.
+    """
+    _Work(users, recorder, client_settings, workers, stop, totals, deadline, progress).run()
+
+
+class _Work:
+    def __init__(
+        self,
+        users: Iterator[DueUser | ReadUpTo],
+        recorder: Records,
+        client_settings: BytemarkSettings,
+        workers: int,
+        stop: threading.Event,
+        totals: Totals,
+        deadline: float | None,
+        progress: Progress | None,
+    ) -> None:
+        self._users = users
+        self._recorder = recorder
+        self._stop = stop
+        self._deadline = deadline
+        self._progress = progress
+        self._stats = ApiStats()
+        self._pool = FetchPool(BytemarkClient(client_settings, stop=stop, stats=self._stats), workers)
+        self._in_flight: dict[int, DueUser] = {}
+        self._buffer: list[Worked] = []
+        self._buffered_at = 0.0
+        self._beat_every = lifecycle.beat_every()
+        self._beaten_at = time.monotonic()
+        self._exhausted = False
+        self._stopped_at: float | None = None
+        self._cut_short = False
+        self._timed_out = False
+        self._totals = totals
+
+    def run(self) -> None:
+        try:
+            while not self._done():
+                reads_on = self._feed()
+                self._take(self._pool.next(0 if reads_on else TICK) if self._pool.in_flight else None)
+                self._flush_when_due()
+                self._beat_when_due()
+            self._flush()
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            self._pool.close()
+        if self._in_flight or not self._exhausted or self._cut_short:
+            self._totals.unreached = self._timed_out
+            self._totals.interrupted = not self._timed_out
+
+    def _done(self) -> bool:
+        if self._deadline is not None and time.monotonic() >= self._deadline and not self._stop.is_set():
+            self._timed_out = True
+            self._stop.set()
+        if not self._stop.is_set():
+            return self._exhausted and not self._pool.in_flight
+        self._stopped_at = self._stopped_at or time.monotonic()
+        return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE
+
+    def _feed(self) -> bool:
+        """Hand out users while there is room, one group of orders at most; whether there is more to read at once."""
+        while self._pool.has_room and not self._exhausted and not self._stop.is_set():
+            due = next(self._users, None)
+            if isinstance(due, ReadUpTo):
+                return True
+            if due is None:
+                self._exhausted = True
+            else:
+                self._in_flight[due.pending.user_id] = due
+                self._pool.submit(due.pending)
+        return False
+
+    def _take(self, result: UserResult | None) -> None:
+        if result is None:
+            return
+        if not self._buffer:
+            self._buffered_at = time.monotonic()
+        due = self._in_flight.pop(result.user_id)
+        self._buffer.append(Worked(due, result))
+        if result.interrupted:
+            self._cut_short = True
+            return
+        _log(result)
+
+    def _flush_when_due(self) -> None:
+        waited = time.monotonic() - self._buffered_at
+        longest = SECONDS_A_LAST_FLUSH if self._exhausted else SECONDS_A_FLUSH
+        if self._buffer and (len(self._buffer) >= USERS_A_FLUSH or waited >= longest):
+            self._flush()
+
+    def _flush(self) -> None:
+        worked, self._buffer = self._buffer, []
+        self._totals.add(self._recorder.flush(worked, self._stats.drain()))
+        self._beaten_at = time.monotonic()
+        if self._progress:
+            self._progress(self._totals.counts, len(self._in_flight))
+
+    def _beat_when_due(self) -> None:
+        if time.monotonic() - self._beaten_at < self._beat_every:
+            return
+        self._beaten_at = time.monotonic()
+        self._recorder.beat()
+
+
+def _log(result: UserResult) -> None:
+    """One line a user at DEBUG, one a failure at WARNING. Details never hold a token (bytemark.errors)."""
+    logger.debug("user %s: %d found, %d left", result.user_id, len(result.found), len(result.left))
+    if result.failure:
+        logger.warning("user %s failed: %s (%s)", result.user_id, result.failure.value, result.detail)
+    for left in result.left:
+        if left.reason is Reason.MALFORMED:
+            logger.warning("order %s of user %s is malformed: %s", left.order.id, result.user_id, left.detail)

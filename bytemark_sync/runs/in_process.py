@@ -1,0 +1,173 @@
+"""A run that this process works by itself, from opening to closing: the door of `manage.py sync_order_items`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from django.utils import timezone
+
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.domain.counters import Counts, Totals
+from bytemark_sync.domain.matching import normalise
+from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.models import RunStatus, SyncRun, Trigger
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.engine import Progress, Records, work
+from bytemark_sync.runs.writer import DryRecorder, Recorder, RunClosed
+from bytemark_sync.slack.reporter import report_forgotten, report_run
+from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
+from bytemark_sync.storage.pending import Deferred, stream, users_named_by, users_with_pending
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R", SyncRun, SyncRun | None)
+
+
+@dataclass(slots=True)
+class RunReport:
+    """How a run went; `run_id` is None for a dry run, which leaves no trace."""
+
+    run_id: int | None
+    status: RunStatus
+    totals: Totals
+    seconds: float
+    error: str = ""
+    nothing_pending: list[str] = field(default_factory=list)
+
+
+def sync_here(
+    scope: Scope,
+    *,
+    client_settings: BytemarkSettings,
+    workers: int,
+    stop: threading.Event,
+    dry_run: bool = False,
+    requested_by: str = "",
+    progress: Progress | None = None,
+) -> RunReport:
+    """Work `scope` in this process and close the run truthfully, whatever ends it."""
+    idle: list[str] = []
+
+    def job(run: SyncRun | None, totals: Totals) -> None:
+        idle.extend(nothing_pending(scope))
+        recorder: Records = Recorder(run, stop) if run else DryRecorder()
+        deferred = Deferred()
+        work(
+            stream(scope, now=timezone.now(), deferred=deferred),
+            recorder,
+            client_settings=client_settings,
+            workers=workers,
+            stop=stop,
+            totals=totals,
+            progress=progress,
+        )
+        totals.orders_deferred = deferred.orders
+
+    def open_run() -> SyncRun | None:
+        return None if dry_run else lifecycle.open_run(Trigger.COMMAND, scope, requested_by=requested_by)
+
+    report = run_here(open_run, job, dry_run=dry_run)
+    report.nothing_pending = idle
+    name = f"run {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
+    _log(name, report)
+    return report
+
+
+def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry_run: bool = False) -> RunReport:
+    """Open a run, do its `job` and close it; how it went, as its row tells it. A dry run writes nothing.
+
+    Runs that are found dead, and those that died before they told Slack, are told too: without a cluster nobody else
+    would.
+    """
+    began = time.monotonic()
+    totals = Totals()
+    run: SyncRun | None = None
+    dead: list[int] = []
+    error = ""
+    try:
+        if not dry_run:
+            dead = retrying(lifecycle.close_dead_runs)
+        run = opened = open_run()
+        job(opened, totals)
+    except RunClosed as closed:
+        error = str(closed)
+    except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
+        error = explain(broken)
+    report = RunReport(run.pk if run else None, status_of(totals, error), totals, 0.0, error)
+    if run and (row := close(run, report.status, error, totals)):
+        report.status, report.error = RunStatus(row.status), row.error
+        totals.counts, totals.orders_deferred = Counts.of(row), row.orders_deferred
+    if run:
+        _tell_of_the_dead(dead)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def status_of(totals: Totals, error: str) -> RunStatus:
+    """How a run of one process ended; `error` where it could not go on, whatever it had stored by then."""
+    counts = totals.counts
+    if error:
+        return RunStatus.FAILED
+    if totals.interrupted:
+        return RunStatus.INTERRUPTED
+    return lifecycle.verdict(users=counts.users, users_failed=counts.users_failed, orders_synced=counts.orders_synced)
+
+
+def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRun | None:
+    """The run's row at its end, which another process may have closed before; it is told to Slack.
+
+    Waits for a database that is away; one that stays away cannot take the end: the next run closes this as dead.
+    """
+    try:
+        retrying(partial(lifecycle.finish, run.pk, status, error=error, orders_deferred=totals.orders_deferred))
+        row = retrying(SyncRun.objects.filter(pk=run.pk).first)
+    except (DatabaseGone, RowRefused) as gone:
+        logger.error("run %s could not be closed; the next run closes it: %s", run.pk, gone)
+        return None
+    if row is None:
+        logger.error("run %s is not in the database any more", run.pk)
+        return None
+    if row.status != status:
+        logger.error("run %s was closed by another process as %s: %s", run.pk, row.status, row.error)
+    report_run(row)
+    return row
+
+
+def _tell_of_the_dead(run_ids: list[int]) -> None:
+    try:
+        for run in retrying(lambda: list(SyncRun.objects.filter(pk__in=run_ids)), patience=5.0):
+            report_run(run)
+        retrying(report_forgotten, patience=5.0)
+    except (DatabaseGone, RowRefused):
+        logger.error("dead runs could not be reported; the next run reports them")
+
+
+def nothing_pending(scope: Scope) -> list[str]:
+    """Named users and orders that have nothing pending, in words."""
+    users = users_with_pending(scope.users) if scope.users else set()
+    named = users_named_by(scope.orders) if scope.orders else {}
+    words = [f"user {user_id}" for user_id in scope.users if user_id not in users]
+    return words + [f"order {uuid}" for uuid in scope.orders if normalise(uuid) not in named]
+
+
+def _log(name: str, report: RunReport) -> None:
+    counts = report.totals.counts
+    logger.info(
+        "%s %s: %d users, %d failed; %d of %d orders synced, %d items; %d requests in %.1f s%s",
+        name,
+        report.status.value,
+        counts.users,
+        counts.users_failed,
+        counts.orders_synced,
+        counts.orders,
+        counts.items_created,
+        counts.api_requests,
+        report.seconds,
+        f"; {report.error}" if report.error else "",
+    )

@@ -1,0 +1,130 @@
+"""A run's states. They only move forward, each step one conditional update in the database (docs/contract.md#queue)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from bytemark_sync.domain.run_scope import AuditScope, Scope
+from bytemark_sync.models import RunStatus, SyncRun, Trigger
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.storage.database_retry import retrying
+
+logger = logging.getLogger(__name__)
+
+DIED = (
+    "The process died, or gave no sign of life for too long; what it had not stored is still pending, and the next run"
+    " takes it."
+)
+LONGEST_BEAT = 2.0
+MISSED_BEATS = 3
+"""So many are missing before anybody asks whether the process of a run still exists."""
+
+
+def beat_every() -> float:
+    """Seconds between two signs of life of whatever works a run."""
+    return float(min(LONGEST_BEAT, settings.SYNC_HEARTBEAT_LIMIT / 4))
+
+
+def open_run(trigger: Trigger, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:
+    """A run that this process works by itself, already running. Raises `DatabaseGone`."""
+    now = timezone.now()
+    run = SyncRun(
+        trigger=trigger,
+        scope=scope.to_json(),
+        requested_by=requested_by,
+        status=RunStatus.RUNNING,
+        created_at=now,
+        started_at=now,
+        heartbeat_at=now,
+        planned_at=now,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        pid_space=pid_space(),
+    )
+
+    def save() -> SyncRun:
+        # The row of a try whose answer was lost would lie there as a run that died.
+        mine = SyncRun.objects.filter(created_at=now, host=run.host, pid=run.pid).first() if run.pk is None else None
+        if mine is None:
+            run.save(force_insert=True)
+        return mine or run
+
+    return retrying(save)
+
+
+def start(run_id: int) -> bool:
+    """queued -> running; True for the one caller that moved it."""
+    now = timezone.now()
+    moved = SyncRun.objects.filter(pk=run_id, status=RunStatus.QUEUED)
+    return moved.update(status=RunStatus.RUNNING, started_at=now, heartbeat_at=now, planner_at=now) == 1
+
+
+def finish(
+    run_id: int, status: RunStatus, *, error: str = "", silent_since: datetime | None = None, **columns: Any
+) -> bool:
+    """queued or running -> one of the five ends; True for the one caller that closed it.
+
+    With `silent_since` only a run that has not given a sign of life after that. `columns` are written with the end.
+    """
+    now = timezone.now()
+    alive = SyncRun.objects.filter(pk=run_id, status__in=ALIVE)
+    if silent_since is not None:
+        alive = alive.filter(heartbeat_at__lte=silent_since)
+    return alive.update(status=status, finished_at=now, heartbeat_at=now, error=error, **columns) == 1
+
+
+def close_dead_runs() -> list[int]:
+    """Close runs of single processes that died in silence; the ids of those that this call closed.
+
+    Dead is a run without a heartbeat for `SYNC_HEARTBEAT_LIMIT`, and one that misses some beats and whose process is
+    gone. A pid names a process only within one boot and one PID namespace: elsewhere the heartbeat alone decides.
+    """
+    now = timezone.now()
+    limit = now - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT)
+    margin = timedelta(seconds=MISSED_BEATS * beat_every())
+    fresh = Q(heartbeat_at__range=(now - margin, now + margin))  # later than that: the clock was turned back
+    here = pid_space()
+    closed = []
+    for run in SyncRun.objects.filter(~fresh, status=RunStatus.RUNNING, pid__isnull=False):
+        gone = run.heartbeat_at < limit or (here and run.pid_space == here and not _process_lives(run.pid or 0))
+        if gone and finish(run.pk, RunStatus.FAILED, error=DIED, silent_since=run.heartbeat_at):
+            logger.warning("run %s closed: %s", run.pk, DIED)
+            closed.append(run.pk)
+    return closed
+
+
+def pid_space() -> str:
+    """The boot and the PID namespace of this process, within which its pid names it; empty where they are not told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def verdict(*, users: int, users_failed: int, orders_synced: int) -> RunStatus:
+    """How a run ended that went to its end: failed when nothing worked, partial when some users failed."""
+    if not users_failed:
+        return RunStatus.SUCCEEDED
+    if users_failed == users and not orders_synced:
+        return RunStatus.FAILED
+    return RunStatus.PARTIAL
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

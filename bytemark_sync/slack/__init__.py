@@ -1,0 +1,1 @@
+"""What Slack is told, and how it gets there."""

@@ -1,0 +1,131 @@
+"""Reading the portal's tables by windows of keys, in flat memory: Django has no server-side cursor on MySQL."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from django.db.models import CharField, F, Func, Q, QuerySet
+from django.db.models.functions import Lower, Trim
+
+from bytemark_sync.models import Order, OrderToken
+from bytemark_sync.storage.database_retry import retrying
+
+logger = logging.getLogger(__name__)
+
+
+class _OwnedRow(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def user_id(self) -> int | None: ...
+
+
+T = TypeVar("T")
+R = TypeVar("R", bound=_OwnedRow)
+Key = tuple[int, int]
+KEYS_A_WINDOW = 20_000
+ORDERS_A_GROUP = 1000
+IDS_A_QUERY = 500
+BIGINT_MAX = 2**63 - 1
+
+
+def folded_uuid() -> Lower:
+    """A column to compare with `normalise`d uuids, whatever its collation."""
+    return Lower(Trim(_AnyText(F("order_uuid"))))
+
+
+class _AnyText(Func):
+    """The column as utf8mb4, so that any text may be compared with a latin1 column on MySQL."""
+
+    output_field = CharField()
+    template = "%(expressions)s"
+
+    def as_mysql(self, compiler, connection, **extra):  # type: ignore[no-untyped-def]
+        return self.as_sql(compiler, connection, template="CONVERT(%(expressions)s USING utf8mb4)", **extra)
+
+
+def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
+    """(user id, order id) of `orders`, rising, behind the user `after`; orders of no user are left out.
+
+    In few large windows of bare numbers, because MySQL reads all items anew for each such query (0.5 s with a million).
+    The figures: docs/decisions/0013-windows-of-keys.md.
+    A row may have changed by the time it is read by its key (`still_theirs`).
+    """
+    where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
+    while True:
+        window = orders.filter(where).order_by("user_id", "id").values_list("user_id", "id")[:KEYS_A_WINDOW]
+        rows = fetched(window)
+        last = rows[-1] if len(rows) == KEYS_A_WINDOW else None
+        numbers = array("q", (number for key in usable(rows) for number in key))
+        del rows
+        yield from zip(numbers[::2], numbers[1::2], strict=True)
+        if last is None:
+            return
+        user_id, order_id = last
+        where = Q(user_id__gte=user_id) & (Q(user_id__gt=user_id) | Q(id__gt=order_id))
+
+
+def fits(number: int) -> bool:
+    """Whether the product's own tables, and the database's parameters, can hold the id: a portal's may be unsigned."""
+    return -BIGINT_MAX - 1 <= number <= BIGINT_MAX
+
+
+def usable(rows: Iterable[tuple[int | None, int]]) -> Iterator[Key]:
+    """Those (user id, order id) that can be worked: there is a user, and both numbers fit."""
+    beyond = 0
+    for user_id, order_id in rows:
+        if user_id is None:
+            continue
+        if fits(user_id) and fits(order_id):
+            yield user_id, order_id
+        else:
+            beyond += 1
+    if beyond:
+        logger.warning("%d orders have ids beyond 64 bits with a sign; they are passed over", beyond)
+
+
+def groups(keys: Iterable[Key]) -> Iterator[dict[int, int]]:
+    """Order id -> user id in groups of about `ORDERS_A_GROUP` orders, cut between two users."""
+    group: dict[int, int] = {}
+    last: int | None = None
+    for user_id, order_id in keys:
+        if user_id != last and len(group) >= ORDERS_A_GROUP:
+            yield group
+            group = {}
+        last = user_id
+        group[order_id] = user_id
+    if group:
+        yield group
+
+
+def still_theirs(rows: Iterable[R], owners: Mapping[int, int]) -> list[R]:
+    """Those rows whose order has the user that its key had.
+
+    The others changed hands since: the new user may have had the turn already, or has it yet to come. The next run
+    takes them.
+    """
+    return [row for row in rows if owners.get(row.id) == row.user_id]
+
+
+def tokens_of(user_ids: list[int]) -> dict[int, list[str | None]]:
+    """Each user's `bytemark_tokens`, newest row first; a user without a row is not in it."""
+    tokens: defaultdict[int, list[str | None]] = defaultdict(list)
+    for chunk in chunks(user_ids, IDS_A_QUERY):
+        query = OrderToken.objects.filter(user_id__in=chunk).order_by("-id").values_list("user_id", "token")
+        for user_id, token in fetched(query):
+            tokens[user_id or 0].append(token)
+    return dict(tokens)
+
+
+def fetched(query: Iterable[T]) -> list[T]:
+    """All rows; asked again where the database was away. Raises `DatabaseGone`."""
+    return retrying(lambda: list(query))
+
+
+def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,157 @@
+"""All rows of an order or none, and the reason of every order that is left (docs/contract.md#storing).
+
+Called inside a transaction, first thing in it: the order rows are locked, then looked up in `bytemark_order_items`,
+then written. This order of steps, not a unique key, lets any number of writers race
+(docs/decisions/0001-row-locks-without-a-unique-key.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from bytemark_sync.domain.matching import FoundOrder, LeftOrder, normalise
+from bytemark_sync.domain.reasons import DEFERRED
+from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
+from bytemark_sync.models.portal import FREE
+from bytemark_sync.storage.bulk_insert import insert
+
+LONGEST_DEFERRAL_DAYS = 30
+"""The measure: docs/decisions/0007-deferral.md."""
+DEFERRAL_MARGIN = timedelta(hours=1)
+"""A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
+
+_Key = tuple[int | None, int, str]  # user id, order id, normalised uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One user's orders as fetched: to store, and to note as left; `fingerprint` marks the tokens of the moment."""
+
+    user_id: int
+    fingerprint: str
+    found: Sequence[FoundOrder]
+    left: Sequence[LeftOrder]
+
+
+@dataclass(slots=True)
+class Written:
+    """What a transaction wrote. An order in neither set was stored by others, changed user or uuid, or is gone."""
+
+    stored: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
+    items: int = 0
+
+
+def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> Written:
+    """Store what was found and note what was left; `reference` is the time that deferrals count from (the run's)."""
+    wanted = {found.order.id for finding in findings for found in finding.found}
+    wanted |= {left.order.id for finding in findings for left in finding.left}
+    written = Written()
+    if not wanted:
+        return written
+    locked = Order.objects.select_for_update().filter(FREE, pk__in=wanted).order_by("pk")
+    rows = list(locked.values_list("user_id", "pk", "order_uuid"))
+    ids = [order_id for _, order_id, _ in rows]
+    have = set(OrderItem.objects.filter(order_id__in=ids).values_list("order_id", flat=True).distinct())
+    if have:
+        OrderOutcome.objects.filter(order_id__in=have).delete()
+    # What was fetched says nothing once the order is another user's, or has another uuid; the next run takes it.
+    free = {
+        (user_id, order_id, normalise(uuid)): uuid or "" for user_id, order_id, uuid in rows if order_id not in have
+    }
+    _store(findings, free, written, run_id)
+    _note(findings, free, written, run_id, reference)
+    return written
+
+
+def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written, run_id: int) -> None:
+    """Each order that is `free`, and free no longer then."""
+    now = timezone.now()
+    rows: list[OrderItem] = []
+    stored: list[StoredOrder] = []
+    for finding in findings:
+        for found in finding.found:
+            uuid = free.pop((finding.user_id, found.order.id, normalise(found.order.uuid)), None)
+            if uuid is None:
+                continue
+            stored.append(
+                StoredOrder(
+                    order_id=found.order.id,
+                    run_id=run_id,
+                    user_id=finding.user_id,
+                    stored_at=now,
+                    items=len(found.items),
+                )
+            )
+            rows += [
+                OrderItem(
+                    order_id=found.order.id,
+                    order_uuid=uuid,
+                    oauth_token=found.token.reveal(),
+                    product_uuid=item.product_uuid,
+                    pass_uuid=item.pass_uuid,
+                )
+                for item in found.items
+            ]
+    if not stored:
+        return
+    ids = [row.order_id for row in stored]
+    insert(rows)
+    # Somebody may have deleted an order's items since it was stored before: the row then tells of the last time.
+    StoredOrder.objects.filter(order_id__in=ids).delete()
+    insert(stored)
+    OrderOutcome.objects.filter(order_id__in=ids).delete()
+    written.stored.update(ids)
+    written.items += len(rows)
+
+
+def _note(
+    findings: Sequence[Finding], free: dict[_Key, str], written: Written, run_id: int, reference: datetime
+) -> None:
+    """One outcome an order, counting its attempts, and one line in the order's story."""
+    now = timezone.now()
+    left = {
+        left.order.id: (finding, left)
+        for finding in findings
+        for left in finding.left
+        if (finding.user_id, left.order.id, normalise(left.order.uuid)) in free
+    }
+    if not left:
+        return
+    before = OrderOutcome.objects.in_bulk(list(left))
+    outcomes = []
+    for order_id, (finding, leaving) in left.items():
+        outcome = OrderOutcome(order_id=order_id, user_id=finding.user_id, first_at=now, attempts=1)
+        previous = before.get(order_id)
+        if previous:
+            outcome.first_at, outcome.attempts = previous.first_at, previous.attempts + 1
+        outcome.reason, outcome.detail = leaving.reason, leaving.detail[:500]
+        outcome.last_at, outcome.last_run_id, outcome.tokens = now, run_id, finding.fingerprint
+        outcome.deferred_days = _deferral(previous, outcome, now)
+        if leaving.reason in DEFERRED:
+            outcome.next_at = reference + timedelta(days=outcome.deferred_days) - DEFERRAL_MARGIN
+        outcomes.append(outcome)
+    OrderOutcome.objects.filter(order_id__in=list(left)).delete()
+    insert(outcomes)
+    insert(
+        [
+            OrderAttempt(order_id=row.order_id, run_id=run_id, at=now, reason=row.reason, detail=row.detail)
+            for row in outcomes
+        ]
+    )
+    written.left.update(left)
+
+
+def _deferral(previous: OrderOutcome | None, outcome: OrderOutcome, now: datetime) -> int:
+    """Days to wait: 1, 2, 4, ... at most 30. A try ahead of time does not lengthen it, a changed token begins anew."""
+    days = previous.deferred_days if previous and previous.tokens == outcome.tokens else 0
+    if outcome.reason not in DEFERRED:
+        return days
+    if not days or previous is None:
+        return 1
+    early = previous.next_at is not None and previous.next_at > now
+    return days if early else min(LONGEST_DEFERRAL_DAYS, days * 2)

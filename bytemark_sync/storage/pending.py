@@ -1,0 +1,229 @@
+"""Which orders are pending, and whose turn it is, streamed user by user in flat memory.
+
+An order is pending when it has no row in `bytemark_order_items`, its `amount` is `'0'`, and its user has a row in
+`bytemark_tokens` (docs/contract.md#which-orders-are-pending).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from bytemark_sync.bytemark.token import Token
+from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.models import Order, OrderItem, OrderToken
+from bytemark_sync.models.portal import FREE
+from bytemark_sync.storage.keyset import (
+    IDS_A_QUERY,
+    Key,
+    chunks,
+    fetched,
+    fits,
+    folded_uuid,
+    groups,
+    keys_of_all,
+    still_theirs,
+    tokens_of,
+    usable,
+)
+
+
+class _Row(NamedTuple):
+    id: int
+    uuid: str | None
+    user_id: int
+    token: str | None
+    reason: str | None
+    next_at: datetime | None
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueUser:
+    """A user whose turn it is, with the fingerprint of the current `bytemark_tokens` to note beside an outcome."""
+
+    pending: PendingUser
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUpTo:
+    """A stream has read all orders up to this user, whether or not anybody's turn it was: a group's end."""
+
+    user_id: int
+
+
+@dataclass(slots=True)
+class Deferred:
+    """Counts the orders that a stream passes over because their next try is still to come."""
+
+    orders: int = 0
+
+
+def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
+    """Every pending order once (among `orders`), however many token rows its user has."""
+    return (Order.objects.all() if orders is None else orders).filter(
+        FREE,
+        ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))),
+        Exists(OrderToken.objects.filter(user_id=OuterRef("user_id"))),
+    )
+
+
+def still_pending() -> Exists:
+    """Of an outcome: its order is pending. That of another stays until it is pruned, and counts and dates nothing."""
+    return Exists(pending_orders().filter(pk=OuterRef("order_id")))
+
+
+def is_due(now: datetime) -> Q:
+    """Of an order joined with its outcome: a scheduled run takes it, and with it all orders of its user.
+
+    A token that changed since makes an order due as well (`_waits`); no query can see that.
+    """
+    return Q(outcome__isnull=True) | Q(outcome__next_at__isnull=True) | Q(outcome__next_at__lte=now)
+
+
+def fingerprint(tokens: Iterable[str | None]) -> str:
+    """A keyed hash of a user's tokens: tells that they changed without telling what they are."""
+    text = "\0".join(sorted(token or "" for token in tokens))
+    return hmac.new(
+        str(settings.SECRET_KEY).encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256
+    ).hexdigest()[:32]
+
+
+def stream(
+    scope: Scope,
+    *,
+    now: datetime,
+    user_ids: Sequence[int] | None = None,
+    after_user: int | None = None,
+    under_way: Collection[int] = (),
+    deferred: Deferred | None = None,
+) -> Iterator[DueUser | ReadUpTo]:
+    """The users whose turn it is, by rising user id; `user_ids` narrows the scope further (a queued batch), and
+    `after_user` begins behind that id (planning that goes on).
+
+    A user with one order that is due is taken with all orders, for they stand in the same pages; so is one who is
+    `under_way`: a run that has begun with a user goes on, though all that is left may be deferred. Orders passed over
+    are counted in `deferred`, up to the user that was given last. Behind each group of orders comes a `ReadUpTo`, so
+    that the reader gives signs of life and sees a stop, however many are passed over. Memory: a page of rows, and the
+    orders of one user.
+    """
+    deferred = deferred or Deferred()
+    wanted = {normalise(uuid) for uuid in scope.orders}
+    taken = 0
+    for last_user, users in _users(_narrowed(scope, user_ids), after_user):
+        for user_rows, tokens in users:
+            if scope.limit is not None and taken >= scope.limit:
+                return
+            mark = fingerprint(tokens)
+            waiting = sum(_waits(row, mark, now) for row in user_rows)
+            taken_anyway = scope.tries_deferred or user_rows[0].user_id in under_way
+            if waiting == len(user_rows) and not taken_anyway:
+                deferred.orders += waiting
+                continue
+            orders = tuple(
+                WantedOrder(row.id, row.uuid or "") for row in user_rows if not wanted or normalise(row.uuid) in wanted
+            )
+            if orders:
+                taken += 1
+                yield DueUser(PendingUser(user_rows[0].user_id, _candidates(user_rows, tokens), orders), mark)
+        yield ReadUpTo(last_user)
+
+
+def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
+    """Pending orders among `uuids`: normalised uuid -> user ids, for two users may have the same one.
+
+    The match is by text in any collation.
+    """
+    folded = pending_orders().annotate(folded=folded_uuid())
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
+        for uuid, user_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "user_id")):
+            if user_id is not None and fits(user_id):
+                found[normalise(uuid)].add(user_id)
+    return dict(found)
+
+
+def users_with_pending(user_ids: Collection[int]) -> set[int]:
+    """Those of `user_ids` that have a pending order."""
+    found: set[int] = set()
+    for chunk in chunks(sorted(filter(fits, user_ids)), IDS_A_QUERY):
+        query = pending_orders().filter(user_id__in=chunk).values_list("user_id", flat=True).distinct()
+        found.update(user_id for user_id in fetched(query) if user_id is not None)
+    return found
+
+
+def count_users() -> int:
+    """Users with a pending order, deferred ones included; one full query, for a progress bar."""
+    users: int = pending_orders().aggregate(users=Count("user_id", distinct=True))["users"]
+    return users
+
+
+def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
+    """The user ids that may come, sorted; None: all."""
+    sets = [set(scope.users)] if scope.users else []
+    if user_ids is not None:  # an empty batch is nobody, not everybody
+        sets.append(set(user_ids))
+    if scope.orders:
+        sets.append(set().union(*users_named_by(scope.orders).values()))
+    if not sets:
+        return None
+    return sorted(filter(fits, set.intersection(*sets)))
+
+
+def _users(
+    user_ids: list[int] | None, after: int | None
+) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None]]]]]:
+    """Group by group, with its last user: each whole user's pending rows (newest order last), and `bytemark_tokens`."""
+    free = Order.objects.filter(FREE, ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
+    keys = keys_of_all(free, after) if user_ids is None else _keys_of(user_ids, after)
+    for owners in groups(keys):
+        rows = _rows(owners)
+        tokens = tokens_of(sorted({row.user_id for row in rows}))
+        users = (list(group) for _, group in groupby(rows, key=lambda row: row.user_id))
+        # Without a row in bytemark_tokens nothing of the user is pending.
+        have = [(user_rows, tokens[user_rows[0].user_id]) for user_rows in users if user_rows[0].user_id in tokens]
+        yield max(owners.values()), have
+
+
+def _keys_of(user_ids: list[int], after: int | None) -> Iterator[Key]:
+    """The same for some users, those with items included: `_rows` sorts them out by key."""
+    for chunk in chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_A_QUERY):
+        query = Order.objects.filter(FREE, user_id__in=chunk).order_by("user_id", "id")
+        yield from usable(fetched(query.values_list("user_id", "id")))
+
+
+def _rows(owners: dict[int, int]) -> list[_Row]:
+    """The orders that still have no items and the same user, by user and key; a long run's window may be hours old."""
+    fields = ("id", "order_uuid", "user_id", "oauth_token", "outcome__reason", "outcome__next_at", "outcome__tokens")
+    rows: list[_Row] = []
+    for chunk in chunks(list(owners), IDS_A_QUERY):
+        stored = set(fetched(OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", flat=True)))
+        query = Order.objects.filter(FREE, pk__in=[each for each in chunk if each not in stored])
+        found = fetched(query.order_by("user_id", "id").values_list(*fields))
+        rows += still_theirs((_Row(*row) for row in found), owners)
+    return rows
+
+
+def _candidates(rows: Sequence[_Row], tokens: Iterable[str | None]) -> tuple[Token, ...]:
+    """Tokens in the order they are tried: the pending orders' own, newest order first, then `bytemark_tokens`."""
+    texts = [row.token for row in reversed(rows)] + list(tokens)
+    return tuple(Token(text) for text in dict.fromkeys((text or "").strip() for text in texts) if text)
+
+
+def _waits(row: _Row, mark: str, now: datetime) -> bool:
+    """Whether the order is deferred; a changed token ends a token deferral."""
+    if row.next_at is None or row.next_at <= now:
+        return False
+    return not (row.reason == Reason.TOKEN_REJECTED and row.fingerprint != mark)

@@ -1,0 +1,96 @@
+"""Deleting what is old, in small deletes that hold no lock for long (`SYNC_RETENTION_DAYS`, docs/contract.md#settings).
+
+Kept for good: the rows that say when an order was stored. They are one an order, and the portal keeps its orders.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.conf import settings
+from django.db.models import Model, Q, QuerySet
+from django_q.models import Task
+
+from bytemark_sync.models import (
+    AuditFinding,
+    OrderAttempt,
+    OrderOutcome,
+    StoredOrder,
+    SyncBatch,
+    SyncRun,
+)
+from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.storage.pending import still_pending
+
+logger = logging.getLogger(__name__)
+
+ROWS_A_DELETE = 1000
+LOGINS: tuple[type[Model], ...] = (AccessLog, AccessAttempt, AccessFailureLog)
+
+
+def prune(now: datetime) -> dict[str, int]:
+    """Delete what is older than `SYNC_RETENTION_DAYS` at `now`; how many rows of what."""
+    before = now - timedelta(days=settings.SYNC_RETENTION_DAYS)
+    deleted = {
+        "runs": sum(_delete_run(run_id) for run_id in _old_runs(before)),
+        "attempts": _delete(OrderAttempt.objects.filter(at__lt=before)),
+        "outcomes": _delete_gone_outcomes(),
+        "task results": _delete(Task.objects.filter(stopped__lt=before)),
+        "logins": sum(_delete(model._default_manager.filter(attempt_time__lt=before)) for model in LOGINS),
+    }
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    logger.info("pruned: %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
+    return deleted
+
+
+def _old_runs(before: datetime) -> list[int]:
+    old = SyncRun.objects.exclude(status__in=ALIVE).filter(Q(finished_at__lt=before) | Q(created_at__lt=before))
+    return list(old.order_by("pk").values_list("pk", flat=True))
+
+
+def _delete_run(run_id: int) -> int:
+    """The rows that point at it first: Django would rewrite a million of them in one statement."""
+    for model in (OrderAttempt, StoredOrder):
+        for keys in _keys(model._default_manager.filter(run_id=run_id)):
+            model._default_manager.filter(pk__in=keys).update(run=None)
+    for keys in _keys(OrderOutcome.objects.filter(last_run_id=run_id)):
+        OrderOutcome.objects.filter(pk__in=keys).update(last_run=None)
+    _delete(SyncBatch.objects.filter(run_id=run_id))
+    _delete(AuditFinding.objects.filter(run_id=run_id))
+    return SyncRun.objects.filter(pk=run_id).delete()[1].get("bytemark_sync.SyncRun", 0)
+
+
+def _delete_gone_outcomes() -> int:
+    """Of orders that are pending no longer: stored by whomever, paid, deleted, or of nobody."""
+    deleted, after = 0, None
+    while True:
+        page = OrderOutcome.objects.order_by("pk")
+        if after is not None:
+            page = page.filter(pk__gt=after)
+        keys = list(page.values_list("pk", flat=True)[:ROWS_A_DELETE])
+        if not keys:
+            return deleted
+        over = OrderOutcome.objects.filter(~still_pending(), pk__in=keys)
+        deleted += _delete_keys(OrderOutcome, list(over.values_list("pk", flat=True)))
+        after = keys[-1]
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    return sum(_delete_keys(rows.model, keys) for keys in _keys(rows))
+
+
+def _delete_keys(model: type[Model], keys: list[Any]) -> int:
+    if not keys:
+        return 0
+    return model._default_manager.filter(pk__in=keys).delete()[0]
+
+
+def _keys(rows: QuerySet[Any]) -> Iterator[list[Any]]:
+    """Keys of what is left to do, a slice at a time; the caller makes each slice leave `rows`."""
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:ROWS_A_DELETE]):
+        yield keys

@@ -1,0 +1,308 @@
+"""Slack, spoken to over real HTTP: a local server stands in for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
+
+import pytest
+from django.utils import timezone
+
+from bytemark_sync.domain.comparison import FindingKind
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.models import AuditFinding, OrderOutcome, RunStatus, SyncRun, Trigger
+from bytemark_sync.slack import reporter
+
+TOKEN = "xoxb-made-up-for-tests"
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+def reply(status: int = 200, body: object = None, **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        raw = json.dumps({"ok": True} if body is None else body).encode()
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", str(len(raw)))
+        handler.end_headers()
+        handler.wfile.write(raw)
+
+    return answer
+
+
+def hang(seconds: float) -> Answer:
+    return lambda handler: time.sleep(seconds)
+
+
+def cut(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """An answer that comes byte by byte, each well within any timeout between bytes."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b" ")
+            time.sleep(0.2)
+    except OSError:
+        pass
+
+
+@dataclass
+class FakeSlack:
+    """Answers from `script` in turn, the last one for ever; keeps what was posted."""
+
+    script: list[Answer] = field(default_factory=lambda: [reply()])
+    posts: list[dict[str, str]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def fake_slack(settings: object) -> Iterator[FakeSlack]:
+    fake = FakeSlack()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            assert self.path == "/api/chat.postMessage"
+            form = json.loads(body) if body.startswith("{") else {k: v[0] for k, v in parse_qs(body).items()}
+            fake.posts.append(form)
+            fake.tokens.append(self.headers["Authorization"])
+            (fake.script.pop(0) if len(fake.script) > 1 else fake.script[0])(self)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    fake.url = f"http://127.0.0.1:{server.server_port}/api/"
+    settings.SLACK_API_URL = fake.url  # type: ignore[attr-defined]
+    settings.SLACK_BOT_TOKEN = TOKEN  # type: ignore[attr-defined]
+    settings.SLACK_CHANNEL_ID = "C123"  # type: ignore[attr-defined]
+    settings.SITE_URL = "https://portal.example"  # type: ignore[attr-defined]
+    yield fake
+    server.shutdown()
+    server.server_close()
+
+
+def ended(status: RunStatus, *, scope: dict[str, object] | None = None, **fields: object) -> SyncRun:
+    now = timezone.now()
+    return SyncRun.objects.create(
+        trigger=Trigger.SCHEDULE, scope=scope or {}, status=status, started_at=now, finished_at=now, **fields
+    )
+
+
+# --- What is told ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_partial_run_is_told_with_counts_reasons_users_and_a_link(fake_slack: FakeSlack, settings: object) -> None:
+    settings.PROJECT_NAME, settings.PROJECT_STAGE = "connect<smart>", "uat"  # type: ignore[attr-defined]
+    run = ended(RunStatus.PARTIAL, users=1200, users_failed=7, orders=3000, orders_synced=2900, items_created=5100)
+    for number in range(7):
+        OrderOutcome.objects.create(order_id=number + 1, user_id=100 + number, reason=Reason.API_ERROR, last_run=run)
+    OrderOutcome.objects.create(order_id=50, user_id=900, reason=Reason.NOT_FOUND, last_run=run)
+    OrderOutcome.objects.create(order_id=51, user_id=901, reason=Reason.NO_PASSES)  # of another run
+
+    reporter.report_run(run)
+
+    assert fake_slack.tokens == [f"Bearer {TOKEN}"]
+    (post,) = fake_slack.posts
+    assert post["channel"] == "C123"
+    text = post["text"]
+    assert "connect&lt;smart&gt;" in text
+    assert "uat" in text
+    assert "bytemark_sync/sync_order_items" in text
+    assert f"run {run.pk} (schedule) was partial" in text
+    assert "1,200 users, 7 failed" in text
+    assert "2,900 of 3,000 orders stored" in text
+    assert "API error: 7 users, 7 orders (users 100, 101, 102, 103, 104, ...)" in text
+    assert "not listed by Bytemark: 1 user, 1 order (user 900)" in text
+    assert "901" not in text
+    assert f"<https://portal.example/admin/bytemark_sync/syncrun/{run.pk}/change/|" in text
+    assert TOKEN not in text
+    run.refresh_from_db()
+    assert run.slack == "sent"
+
+
+@pytest.mark.django_db
+def test_an_audit_is_told_in_words_of_its_own(fake_slack: FakeSlack, settings: object) -> None:
+    settings.SITE_URL = "https://sync.example.com"  # type: ignore[attr-defined]
+    run = ended(RunStatus.PARTIAL, scope={"audit": True}, users=24, users_failed=2, orders=1350)
+    SyncRun.objects.filter(pk=run.pk).update(trigger=Trigger.AUDIT)
+    run.refresh_from_db()
+    for repaired in (True, False, False):
+        AuditFinding.objects.create(
+            run=run, order_id=1, user_id=1, kind=FindingKind.PASS_MISSING, repaired=repaired, detail="words"
+        )
+    reporter.report_run(run)
+    text = fake_slack.posts[0]["text"]
+    assert f"audit {run.pk} was partial" in text
+    assert "24 users, 2 failed · 1,350 orders audited · 3 findings, 1 repaired" in text
+    assert "stored" not in text
+    assert f"|Audit {run.pk} in the admin>" in text
+
+
+@pytest.mark.django_db
+def test_no_value_becomes_a_mention_or_a_link(fake_slack: FakeSlack) -> None:
+    reporter.report_run(ended(RunStatus.FAILED, error="<!channel> & <https://evil.example|click>"))
+    assert "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt;" in fake_slack.posts[0]["text"]
+
+
+@pytest.mark.django_db
+def test_no_link_without_a_site_url(fake_slack: FakeSlack, settings: object) -> None:
+    settings.SITE_URL = ""  # type: ignore[attr-defined]
+    reporter.report_run(ended(RunStatus.FAILED))
+    assert "http" not in fake_slack.posts[0]["text"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.INTERRUPTED, RunStatus.SKIPPED])
+def test_nothing_is_told_of_other_runs(fake_slack: FakeSlack, status: RunStatus) -> None:
+    run = ended(status)
+    reporter.report_run(run)
+    run.refresh_from_db()
+    assert (fake_slack.posts, run.slack) == ([], "not needed")
+
+
+@pytest.mark.django_db
+def test_the_end_of_a_failing_series_is_told_once(fake_slack: FakeSlack) -> None:
+    ended(RunStatus.SUCCEEDED)
+    ended(RunStatus.FAILED)
+    ended(RunStatus.SKIPPED)
+    ended(RunStatus.PARTIAL)
+    reporter.report_run(ended(RunStatus.SUCCEEDED))
+    reporter.report_run(ended(RunStatus.SUCCEEDED))
+    (post,) = fake_slack.posts
+    assert "succeeded again after 2 bad runs" in post["text"]
+
+
+@pytest.mark.django_db
+def test_a_good_run_of_one_user_does_not_end_the_series_of_the_whole_job(fake_slack: FakeSlack) -> None:
+    ended(RunStatus.FAILED)
+    reporter.report_run(ended(RunStatus.SUCCEEDED, scope={"users": [5]}))
+    assert fake_slack.posts == []
+    reporter.report_run(ended(RunStatus.SUCCEEDED))
+    assert "succeeded again after 1 bad run." in fake_slack.posts[0]["text"]
+
+
+@pytest.mark.django_db
+def test_a_run_is_told_once_whoever_asks(fake_slack: FakeSlack) -> None:
+    run = ended(RunStatus.FAILED)
+    reporter.report_run(run)
+    reporter.report_run(SyncRun.objects.get(pk=run.pk))
+    assert reporter.report_forgotten() == 0
+    assert len(fake_slack.posts) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("left", ["", reporter.SENDING])
+def test_a_run_whose_process_died_before_telling_is_told_later(fake_slack: FakeSlack, left: str) -> None:
+    run = ended(RunStatus.FAILED, slack=left)
+    assert reporter.report_forgotten() == 0  # its own process may be at it
+    SyncRun.objects.update(finished_at=timezone.now() - timedelta(minutes=4))
+    assert reporter.report_forgotten() == 1
+    run.refresh_from_db()
+    assert (len(fake_slack.posts), run.slack) == (1, "sent")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("left", ["", reporter.SENDING])
+def test_a_run_that_ended_days_ago_untold_is_told_with_its_date(fake_slack: FakeSlack, left: str) -> None:
+    """Nobody was there to tell it: the only cluster was off over the weekend."""
+    run = ended(RunStatus.FAILED, slack=left, error="The disk was full.")
+    SyncRun.objects.update(finished_at=timezone.now() - timedelta(days=3))
+    run.refresh_from_db()
+    assert (reporter.report_forgotten(), reporter.report_forgotten()) == (1, 0)
+    (post,) = fake_slack.posts
+    assert "The disk was full." in post["text"]
+    assert f"{run.finished_at:%Y-%m-%d %H:%M} UTC" in post["text"]
+
+
+@pytest.mark.django_db
+def test_without_a_token_nothing_is_sent_and_it_is_said_once(
+    fake_slack: FakeSlack, settings: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SLACK_BOT_TOKEN = ""  # type: ignore[attr-defined]
+    reporter._said_not_set.clear()
+    with caplog.at_level(logging.INFO):
+        first, second = ended(RunStatus.FAILED), ended(RunStatus.FAILED)
+        reporter.report_run(first)
+        reporter.report_run(second)
+    assert caplog.text.count("SLACK_BOT_TOKEN") == 1
+    first.refresh_from_db()
+    assert (first.slack, fake_slack.posts) == ("no token or channel set", [])
+
+
+# --- A Slack in trouble ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "posts", "at_least"),
+    [
+        ([reply(429, {"ok": False, "error": "ratelimited"}, Retry_After="1"), reply()], "sent", 2, 1.0),
+        ([reply(429, {"ok": False}, Retry_After="3600")], "failed: Slack answered HTTP 429", 1, 0),
+        ([reply(429, {"ok": False}, Retry_After="soon")], "failed: Slack answered HTTP 429", 1, 0),
+        ([reply(500, {"ok": False}), reply()], "sent", 2, 0),
+        ([reply(500, {"ok": False})], "failed: Slack answered HTTP 500", 3, 0),
+        ([reply(body={"ok": False, "error": "channel_not_found"})], "failed: Slack answered channel_not_found", 1, 0),
+        ([cut, reply()], "sent", 2, 0),
+        ([reply(body=["no object"])], "failed: ", 1, 0),
+    ],
+    ids=["rate limit", "endless rate limit", "odd rate limit", "500 once", "500", "not ok", "cut off once", "odd body"],
+)
+def test_trouble_is_repeated_or_told(
+    fake_slack: FakeSlack, script: list[Answer], result: str, posts: int, at_least: float
+) -> None:
+    fake_slack.script = script
+    began = time.monotonic()
+    assert reporter.send("hello").startswith(result)
+    assert at_least <= time.monotonic() - began < 10
+    assert len(fake_slack.posts) == posts
+
+
+def test_a_refused_connection_is_tried_again_and_told(fake_slack: FakeSlack, settings: object) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings.SLACK_API_URL = f"http://127.0.0.1:{port}/api/"  # type: ignore[attr-defined]
+    began = time.monotonic()
+    assert "refused" in reporter.send("hello")
+    assert 0.2 < time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("answer", [hang(60), drip], ids=["hangs", "drips"])
+def test_a_slack_that_is_slow_is_left_alone(
+    fake_slack: FakeSlack, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    monkeypatch.setattr(reporter, "BUDGET", 2.0)
+    fake_slack.script = [answer]
+    began = time.monotonic()
+    assert reporter.send("hello") == "failed: no answer within 2 s"
+    assert time.monotonic() - began < 4
+
+
+def test_the_budget_leaves_room_below_thirty_seconds() -> None:
+    assert reporter.BUDGET + 1 < 30
+
+
+def test_the_bot_token_is_never_logged(fake_slack: FakeSlack, caplog: pytest.LogCaptureFixture) -> None:
+    fake_slack.script = [reply(body={"ok": False, "error": "invalid_auth"})]
+    with caplog.at_level(logging.DEBUG):
+        reporter.send("hello")
+    assert "invalid_auth" in caplog.text
+    assert TOKEN not in caplog.text

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: fresh databases on every engine, the real `manage.py`, the sandbox.
+"""Fixtures that every test may use: fresh databases on every backend, the real `manage.py`, the sandbox.
 
 A database on a server is in two places: the portal's tables apart, and a user with no more than the contract's rights.
 With `TEST_MYSQL_URL` (of an administrator) what runs on MariaDB runs on that server too.
@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.support.harness import Finished, Portal, copy_database, manage, sqlite_url
+from tests.support.harness import (
+    BACKENDS,
+    SERVERS,
+    Finished,
+    FreshDatabase,
+    Portal,
+    copy_database,
+    manage,
+    sqlite_url,
+    unique_name,
+)
+from tests.support.scenario import MakeScenario, make_scenario
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, Server
-
-SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
-ENGINES = ("sqlite", *SERVERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        used |= {parameters.get(name) for name in ("engine", "server_engine", "broker", "lane")}
+        used |= {parameters.get(name) for name in ("backend", "server_backend", "broker", "lane")}
         if used & {"mariadb", "mysql", "redis", "redis_server"}:
             item.add_marker("server")
         if "chromium" in used:
@@ -63,20 +70,16 @@ def mysql() -> MySQL:
 
 
 @pytest.fixture(params=SERVERS)
-def server_engine(request: pytest.FixtureRequest) -> str:
+def server_backend(request: pytest.FixtureRequest) -> str:
     """`mariadb`, and `mysql` where there is one."""
     return str(request.param)
 
 
 @pytest.fixture
-def server(server_engine: str, request: pytest.FixtureRequest) -> Databases:
+def server(server_backend: str, request: pytest.FixtureRequest) -> Databases:
     """Each database server in turn."""
-    found: Databases = request.getfixturevalue(server_engine)
+    found: Databases = request.getfixturevalue(server_backend)
     return found
-
-
-class FreshDatabase(Protocol):
-    def __call__(self, engine: str) -> str: ...
 
 
 @pytest.fixture(scope="session")
@@ -86,11 +89,6 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     yield made
     if "mysql" in made:  # the private MariaDB goes with its folder
         MySQL(os.environ["TEST_MYSQL_URL"]).drop(made["mysql"])
-
-
-def unique_name(prefix: str = "t") -> str:
-    """For a database: a server of `TEST_MYSQL_URL` may be used by several test processes at once."""
-    return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
 def _migrated(url: str) -> str:
@@ -106,22 +104,22 @@ def fresh_database(
     """Gives the `DATABASE_URL` of a migrated database of its own, as often as it is called."""
     made: list[tuple[Databases, str]] = []
 
-    def fresh(engine: str) -> str:
+    def fresh(backend: str) -> str:
         name = unique_name()
-        if engine == "sqlite":
-            if engine not in templates:
-                templates[engine] = _migrated(sqlite_url(Path(templates["folder"]) / "template.sqlite3"))
-                Portal(templates[engine]).all("PRAGMA wal_checkpoint(TRUNCATE)")
+        if backend == "sqlite":
+            if backend not in templates:
+                templates[backend] = _migrated(sqlite_url(Path(templates["folder"]) / "template.sqlite3"))
+                Portal(templates[backend]).all("PRAGMA wal_checkpoint(TRUNCATE)")
             path = tmp_path / f"{name}.sqlite3"
             shutil.copy(Path(templates["folder"]) / "template.sqlite3", path)
             return sqlite_url(path)
         Server.must_be_allowed()
-        server: Databases = request.getfixturevalue(engine)
-        if engine not in templates:
-            templates[engine] = _migrated(server.create_two_places(unique_name("template")))
+        server: Databases = request.getfixturevalue(backend)
+        if backend not in templates:
+            templates[backend] = _migrated(server.create_two_places(unique_name("template")))
         url = server.create_two_places(name)
         made.append((server, url))
-        copy_database(Portal(templates[engine]), Portal(url))
+        copy_database(Portal(templates[backend]), Portal(url))
         return url
 
     yield fresh
@@ -129,22 +127,22 @@ def fresh_database(
         server.drop(url)
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
     """`sqlite` and each database server in turn."""
     return str(request.param)
 
 
 @pytest.fixture
-def database_url(engine: str, fresh_database: FreshDatabase) -> str:
+def database_url(backend: str, fresh_database: FreshDatabase) -> str:
     """A migrated, empty database: the test runs once on SQLite and once on each server, there in two places."""
-    return fresh_database(engine)
+    return fresh_database(backend)
 
 
 @pytest.fixture
-def server_url(server_engine: str, fresh_database: FreshDatabase) -> str:
+def server_url(server_backend: str, fresh_database: FreshDatabase) -> str:
     """The same on the servers alone."""
-    return fresh_database(server_engine)
+    return fresh_database(server_backend)
 
 
 @pytest.fixture
@@ -177,3 +175,22 @@ def sandbox() -> Iterator[Callable[..., Sandbox]]:
             return stack.enter_context(Sandbox(world, **options))
 
         yield serve
+
+
+@pytest.fixture
+def scenario(backend: str, fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
+    return make_scenario(backend, fresh_database, sandbox)
+
+
+@pytest.fixture
+def sqlite_scenario(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
+    """For what no database has a part in."""
+    return make_scenario("sqlite", fresh_database, sandbox)
+
+
+@pytest.fixture
+def server_scenario(
+    server_backend: str, fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]
+) -> MakeScenario:
+    """On the database servers alone."""
+    return make_scenario(server_backend, fresh_database, sandbox)

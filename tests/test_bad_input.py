@@ -19,13 +19,12 @@ from bytemark_sync.domain.matching import PendingUser, WantedOrder
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.user_orders import fetch_user
 from bytemark_sync.sandbox import FaultRule, Sandbox, World
-from tests.engine.conftest import MakeGround, _maker
 from tests.support.harness import Portal, drop_indexes, manage, sqlite_url
-from tests.support.scenario import Ground, add_user, listed, simple_world
+from tests.support.scenario import MakeScenario, Scenario, add_user, listed, make_scenario, simple_world
 
-ground = pytest.fixture(lambda engine, fresh_database, sandbox: _maker(engine, fresh_database, sandbox))
-server_ground = pytest.fixture(
-    lambda server_engine, fresh_database, sandbox: _maker(server_engine, fresh_database, sandbox)
+scenario = pytest.fixture(lambda backend, fresh_database, sandbox: make_scenario(backend, fresh_database, sandbox))
+server_scenario = pytest.fixture(
+    lambda server_backend, fresh_database, sandbox: make_scenario(server_backend, fresh_database, sandbox)
 )
 
 # --- Rows of the portal -----------------------------------------------------------------------------------------------
@@ -62,13 +61,13 @@ UUIDS = {
 }
 
 
-def test_every_token_comes_to_its_outcome_and_costs_no_other_user(ground: MakeGround) -> None:
+def test_every_token_comes_to_its_outcome_and_costs_no_other_user(scenario: MakeScenario) -> None:
     world = simple_world(users=2, orders=1, first=500)
     for user, token in enumerate(TOKENS, 1):
         add_user(world, user, [listed(f"o{user}")], wanted=[])
         world.riders[-1].tokens = [(token or "").strip()]
         world.tokens[-1].token = ""
-    at = ground(world)
+    at = scenario(world)
     for user, token in enumerate(TOKENS, 1):
         at.portal.execute(
             "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) VALUES (%s, %s, %s, %s, '0')",
@@ -87,12 +86,12 @@ def test_every_token_comes_to_its_outcome_and_costs_no_other_user(ground: MakeGr
         assert token.strip() == "" or token.strip() not in done.stdout + done.stderr
 
 
-def test_every_uuid_comes_to_its_outcome(ground: MakeGround) -> None:
+def test_every_uuid_comes_to_its_outcome(scenario: MakeScenario) -> None:
     world = World()
     add_user(
         world, 7, [listed((uuid or "nobody").strip() or "blank", f"p{n}") for n, uuid in enumerate(UUIDS)], wanted=[]
     )
-    at = ground(world)
+    at = scenario(world)
     for number, uuid in enumerate(UUIDS, 1):
         at.portal.execute(
             "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) "
@@ -110,9 +109,9 @@ def test_every_uuid_comes_to_its_outcome(ground: MakeGround) -> None:
     assert at.sync(*named).stderr.count("nothing pending") == len(named) // 2
 
 
-def test_a_uuid_of_500_characters_is_its_own_problem(server_ground: MakeGround) -> None:
+def test_a_uuid_of_500_characters_is_its_own_problem(server_scenario: MakeScenario) -> None:
     """Bytemark lists none so long; the items table could not hold it either."""
-    at = server_ground(simple_world(users=1))
+    at = server_scenario(simple_world(users=1))
     drop_indexes(at.portal, "bytemark_orders", "order_uuid")
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY order_uuid TEXT")
     at.portal.execute(
@@ -125,11 +124,11 @@ def test_a_uuid_of_500_characters_is_its_own_problem(server_ground: MakeGround) 
     assert set(at.portal.reasons()) == {50}
 
 
-def test_ids_at_the_edges_are_read(ground: MakeGround) -> None:
+def test_ids_at_the_edges_are_read(scenario: MakeScenario) -> None:
     world = World()
     for user in (-(2**63), -1, 0, 2**63 - 1):
         add_user(world, user, [listed(f"o{user}")])
-    at = ground(world)
+    at = scenario(world)
     at.portal.execute("UPDATE bytemark_orders SET id = -5 WHERE id = 1")
     assert at.sync("--user", -(2**63), "--user", 2**63 - 1, "--user", 2**63, "--user", -(2**63) - 1).status == 0
     assert at.sync().status == 0
@@ -215,7 +214,7 @@ WITHOUT_PASSES = {"order_items: empty list", "passes: empty list"}
 
 
 @pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     """One run in which every case is a user's answer."""
     url = sqlite_url(Path(tmp_path_factory.mktemp("answers")) / "x.sqlite3")
     assert manage("migrate", "-v0", database_url=url).status == 0
@@ -223,14 +222,14 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     for user in range(1, len(CASES) + 1):
         add_user(world, user, [], wanted=["o"])
     with Sandbox(world) as sandbox:
-        at = Ground(url, world, sandbox)
+        at = Scenario(url, world, sandbox)
         at.portal.fill(world)
         sandbox.set_faults(*(FaultRule("raw", users=[user], body=body) for user, body in enumerate(CASES.values(), 1)))
         at.done = at.sync("--json", "-v", "3", env={"BYTEMARK_BACKOFF_BASE": "0"})  # type: ignore[attr-defined]
         yield at
 
 
-def test_no_answer_brings_a_traceback_or_costs_another_user(answered: Ground) -> None:
+def test_no_answer_brings_a_traceback_or_costs_another_user(answered: Scenario) -> None:
     done = answered.done  # type: ignore[attr-defined]
     assert done.status == 1
     assert done.json["users"] == len(CASES) + 5
@@ -242,7 +241,7 @@ def test_no_answer_brings_a_traceback_or_costs_another_user(answered: Ground) ->
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_every_json_type_in_every_place_comes_to_an_outcome(answered: Ground, place: str) -> None:
+def test_every_json_type_in_every_place_comes_to_an_outcome(answered: Scenario, place: str) -> None:
     reasons = answered.portal.reasons()
     stored = {item.order_id for item in answered.portal.items()}
     numbers = {name: number + 6 - 1 for number, name in enumerate(CASES, 1)}
@@ -262,7 +261,7 @@ def test_every_json_type_in_every_place_comes_to_an_outcome(answered: Ground, pl
             assert reasons[order] == expected, name
 
 
-def test_other_bad_answers_come_to_an_outcome(answered: Ground) -> None:
+def test_other_bad_answers_come_to_an_outcome(answered: Scenario) -> None:
     numbers = {name: number + 6 - 1 for number, name in enumerate(CASES, 1)}
     reasons = answered.portal.reasons()
     assert numbers["duplicate keys"] not in reasons  # of duplicate keys the last counts
@@ -270,7 +269,7 @@ def test_other_bad_answers_come_to_an_outcome(answered: Ground) -> None:
         assert reasons[numbers[name]] == Reason.API_ERROR, name
 
 
-def test_the_next_run_finds_what_is_then_listed(answered: Ground) -> None:
+def test_the_next_run_finds_what_is_then_listed(answered: Scenario) -> None:
     world = answered.world
     for rider in world.riders:
         if rider.user_id <= len(CASES):

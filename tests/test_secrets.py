@@ -27,8 +27,7 @@ import pytest
 import requests
 
 from bytemark_sync.sandbox import FaultRule, PortalToken, Sandbox, World
-from tests.conftest import FreshDatabase
-from tests.support.harness import Portal, finish, places, start_manage
+from tests.support.harness import FreshDatabase, Portal, finish, places, start_manage
 from tests.support.scenario import add_user, listed
 from tests.support.servers import ROOT, clean_environment, free_port, spawn, wait_for
 
@@ -235,16 +234,16 @@ def slack() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.cluster
 def test_marked_secrets_are_found_nowhere(
-    engine: str,
+    backend: str,
     fresh_database: FreshDatabase,
     sandbox: Callable[..., Sandbox],
     slack: tuple[str, list[str]],
     tmp_path: Path,
 ) -> None:
     world, rules = build_world()
-    stage = Stage(fresh_database(engine), sandbox(world, faults=rules), slack[0], tmp_path)
+    stage = Stage(fresh_database(backend), sandbox(world, faults=rules), slack[0], tmp_path)
     stage.portal.fill(world)
-    if engine == "sqlite":  # elsewhere the portal's table has it
+    if backend == "sqlite":  # elsewhere the portal's table has it
         stage.portal.execute("ALTER TABLE bytemark_tokens ADD password VARCHAR(99)")
     stage.portal.execute("UPDATE bytemark_tokens SET password = %s", f"{MARK}-password")
 
@@ -266,7 +265,7 @@ def test_marked_secrets_are_found_nowhere(
     assert stage.portal.value("SELECT COUNT(*) FROM bytemark_order_items") >= 20
 
     # The queue, the admin, the monitors.
-    if engine != "sqlite":
+    if backend != "sqlite":
         work_the_queue(stage)
         look_at_every_page(stage)
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from bytemark_sync.admin.read_only import ReadOnlyAdmin
 
-ROWS_A_PAGE = 2000
+ROWS_PER_PAGE = 2000
 
 
 # A formula begins a cell, or stands behind what a spreadsheet of another language takes for the end of one.
@@ -73,13 +73,13 @@ class ExportedAdmin(ReadOnlyAdmin):
     def _export_pages(self, rows: QuerySet[Any]) -> Iterator[list[Any]]:
         """By falling key: Django has no server-side cursor on MySQL."""
         rows = rows.order_by("-pk")
-        page = list(rows[:ROWS_A_PAGE])
+        page = list(rows[:ROWS_PER_PAGE])
         while page:
             self.prepare(page)
             yield page
-            if len(page) < ROWS_A_PAGE:
+            if len(page) < ROWS_PER_PAGE:
                 return
-            page = list(rows.filter(pk__lt=page[-1].pk)[:ROWS_A_PAGE])
+            page = list(rows.filter(pk__lt=page[-1].pk)[:ROWS_PER_PAGE])
 
 
 def _lines(header: Sequence[str], pages: Iterator[list[Any]], cells: Callable[[Any], Sequence[Any]]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from bytemark_sync.admin.labels import (
     run_seconds,
     status_badge,
 )
-from bytemark_sync.admin.pending_figures import STUCK, Stuck
+from bytemark_sync.admin.pending_figures import PENDING_FIGURES, PendingFigures
 from bytemark_sync.admin.pending_filters import YES
 from bytemark_sync.admin.riders import NEEDED
 from bytemark_sync.admin.run_results import results
@@ -58,14 +58,14 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["title"] = "Dashboard"
     if not request.user.has_perm("bytemark_sync.view_syncrun"):
         return context
-    stuck = STUCK.latest()
+    stuck = PENDING_FIGURES.latest()
     runs = list(SyncRun.objects.order_by("-pk")[:LAST_RUNS])
     last = next((run for run in runs if run.status in ENDED and not run.is_audit), None)
     if last is None:
         last = SyncRun.objects.filter(status__in=ENDED).exclude(trigger=Trigger.AUDIT).order_by("-pk").first()
     stored, left = _history()
     today = Card("Items stored today", f"{list(stored.values())[-1]:,}", href=reverse(ITEMS))
-    cards = [*_stuck_cards(stuck), _last_run(last), today, _next_run(), _cluster()]
+    cards = [*_pending_cards(stuck), _last_run(last), today, _next_run(), _cluster()]
     return context | {
         "cards": cards,
         "charts": _charts(stuck, stored, left),
@@ -77,7 +77,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _stuck_cards(stuck: Stuck | None) -> list[Card]:
+def _pending_cards(stuck: PendingFigures | None) -> list[Card]:
     pending = reverse("admin:bytemark_sync_pendingorder_changelist")
     if stuck is None:
         names = ("Pending orders", "Riders waiting", "Riders who need a new token", "Deferred orders")
@@ -158,7 +158,7 @@ def _history() -> tuple[dict[date, int], dict[date, int | None]]:
     return stored, left
 
 
-def _charts(stuck: Stuck | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
+def _charts(stuck: PendingFigures | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
     days = list(stored)
     reasons = [(REASON_WORDS[reason], n) for reason, n in stuck.reasons if reason != NEVER] if stuck else None
     return [

@@ -25,7 +25,7 @@ from bytemark_sync.admin.labels import link, moment, page_of, rider_link, run_li
 from bytemark_sync.admin.read_only import uuids_of
 from bytemark_sync.models import Order, OrderItem, StoredOrder
 
-MOST_PRODUCTS = 200
+MAX_PRODUCTS = 200
 SHOWN_PRODUCTS = 8
 
 
@@ -45,7 +45,7 @@ def count_days(product: str) -> Iterator[dict[date, int]]:
 
 
 PRODUCTS = Watched(count_products)
-DAYS: WatchedEach[dict[date, int]] = WatchedEach(MOST_PRODUCTS)
+DAYS: WatchedEach[dict[date, int]] = WatchedEach(MAX_PRODUCTS)
 
 
 class OrderFilter(NumberFilter):
@@ -59,7 +59,7 @@ class ProductFilter(DropdownFilter):  # type: ignore[misc]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         named = OrderItem.objects.order_by("product_uuid").values_list("product_uuid", flat=True).distinct()
-        return [(uuid, uuid) for uuid in named[:MOST_PRODUCTS]] or [("", "none")]
+        return [(uuid, uuid) for uuid in named[:MAX_PRODUCTS]] or [("", "none")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(product_uuid=self.value()) if self.value() else queryset

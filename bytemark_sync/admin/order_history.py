@@ -13,8 +13,8 @@ from bytemark_sync.admin.labels import moment, page_of, reason_badge, rider_link
 from bytemark_sync.admin.order_states import State, outcome_of, state_of, waits_until
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, OrderToken, StoredOrder
 
-MOST_ATTEMPTS = 50
-MOST_ITEMS = 100
+MAX_ATTEMPTS = 50
+MAX_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Story:
 
 def tell(order: Order) -> Story:
     """Six queries at most, whatever the length of the story."""
-    items = list(OrderItem.objects.filter(order_id=order.pk).order_by("pk").defer("oauth_token")[: MOST_ITEMS + 1])
-    attempts = list(OrderAttempt.objects.filter(order_id=order.pk).order_by("-at", "-pk")[:MOST_ATTEMPTS])
+    items = list(OrderItem.objects.filter(order_id=order.pk).order_by("pk").defer("oauth_token")[: MAX_ITEMS + 1])
+    attempts = list(OrderAttempt.objects.filter(order_id=order.pk).order_by("-at", "-pk")[:MAX_ATTEMPTS])
     stored = StoredOrder.objects.filter(order_id=order.pk).first()
     outcome = outcome_of(order)
     has_token_row = OrderToken.objects.filter(user_id=order.user_id).exists()
@@ -48,7 +48,7 @@ def tell(order: Order) -> Story:
         },
         items={
             "headers": ["Pass", "Product"],
-            "rows": [[page_of("orderitem", each.pk, each.pass_uuid), each.product_uuid] for each in items[:MOST_ITEMS]],
+            "rows": [[page_of("orderitem", each.pk, each.pass_uuid), each.product_uuid] for each in items[:MAX_ITEMS]],
         },
     )
 

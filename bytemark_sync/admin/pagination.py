@@ -13,16 +13,16 @@ from django.utils.functional import cached_property
 
 from bytemark_sync.admin.background_counts import WAIT_FOR_ANY, WatchedEach
 
-MOST_COUNTED = 100_000
+MAX_COUNTED = 100_000
 """A list longer than this is called "more than": a page that far down is reached by a filter, not by its number."""
-MOST_LISTS = 100
+MAX_LISTS = 100
 """Lists whose length is kept; each filter and search is one."""
-MOST_KEYED = 20
+MAX_KEYED_LISTS = 20
 """Lists whose keys are kept: at most 800 kB each."""
 
 
 class CountedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts up to `MOST_COUNTED` rows, beside the request where that takes long."""
+    """Counts up to `MAX_COUNTED` rows, beside the request where that takes long."""
 
     template_name = "bytemark_sync/pagination.html"
     is_looking = False
@@ -36,7 +36,7 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
 
     @cached_property
     def count(self) -> int:
-        return MOST_COUNTED + 1 if self.known_count is None else self.known_count
+        return MAX_COUNTED + 1 if self.known_count is None else self.known_count
 
     @property
     def is_counting(self) -> bool:
@@ -44,7 +44,7 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
 
     @property
     def has_more(self) -> bool:
-        return self.count > MOST_COUNTED
+        return self.count > MAX_COUNTED
 
     def key(self) -> str:
         """The query as text; empty where it cannot have a row."""
@@ -55,9 +55,9 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
             return ""
 
     def count_rows(self) -> Iterator[int]:
-        """The rows, but not many more than `MOST_COUNTED`."""
+        """The rows, but not many more than `MAX_COUNTED`."""
         rows: Any = self.object_list
-        yield int(rows.order_by().values("pk")[: MOST_COUNTED + 1].count())
+        yield int(rows.order_by().values("pk")[: MAX_COUNTED + 1].count())
 
     def page(self, number: Any) -> Page[Any]:
         """The keys of a page are read first: what stands beside the rows is not read for all the pages before it."""
@@ -101,7 +101,7 @@ class KeyedPaginator(CountedPaginator):
         first = array("q", keys[: self.per_page])
         yield Keys(first, is_whole=len(first) < self.per_page)
         if len(first) == self.per_page:
-            yield Keys(array("q", keys[: MOST_COUNTED + 1]), is_whole=True)
+            yield Keys(array("q", keys[: MAX_COUNTED + 1]), is_whole=True)
 
     @cached_property
     def known_count(self) -> int | None:
@@ -114,5 +114,5 @@ class KeyedPaginator(CountedPaginator):
         return keys
 
 
-_lengths: WatchedEach[int] = WatchedEach(MOST_LISTS)
-_keys: WatchedEach[Keys] = WatchedEach(MOST_KEYED)
+_lengths: WatchedEach[int] = WatchedEach(MAX_LISTS)
+_keys: WatchedEach[Keys] = WatchedEach(MAX_KEYED_LISTS)

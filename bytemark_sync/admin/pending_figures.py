@@ -18,7 +18,7 @@ from bytemark_sync.models import Order
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class PendingFigures:
     """What is pending now. `oldest` is the first try of the order that waits longest, of those tried at all;
     `tokenless_users` need a new token: theirs were rejected, or there is none."""
 
@@ -31,7 +31,7 @@ class Stuck:
     counted_at: datetime
 
 
-def count_stuck() -> Iterator[Stuck]:
+def count_pending_figures() -> Iterator[PendingFigures]:
     """One pass over the pending orders: grouped by user, then added up."""
     now = timezone.now()
     figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
@@ -55,7 +55,7 @@ def count_stuck() -> Iterator[Stuck]:
     )
     reasons = {str(reason): found[f"all_{reason}"] for reason in Reason}
     reasons[NEVER] = found["orders"] - sum(reasons.values())
-    yield Stuck(
+    yield PendingFigures(
         orders=found["orders"],
         users=found["users"],
         deferred=found["put_off"],
@@ -66,4 +66,4 @@ def count_stuck() -> Iterator[Stuck]:
     )
 
 
-STUCK = Watched(count_stuck)
+PENDING_FIGURES = Watched(count_pending_figures)

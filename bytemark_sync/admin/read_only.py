@@ -16,7 +16,7 @@ from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from bytemark_sync.admin.pagination import MOST_COUNTED, CountedPaginator, KeyedPaginator
+from bytemark_sync.admin.pagination import MAX_COUNTED, CountedPaginator, KeyedPaginator
 
 BIGINT_MAX = 2**63 - 1
 RESYNC = "bytemark_sync.resync"
@@ -28,7 +28,7 @@ class PlainChangeList(ChangeList):  # type: ignore[misc]
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         unfiltered = not self.query and not self.has_active_filters
-        if unfiltered or self.result_count > MOST_COUNTED:
+        if unfiltered or self.result_count > MAX_COUNTED:
             self.full_result_count = self.result_count  # else the title says "show all" where all is shown
         page = self.paginator.page(self.page_num if self.multi_page else 1)
         rows: list[Any] = list(page.object_list)

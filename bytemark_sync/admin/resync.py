@@ -20,8 +20,8 @@ from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.background_counts import WatchedEach
 from bytemark_sync.admin.labels import EVERYTHING, REASON_WORDS, page_of, scope_words
-from bytemark_sync.admin.pagination import MOST_LISTS
-from bytemark_sync.admin.pending_figures import STUCK
+from bytemark_sync.admin.pagination import MAX_LISTS
+from bytemark_sync.admin.pending_figures import PENDING_FIGURES
 from bytemark_sync.admin.pending_filters import AGES, YES, this_minute, with_reason
 from bytemark_sync.admin.pending_rows import deferred, probed
 from bytemark_sync.admin.read_only import RESYNC, came_from, user_id_of, uuids_of
@@ -31,11 +31,11 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.tasks import RunRequest, request_run, under_way
 
-MOST_USERS = 10_000
+MAX_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
 NAMES = {"user", "failed_of", "reason", "age", "deferred", "q"}
 """Of an address of the confirmation page; see `Wanted.url`."""
-MOST_LISTED = 10
+MAX_LISTED = 10
 """Users whose ids are written out in a sentence."""
 NOBODY_LEFT = "Nothing was queued: what was selected is not pending any more, or has no user."
 
@@ -129,7 +129,7 @@ class Wanted:
         if self.failed_of is None:
             return self.users
         failed = OrderOutcome.objects.filter(last_run_id=self.failed_of, reason__in=USER_FAILURES)
-        return list(failed.order_by().values_list("user_id", flat=True).distinct()[: MOST_USERS + 1])
+        return list(failed.order_by().values_list("user_id", flat=True).distinct()[: MAX_USERS + 1])
 
     def ask(self, requested_by: str) -> RunRequest:
         """Queue it."""
@@ -139,7 +139,7 @@ class Wanted:
             users = self.named_users()
             if not users:
                 return RunRequest(None)
-            if len(users) <= MOST_USERS:
+            if len(users) <= MAX_USERS:
                 return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=users)
             reasons = sorted(reason.value for reason in USER_FAILURES)
             return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, filters={"reason": reasons})
@@ -173,7 +173,7 @@ class Counts:
     users: int
 
 
-_counts: WatchedEach[Counts] = WatchedEach(MOST_LISTS)
+_counts: WatchedEach[Counts] = WatchedEach(MAX_LISTS)
 
 
 def resync_url(users: Iterable[int | None]) -> str:
@@ -225,7 +225,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
 
 def _counted(wanted: Wanted) -> Counts | None:
     """As of this minute, counted beside the request; None while that is not known yet."""
-    stuck = STUCK.latest() if wanted == Wanted() else None
+    stuck = PENDING_FIGURES.latest() if wanted == Wanted() else None
     if stuck and stuck.orders:
         return Counts(stuck.orders, stuck.users)
 
@@ -276,5 +276,5 @@ def skipped(taken: Mapping[int, SyncRun]) -> list[SafeString]:
 
 
 def _listed(users: Sequence[int]) -> str:
-    shown = ", ".join(str(user) for user in users[:MOST_LISTED])
-    return shown + (f" and {len(users) - MOST_LISTED:,} more" if len(users) > MOST_LISTED else "")
+    shown = ", ".join(str(user) for user in users[:MAX_LISTED])
+    return shown + (f" and {len(users) - MAX_LISTED:,} more" if len(users) > MAX_LISTED else "")

@@ -15,10 +15,10 @@ from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, Sy
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.runs.writer import BatchClaim, Recorder
 from bytemark_sync.storage.bulk_insert import insert
-from bytemark_sync.storage.keyset import IDS_A_QUERY, chunks
+from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
 from bytemark_sync.storage.order_items import Finding
 
-LONGEST_DETAIL = 600
+MAX_DETAIL_LENGTH = 600
 
 
 class AuditRecorder(Recorder):
@@ -73,7 +73,7 @@ class AuditRecorder(Recorder):
     def _orders(self, ids: Sequence[int]) -> dict[int, tuple[int | None, str]]:
         """Order id -> user and uuid as the order table has them; locked, lowest id first, for a repair."""
         found: dict[int, tuple[int | None, str]] = {}
-        for chunk in chunks(sorted(ids), IDS_A_QUERY):
+        for chunk in chunks(sorted(ids), IDS_PER_QUERY):
             orders = Order.objects.filter(FREE, pk__in=chunk).order_by("pk")
             if self._repair:
                 orders = orders.select_for_update()
@@ -92,7 +92,7 @@ class AuditRecorder(Recorder):
             user_id=finding.user_id,
             kind=difference.kind.value,
             pass_uuid=difference.pass_uuid[:255],
-            detail=detail[:LONGEST_DETAIL],
+            detail=detail[:MAX_DETAIL_LENGTH],
             repaired=repaired,
         )
 
@@ -108,7 +108,7 @@ class AuditRecorder(Recorder):
 
     def _keep(self, ids: Sequence[int], findings: list[AuditFinding]) -> None:
         """A batch that was queued again looks at some orders a second time; the last look holds."""
-        for chunk in chunks(ids, IDS_A_QUERY):
+        for chunk in chunks(ids, IDS_PER_QUERY):
             AuditFinding.objects.filter(run_id=self._run.pk, order_id__in=chunk, repaired=False).delete()
         insert(findings)
 
@@ -120,7 +120,7 @@ def _orders(finding: Finding) -> Iterator[FoundOrder | LeftOrder]:
 
 def _items(ids: Sequence[int]) -> dict[int, list[PassItem]]:
     items: defaultdict[int, list[PassItem]] = defaultdict(list)
-    for chunk in chunks(ids, IDS_A_QUERY):
+    for chunk in chunks(ids, IDS_PER_QUERY):
         query = OrderItem.objects.filter(order_id__in=chunk).order_by("pk")
         for order_id, product, pass_uuid in query.values_list("order_id", "product_uuid", "pass_uuid"):
             items[order_id].append(PassItem(product or "", pass_uuid or ""))

@@ -32,7 +32,7 @@ from bytemark_sync.runs.engine import Progress, work
 from bytemark_sync.runs.in_process import RunReport, run_here
 from bytemark_sync.storage.finding_counts import found_by
 from bytemark_sync.storage.keyset import (
-    IDS_A_QUERY,
+    IDS_PER_QUERY,
     Key,
     chunks,
     fetched,
@@ -70,7 +70,7 @@ def stored_named_by(uuids: Collection[str]) -> dict[str, list[int]]:
     """Stored orders among `uuids`: normalised uuid -> order ids."""
     folded = stored_orders().annotate(folded=folded_uuid())
     found: defaultdict[str, list[int]] = defaultdict(list)
-    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
+    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_PER_QUERY):
         for uuid, order_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "id")):
             found[normalise(uuid)].append(order_id)
     return dict(found)
@@ -118,12 +118,12 @@ def _keys(scope: AuditScope, user_ids: Sequence[int] | None, after: int | None) 
     behind = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
     orders = orders.filter(behind)
     if user_ids is not None:
-        parts = [orders.filter(user_id__in=chunk) for chunk in chunks(sorted(user_ids), IDS_A_QUERY)]
+        parts = [orders.filter(user_id__in=chunk) for chunk in chunks(sorted(user_ids), IDS_PER_QUERY)]
         if scope.order_ids is not None:
             wanted = set(scope.order_ids)
             return (key for key in _all_keys(parts) if key[1] in wanted)
         return _all_keys(parts)
-    by_id = [orders.filter(pk__in=chunk) for chunk in chunks(scope.order_ids or (), IDS_A_QUERY)]
+    by_id = [orders.filter(pk__in=chunk) for chunk in chunks(scope.order_ids or (), IDS_PER_QUERY)]
     return iter(sorted(_all_keys(by_id)))
 
 
@@ -135,7 +135,7 @@ def _all_keys(parts: Iterable[QuerySet[Order]]) -> Iterator[Key]:
 def _rows(owners: dict[int, int]) -> list[_Row]:
     fields = ("id", "order_uuid", "user_id", "oauth_token")
     rows: list[_Row] = []
-    for chunk in chunks(list(owners), IDS_A_QUERY):
+    for chunk in chunks(list(owners), IDS_PER_QUERY):
         found = fetched(Order.objects.filter(FREE, pk__in=chunk).order_by("user_id", "id").values_list(*fields))
         rows += still_theirs((_Row(*row) for row in found), owners)
     return rows
@@ -144,7 +144,7 @@ def _rows(owners: dict[int, int]) -> list[_Row]:
 def _stored_tokens(ids: Sequence[int]) -> dict[int, list[str]]:
     """Order id -> the tokens that its items were fetched with."""
     tokens: defaultdict[int, list[str]] = defaultdict(list)
-    for chunk in chunks(ids, IDS_A_QUERY):
+    for chunk in chunks(ids, IDS_PER_QUERY):
         query = OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", "oauth_token").distinct()
         for order_id, token in fetched(query):
             tokens[order_id].append(token or "")

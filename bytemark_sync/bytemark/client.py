@@ -29,7 +29,7 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.bytemark.transport import Deadline, Stopped, Transport
 from bytemark_sync.bytemark.transport_errors import describe
 
-MAX_BODY = 8 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
 """Bytes of an answer, unpacked (docs/contract.md#what-each-answer-costs)."""
 
 _PIECE = 64 * 1024
@@ -134,9 +134,9 @@ class BytemarkClient:
 
 def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None, Kind | None, str]:
     """The unpacked body in pieces, or why it is refused. Raises what the transport raises."""
-    too_large = f"the answer is larger than {MAX_BODY // (1024 * 1024)} MiB"
+    too_large = f"the answer is larger than {MAX_BODY_BYTES // (1024 * 1024)} MiB"
     raw = response.raw
-    if (raw.length_remaining or 0) > MAX_BODY:
+    if (raw.length_remaining or 0) > MAX_BODY_BYTES:
         _close(response)
         return None, Kind.TOO_LARGE, too_large
     pieces: list[bytes] = []
@@ -144,7 +144,7 @@ def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None
     while piece := raw.read1(_PIECE, decode_content=True):
         deadline.check()
         size += len(piece)
-        if size > MAX_BODY:
+        if size > MAX_BODY_BYTES:
             _close(response)
             return None, Kind.TOO_LARGE, too_large
         pieces.append(piece)

@@ -42,10 +42,10 @@ from bytemark_sync.storage.strict_mode import refuse_cut_values
 
 logger = logging.getLogger(__name__)
 
-MOST_TRIES = 2
+MAX_TRIES = 2
 """How often a batch is queued again after it died, before it is given up (docs/contract.md#queue)."""
 
-FEWEST_HANDED_OUT = 8
+MIN_BATCHES_HANDED_OUT = 8
 
 
 class BrokeOff(Exception):
@@ -64,7 +64,7 @@ def hand_out(run_id: int) -> None:
     mine = SyncBatch.objects.filter(run_id=run_id)
     out = mine.filter(status=BatchStatus.RUNNING).count()
     out += mine.filter(status=BatchStatus.QUEUED, queued_at__isnull=False).count()
-    room = max(FEWEST_HANDED_OUT, 2 * _live_workers()) - out
+    room = max(MIN_BATCHES_HANDED_OUT, 2 * _live_workers()) - out
     waiting = mine.filter(status=BatchStatus.QUEUED, queued_at=None).order_by("number")
     for batch_id in list(waiting.values_list("pk", flat=True)[: max(0, room)]):
         free = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED, queued_at=None)
@@ -180,10 +180,10 @@ def queue_again(one: Any, *, error: str = "") -> str:
     `error` is why it broke off, where it is known.
     """
     why = {"error": error} if error else {}
-    again = one.filter(tries__lt=MOST_TRIES)
+    again = one.filter(tries__lt=MAX_TRIES)
     if again.update(status=BatchStatus.QUEUED, worker="", queued_at=None, tries=F("tries") + 1, **why):
         return "queued again"
-    over = one.filter(tries__gte=MOST_TRIES)
+    over = one.filter(tries__gte=MAX_TRIES)
     if over.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now(), **why):
         return "given up"
     return ""

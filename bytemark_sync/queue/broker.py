@@ -18,7 +18,7 @@ BATCH = "bytemark_sync.tasks.sync_batch"
 AWAY = "The broker (Redis) cannot be reached"
 ASKED_FOR = 5.0
 """Seconds for which an answer of the broker is kept, so that no page and no monitor asks it all the time."""
-PATIENCE = 1.0
+PATIENCE_SECONDS = 1.0
 """Seconds to connect, and again for the answer, before the broker counts as away."""
 _lock = threading.Lock()
 _answer: tuple[float, bool] | None = None
@@ -50,7 +50,9 @@ def _cannot_be_reached() -> bool:
     from redis.exceptions import RedisError  # costs 100 ms that a process without Redis does not need
 
     connection = get_broker().connection
-    connection.connection_pool.connection_kwargs.update(socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE)
+    connection.connection_pool.connection_kwargs.update(
+        socket_connect_timeout=PATIENCE_SECONDS, socket_timeout=PATIENCE_SECONDS
+    )
     try:
         return not connection.ping()
     except (RedisError, OSError):

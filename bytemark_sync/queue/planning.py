@@ -23,7 +23,7 @@ from bytemark_sync.queue.broker import PLAN, enqueue
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.storage.database_retry import DatabaseAway, explain, in_transaction, retrying
-from bytemark_sync.storage.keyset import IDS_A_QUERY, chunks
+from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
 from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, is_due, pending_orders, stream
 from bytemark_sync.storage.strict_mode import refuse_cut_values
 
@@ -212,7 +212,7 @@ def _matching(filters: Mapping[str, Any], read: Iterator[int | ReadUpTo]) -> Ite
         if not isinstance(each, ReadUpTo):
             group.append(each)
             continue
-        for chunk in chunks(group, IDS_A_QUERY):
+        for chunk in chunks(group, IDS_PER_QUERY):
             matched = retrying(lambda chunk=chunk: _matched(filters, chunk))  # type: ignore[misc]
             yield from (user_id for user_id in chunk if user_id in matched)
         group = []

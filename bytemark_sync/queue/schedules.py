@@ -24,7 +24,7 @@ SYNC = "bytemark_sync.tasks.scheduled_run"
 SILENCE = "bytemark_sync.tasks.check_silence"
 PRUNE = "bytemark_sync.tasks.prune"
 SYNC_LATCH = "schedule scheduled_run"
-LEAST_SILENCE = timedelta(hours=36)
+MIN_SILENCE = timedelta(hours=36)
 MALFORMED = (ValueError, KeyError, AttributeError, TypeError, OverflowError)
 """What croniter and django-q2 raise for a schedule that cannot be read."""
 
@@ -71,7 +71,7 @@ def longest_silence(plans: Iterable[Schedule]) -> timedelta:
     Of several schedules the one that comes most often counts; one that comes once promises nothing.
     """
     waits = [_longest_wait(plan) for plan in plans if plan.schedule_type != Schedule.ONCE]
-    return max(LEAST_SILENCE, 1.5 * min(waits)) if waits else LEAST_SILENCE
+    return max(MIN_SILENCE, 1.5 * min(waits)) if waits else MIN_SILENCE
 
 
 def _longest_wait(plan: Schedule) -> timedelta:

@@ -39,7 +39,7 @@ def _watch_planning(run: SyncRun, limit: datetime) -> None:
     silent = SyncRun.objects.filter(pk=run.pk, status__in=ALIVE, planned_at=None, planner_at__lt=limit)
     # A run that waits for its planner, or whose batches are worked, costs no try: the planner may wait behind them.
     dead = run.status == RunStatus.RUNNING and run.heartbeat_at < limit
-    if dead and run.planning_tries >= batches.MOST_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
+    if dead and run.planning_tries >= batches.MAX_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
         batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
         return
     tries = F("planning_tries") + (1 if dead else 0)

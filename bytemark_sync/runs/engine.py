@@ -25,12 +25,12 @@ from bytemark_sync.storage.pending import DueUser, ReadUpTo
 
 logger = logging.getLogger(__name__)
 
-USERS_A_FLUSH = 64
-SECONDS_A_FLUSH = 0.5
-SECONDS_A_LAST_FLUSH = 0.1
+USERS_PER_FLUSH = 64
+SECONDS_PER_FLUSH = 0.5
+SECONDS_PER_LAST_FLUSH = 0.1
 """Once every user is handed out: the last write of all, for which the run waits, is then a small one."""
-TICK = 0.1
-STOP_GRACE = 3.0
+TICK_SECONDS = 0.1
+STOP_GRACE_SECONDS = 3.0
 """Seconds that requests in flight have to come home once a run is stopped; what comes is stored."""
 
 Progress = Callable[[Counts, int], None]
@@ -94,7 +94,7 @@ class _Work:
         try:
             while not self._done():
                 reads_on = self._feed()
-                self._take(self._pool.next(0 if reads_on else TICK) if self._pool.in_flight else None)
+                self._take(self._pool.next(0 if reads_on else TICK_SECONDS) if self._pool.in_flight else None)
                 self._flush_when_due()
                 self._beat_when_due()
             self._flush()
@@ -114,7 +114,7 @@ class _Work:
         if not self._stop.is_set():
             return self._exhausted and not self._pool.in_flight
         self._stopped_at = self._stopped_at or time.monotonic()
-        return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE
+        return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE_SECONDS
 
     def _feed(self) -> bool:
         """Hand out users while there is room, one group of orders at most; whether there is more to read at once."""
@@ -143,8 +143,8 @@ class _Work:
 
     def _flush_when_due(self) -> None:
         waited = time.monotonic() - self._buffered_at
-        longest = SECONDS_A_LAST_FLUSH if self._exhausted else SECONDS_A_FLUSH
-        if self._buffer and (len(self._buffer) >= USERS_A_FLUSH or waited >= longest):
+        longest = SECONDS_PER_LAST_FLUSH if self._exhausted else SECONDS_PER_FLUSH
+        if self._buffer and (len(self._buffer) >= USERS_PER_FLUSH or waited >= longest):
             self._flush()
 
     def _flush(self) -> None:

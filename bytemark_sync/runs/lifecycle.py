@@ -24,14 +24,14 @@ DIED = (
     "The process died, or gave no sign of life for too long; what it had not stored is still pending, and the next run"
     " takes it."
 )
-LONGEST_BEAT = 2.0
+MAX_BEAT_SECONDS = 2.0
 MISSED_BEATS = 3
 """So many are missing before anybody asks whether the process of a run still exists."""
 
 
 def beat_every() -> float:
     """Seconds between two signs of life of whatever works a run."""
-    return float(min(LONGEST_BEAT, settings.SYNC_HEARTBEAT_LIMIT / 4))
+    return float(min(MAX_BEAT_SECONDS, settings.SYNC_HEARTBEAT_LIMIT / 4))
 
 
 def open_run(trigger: Trigger, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:

@@ -25,7 +25,7 @@ from bytemark_sync.storage.database_retry import RowRefused, in_transaction, ret
 from bytemark_sync.storage.order_items import Finding, Written, write
 from bytemark_sync.storage.pending import DueUser
 
-ORDERS_A_TRANSACTION = 2000
+ORDERS_PER_TRANSACTION = 2000
 
 
 class ClaimLost(Exception):
@@ -247,9 +247,9 @@ def _finding(worked: Worked) -> Finding:
 
 
 def _parts(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
-    """Findings in parts of at most `ORDERS_A_TRANSACTION` orders; a user with more is spread over several."""
+    """Findings in parts of at most `ORDERS_PER_TRANSACTION` orders; a user with more is spread over several."""
     part: list[Finding] = []
-    room = ORDERS_A_TRANSACTION
+    room = ORDERS_PER_TRANSACTION
     for finding in findings:
         found, left = iter(finding.found), iter(finding.left)
         while True:
@@ -261,7 +261,7 @@ def _parts(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
             room -= len(some_found) + len(some_left)
             if not room:
                 yield part
-                part, room = [], ORDERS_A_TRANSACTION
+                part, room = [], ORDERS_PER_TRANSACTION
     if part:
         yield part
 

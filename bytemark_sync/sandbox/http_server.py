@@ -11,7 +11,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
 MAX_HEAD = 64 * 1024
-MAX_BODY = 512 * 1024 * 1024
+MAX_BODY_BYTES = 512 * 1024 * 1024
 END = b"\r\n\r\n"
 
 
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(Answer(400, headers={"Connection": "close"}).whole())
             self._transport.close()
             return
-        if length > MAX_BODY:
+        if length > MAX_BODY_BYTES:
             self.abort()
             return
         if len(self._buffer) < end + 4 + length:

@@ -22,7 +22,7 @@ from slack_sdk.http_retry.builtin_handlers import ServerErrorRetryHandler
 
 ATTEMPT = 8
 """Seconds for one request to Slack."""
-LONGEST_TEXT = 3500
+MAX_TEXT_LENGTH = 3500
 
 
 def post(text: str, *, seconds: float) -> str:
@@ -37,7 +37,7 @@ def post(text: str, *, seconds: float) -> str:
         retry_handlers=_retries(time.monotonic() + seconds),
     )
     try:
-        client.chat_postMessage(channel=settings.SLACK_CHANNEL_ID, text=text[:LONGEST_TEXT], unfurl_links=False)
+        client.chat_postMessage(channel=settings.SLACK_CHANNEL_ID, text=text[:MAX_TEXT_LENGTH], unfurl_links=False)
     except SlackApiError as error:
         return f"failed: Slack answered {_answer(error)}"[:255]
     except URLError as error:

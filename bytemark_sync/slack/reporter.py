@@ -27,7 +27,7 @@ ORIGIN = "bytemark_sync/sync_order_items"
 
 BUDGET = 28.0
 """Seconds for one message with all its retries; a run waits no longer (30 s with the database's part)."""
-USERS_A_REASON = 5
+USERS_PER_REASON = 5
 LATE = timedelta(hours=1)
 """A message that comes later than this says when the run ended."""
 
@@ -191,8 +191,8 @@ def _reasons(run: SyncRun) -> Iterator[str]:
         if reason.value in found:
             users, orders = found[reason.value]
             some = left.filter(reason=reason).order_by("user_id").values_list("user_id", flat=True).distinct()
-            ids = ", ".join(str(user_id) for user_id in some[:USERS_A_REASON])
-            more = ", ..." if users > USERS_A_REASON else ""
+            ids = ", ".join(str(user_id) for user_id in some[:USERS_PER_REASON])
+            more = ", ..." if users > USERS_PER_REASON else ""
             noun = "user" if users == 1 else "users"
             label = REASON_LABELS[reason]
             # Bytemark's form and the database's refusal share this reason: the words of one order tell which it is.

@@ -10,8 +10,8 @@ from django.db.models import Model
 
 from bytemark_sync.storage.database_retry import too_large
 
-ROWS_AN_INSERT = 1000
-AROUND_THE_ROWS = 2048
+ROWS_PER_INSERT = 1000
+STATEMENT_OVERHEAD_BYTES = 2048
 """Bytes of a statement besides its rows: the names of its table and columns."""
 
 
@@ -22,7 +22,7 @@ def insert(rows: Sequence[Model]) -> None:
     connection, at times without a word, and that looks like a restart.
     """
     for part in _statements(rows):
-        type(part[0])._default_manager.bulk_create(part, batch_size=ROWS_AN_INSERT)
+        type(part[0])._default_manager.bulk_create(part, batch_size=ROWS_PER_INSERT)
 
 
 def _statements(rows: Sequence[Model]) -> Iterator[Sequence[Model]]:
@@ -30,14 +30,14 @@ def _statements(rows: Sequence[Model]) -> Iterator[Sequence[Model]]:
         if rows:
             yield rows
         return
-    room = _packet() - AROUND_THE_ROWS
+    room = _packet() - STATEMENT_OVERHEAD_BYTES
     part: list[Model] = []
     size = 0
     for row in rows:
         needs = _bytes(row)
         if needs > room:
             raise too_large()
-        if part and (size + needs > room or len(part) == ROWS_AN_INSERT):
+        if part and (size + needs > room or len(part) == ROWS_PER_INSERT):
             yield part
             part, size = [], 0
         part.append(row)

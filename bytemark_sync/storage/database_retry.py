@@ -1,6 +1,6 @@
 """Database work that survives what passes: deadlocks, lock waits, a restart, a failover, a killed connection.
 
-One table says of each error what happens next. What passes is waited for, `PATIENCE` seconds at most, and the whole
+One table says of each error what happens next. What passes is waited for, `PATIENCE_SECONDS` at most, and the whole
 transaction is repeated, so nothing is ever half-written. What the server has against a row (its values, a trigger, its
 size) is `RowRefused`, so that the caller can find the row. All else ends as `DatabaseGone` in words for a person.
 """
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE_SECONDS = 60.0
 """Seconds to wait for the database before a run ends."""
 
 
@@ -108,7 +108,7 @@ class DatabaseGone(Exception):
 
 
 class DatabaseAway(DatabaseGone):
-    """What should have passed did not within `PATIENCE`; it may have by the next try."""
+    """What should have passed did not within `PATIENCE_SECONDS`; it may have by the next try."""
 
 
 class RowRefused(Exception):
@@ -116,7 +116,7 @@ class RowRefused(Exception):
     known, the column, never a value."""
 
 
-def retrying(work: Callable[[], T], *, patience: float = PATIENCE) -> T:
+def retrying(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
     """`work()` outside a transaction, again after whatever passes; it must be safe to repeat."""
     began = time.monotonic()
     tries = 0
@@ -144,7 +144,7 @@ def retrying(work: Callable[[], T], *, patience: float = PATIENCE) -> T:
         time.sleep(random.uniform(0.01, min(2.0, 0.05 * 2**tries)))
 
 
-def in_transaction(work: Callable[[], T], *, patience: float = PATIENCE) -> T:
+def in_transaction(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
     """`work()` in a transaction of its own, the whole transaction again after whatever passes."""
 
     def attempt() -> T:

@@ -27,9 +27,9 @@ class _OwnedRow(Protocol):
 T = TypeVar("T")
 R = TypeVar("R", bound=_OwnedRow)
 Key = tuple[int, int]
-KEYS_A_WINDOW = 20_000
-ORDERS_A_GROUP = 1000
-IDS_A_QUERY = 500
+KEYS_PER_WINDOW = 20_000
+ORDERS_PER_GROUP = 1000
+IDS_PER_QUERY = 500
 BIGINT_MAX = 2**63 - 1
 
 
@@ -57,9 +57,9 @@ def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
     """
     where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
     while True:
-        window = orders.filter(where).order_by("user_id", "id").values_list("user_id", "id")[:KEYS_A_WINDOW]
+        window = orders.filter(where).order_by("user_id", "id").values_list("user_id", "id")[:KEYS_PER_WINDOW]
         rows = fetched(window)
-        last = rows[-1] if len(rows) == KEYS_A_WINDOW else None
+        last = rows[-1] if len(rows) == KEYS_PER_WINDOW else None
         numbers = array("q", (number for key in usable(rows) for number in key))
         del rows
         yield from zip(numbers[::2], numbers[1::2], strict=True)
@@ -89,11 +89,11 @@ def usable(rows: Iterable[tuple[int | None, int]]) -> Iterator[Key]:
 
 
 def groups(keys: Iterable[Key]) -> Iterator[dict[int, int]]:
-    """Order id -> user id in groups of about `ORDERS_A_GROUP` orders, cut between two users."""
+    """Order id -> user id in groups of about `ORDERS_PER_GROUP` orders, cut between two users."""
     group: dict[int, int] = {}
     last: int | None = None
     for user_id, order_id in keys:
-        if user_id != last and len(group) >= ORDERS_A_GROUP:
+        if user_id != last and len(group) >= ORDERS_PER_GROUP:
             yield group
             group = {}
         last = user_id
@@ -114,7 +114,7 @@ def still_theirs(rows: Iterable[R], owners: Mapping[int, int]) -> list[R]:
 def tokens_of(user_ids: list[int]) -> dict[int, list[str | None]]:
     """Each user's `bytemark_tokens`, newest row first; a user without a row is not in it."""
     tokens: defaultdict[int, list[str | None]] = defaultdict(list)
-    for chunk in chunks(user_ids, IDS_A_QUERY):
+    for chunk in chunks(user_ids, IDS_PER_QUERY):
         query = OrderToken.objects.filter(user_id__in=chunk).order_by("-id").values_list("user_id", "token")
         for user_id, token in fetched(query):
             tokens[user_id or 0].append(token)

@@ -19,7 +19,7 @@ from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, S
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.bulk_insert import insert
 
-LONGEST_DEFERRAL_DAYS = 30
+MAX_DEFERRAL_DAYS = 30
 """The measure: docs/decisions/0007-deferral.md."""
 DEFERRAL_MARGIN = timedelta(hours=1)
 """A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
@@ -154,4 +154,4 @@ def _deferral(previous: OrderOutcome | None, outcome: OrderOutcome, now: datetim
     if not days or previous is None:
         return 1
     early = previous.next_at is not None and previous.next_at > now
-    return days if early else min(LONGEST_DEFERRAL_DAYS, days * 2)
+    return days if early else min(MAX_DEFERRAL_DAYS, days * 2)

@@ -25,7 +25,7 @@ from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.keyset import (
-    IDS_A_QUERY,
+    IDS_PER_QUERY,
     Key,
     chunks,
     fetched,
@@ -148,7 +148,7 @@ def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
     """
     folded = pending_orders().annotate(folded=folded_uuid())
     found: defaultdict[str, set[int]] = defaultdict(set)
-    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_A_QUERY):
+    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_PER_QUERY):
         for uuid, user_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "user_id")):
             if user_id is not None and fits(user_id):
                 found[normalise(uuid)].add(user_id)
@@ -158,7 +158,7 @@ def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
 def users_with_pending(user_ids: Collection[int]) -> set[int]:
     """Those of `user_ids` that have a pending order."""
     found: set[int] = set()
-    for chunk in chunks(sorted(filter(fits, user_ids)), IDS_A_QUERY):
+    for chunk in chunks(sorted(filter(fits, user_ids)), IDS_PER_QUERY):
         query = pending_orders().filter(user_id__in=chunk).values_list("user_id", flat=True).distinct()
         found.update(user_id for user_id in fetched(query) if user_id is not None)
     return found
@@ -199,7 +199,7 @@ def _users(
 
 def _keys_of(user_ids: list[int], after: int | None) -> Iterator[Key]:
     """The same for some users, those with items included: `_rows` sorts them out by key."""
-    for chunk in chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_A_QUERY):
+    for chunk in chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_PER_QUERY):
         query = Order.objects.filter(FREE, user_id__in=chunk).order_by("user_id", "id")
         yield from usable(fetched(query.values_list("user_id", "id")))
 
@@ -208,7 +208,7 @@ def _rows(owners: dict[int, int]) -> list[_Row]:
     """The orders that still have no items and the same user, by user and key; a long run's window may be hours old."""
     fields = ("id", "order_uuid", "user_id", "oauth_token", "outcome__reason", "outcome__next_at", "outcome__tokens")
     rows: list[_Row] = []
-    for chunk in chunks(list(owners), IDS_A_QUERY):
+    for chunk in chunks(list(owners), IDS_PER_QUERY):
         stored = set(fetched(OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", flat=True)))
         query = Order.objects.filter(FREE, pk__in=[each for each in chunk if each not in stored])
         found = fetched(query.order_by("user_id", "id").values_list(*fields))

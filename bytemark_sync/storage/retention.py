@@ -29,7 +29,7 @@ from bytemark_sync.storage.pending import still_pending
 
 logger = logging.getLogger(__name__)
 
-ROWS_A_DELETE = 1000
+ROWS_PER_DELETE = 1000
 LOGINS: tuple[type[Model], ...] = (AccessLog, AccessAttempt, AccessFailureLog)
 
 
@@ -72,7 +72,7 @@ def _delete_gone_outcomes() -> int:
         page = OrderOutcome.objects.order_by("pk")
         if after is not None:
             page = page.filter(pk__gt=after)
-        keys = list(page.values_list("pk", flat=True)[:ROWS_A_DELETE])
+        keys = list(page.values_list("pk", flat=True)[:ROWS_PER_DELETE])
         if not keys:
             return deleted
         over = OrderOutcome.objects.filter(~still_pending(), pk__in=keys)
@@ -92,5 +92,5 @@ def _delete_keys(model: type[Model], keys: list[Any]) -> int:
 
 def _keys(rows: QuerySet[Any]) -> Iterator[list[Any]]:
     """Keys of what is left to do, a slice at a time; the caller makes each slice leave `rows`."""
-    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:ROWS_A_DELETE]):
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:ROWS_PER_DELETE]):
         yield keys

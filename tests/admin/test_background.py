@@ -21,7 +21,7 @@ from tests.admin.test_pages import APP, listed, page, words
 from tests.support.admin_data import fill
 from tests.support.servers import wait_for
 
-PATIENCE = 30.0
+PATIENCE_SECONDS = 30.0
 
 
 class Slow:
@@ -35,7 +35,7 @@ class Slow:
     def __call__(self) -> Iterator[Any]:
         self.asked += 1
         for value, let in zip(self.values, self.let, strict=True):
-            assert let.wait(PATIENCE)
+            assert let.wait(PATIENCE_SECONDS)
             yield value
 
 
@@ -48,22 +48,22 @@ class TestWatched:
         assert watched.latest() is None
         assert slow.asked == 1, "one thread, however many pages ask"
         slow.let[0].set()
-        wait_for(lambda: watched.latest() == 7, PATIENCE, "the value is there")
+        wait_for(lambda: watched.latest() == 7, PATIENCE_SECONDS, "the value is there")
 
     def test_the_best_value_so_far_is_shown_while_a_better_one_is_worked_out(self) -> None:
         slow = Slow(50, 100_000)
         slow.let[0].set()
         watched = Watched(slow)
-        wait_for(lambda: watched.latest(WAIT_FOR_ANY) == 50, PATIENCE, "the first value is there")
+        wait_for(lambda: watched.latest(WAIT_FOR_ANY) == 50, PATIENCE_SECONDS, "the first value is there")
         slow.let[1].set()
-        wait_for(lambda: watched.latest() == 100_000, PATIENCE, "the better one is there")
+        wait_for(lambda: watched.latest() == 100_000, PATIENCE_SECONDS, "the better one is there")
 
     def test_a_cheap_value_is_always_what_is_true_now(self) -> None:
         true = [1]
         watched = Watched(lambda: iter(true))
         for value in (1, 2, 3):
             true[0] = value
-            wait_for(lambda: watched.latest() == true[0], PATIENCE, "the new value is there")
+            wait_for(lambda: watched.latest() == true[0], PATIENCE_SECONDS, "the new value is there")
 
     def test_a_dear_value_is_kept_and_shown_at_once(self) -> None:
         calls: list[float] = []
@@ -74,7 +74,7 @@ class TestWatched:
             yield len(calls)
 
         watched = Watched(dear)
-        wait_for(lambda: watched.latest() == 1, PATIENCE, "the value is there")
+        wait_for(lambda: watched.latest() == 1, PATIENCE_SECONDS, "the value is there")
         assert [watched.latest() for _ in range(20)] == [1] * 20
         assert len(calls) == 1
 
@@ -87,11 +87,11 @@ class TestWatched:
             yield answers[0]
 
         watched = Watched(compute)
-        wait_for(lambda: watched.latest() == 1, PATIENCE, "the value is there")
+        wait_for(lambda: watched.latest() == 1, PATIENCE_SECONDS, "the value is there")
         answers[0] = None
         assert watched.latest() == 1
         answers[0] = 2
-        wait_for(lambda: watched.latest() == 2, PATIENCE, "the new value is there")
+        wait_for(lambda: watched.latest() == 2, PATIENCE_SECONDS, "the new value is there")
 
     def test_the_last_ones_asked_for_are_kept(self) -> None:
         each: WatchedEach[int] = WatchedEach(2)
@@ -111,14 +111,14 @@ class TestLists:
         wanted = list(rows.values_list("pk", flat=True))
         for kind in (CountedPaginator, KeyedPaginator):
             paginator = kind(rows, 50)
-            wait_for(lambda paginator=paginator: _recounted(paginator) == 130, PATIENCE, "counted")  # type: ignore[misc]
+            wait_for(lambda paginator=paginator: _recounted(paginator) == 130, PATIENCE_SECONDS, "counted")  # type: ignore[misc]
             pages = [[row.pk for row in paginator.page(number).object_list] for number in paginator.page_range]
             assert pages == [wanted[:50], wanted[50:100], wanted[100:]], kind
 
     def test_an_order_that_was_stored_since_the_list_was_read_is_not_shown(self) -> None:
         filled = fill()
         paginator = KeyedPaginator(pending_orders().order_by("-pk"), 50)
-        wait_for(lambda: _recounted(paginator) == len(filled.pending), PATIENCE, "counted")
+        wait_for(lambda: _recounted(paginator) == len(filled.pending), PATIENCE_SECONDS, "counted")
         gone = filled.pending[0]
         OrderItem.objects.create(order=gone, order_uuid="u", oauth_token="t", product_uuid="p", pass_uuid="x")
         shown = {row.pk for row in paginator.page(1).object_list}
@@ -150,12 +150,12 @@ class TestLists:
 
             return look
 
-        wait_for(shows("pendingorder/", 28, "28 pending orders"), PATIENCE, "all are listed and counted")
+        wait_for(shows("pendingorder/", 28, "28 pending orders"), PATIENCE_SECONDS, "all are listed and counted")
         order = filled.pending[0]
         OrderItem.objects.create(order=order, order_uuid="u", oauth_token="t", product_uuid="p", pass_uuid="x")
         assert set(listed(page(client, f"{APP}pendingorder/"))) == pending - {order.pk}
-        wait_for(shows("pendingorder/", 27, "27 pending orders"), PATIENCE, "it is counted too")
-        wait_for(shows("orderitem/?product=p", 1, "1 item"), PATIENCE, "its item is listed")
+        wait_for(shows("pendingorder/", 27, "27 pending orders"), PATIENCE_SECONDS, "it is counted too")
+        wait_for(shows("orderitem/?product=p", 1, "1 item"), PATIENCE_SECONDS, "its item is listed")
 
     def test_the_question_before_a_resync_waits_for_no_count(self, logged_in: Callable[[str], Client]) -> None:
         fill()
@@ -171,7 +171,7 @@ class TestLists:
         client.post(url)
         assert SyncRun.objects.filter(trigger="admin").count() == 1
         slow.let[0].set()
-        wait_for(lambda: "3 users, 7 pending orders" in words(page(client, url)), PATIENCE, "counted")
+        wait_for(lambda: "3 users, 7 pending orders" in words(page(client, url)), PATIENCE_SECONDS, "counted")
 
 
 def _recounted(paginator: CountedPaginator) -> int | None:

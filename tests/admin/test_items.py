@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from bytemark_sync.admin.csv_export import ROWS_A_PAGE
+from bytemark_sync.admin.csv_export import ROWS_PER_PAGE
 from bytemark_sync.models import Order, OrderItem, StoredOrder
 from tests.support.admin_data import PRODUCTS, Filled
 
@@ -62,14 +62,14 @@ def test_the_export_is_what_is_filtered(logged_in: Callable[[str], Client], fill
 def test_it_is_read_in_pages_and_each_row_once(logged_in: Callable[[str], Client], filled: Filled) -> None:
     order = filled.stored[0]
     item = {"order": order, "order_uuid": "x", "oauth_token": "made-up", "product_uuid": "many"}
-    count = 2 * ROWS_A_PAGE + 7
+    count = 2 * ROWS_PER_PAGE + 7
     OrderItem.objects.bulk_create(OrderItem(pass_uuid=f"pass-{n}", **item) for n in range(count))
     client = logged_in("viewer")
     with CaptureQueriesContext(connection) as queries:
         rows = exported(client, "?product=many")
     assert len(rows) == count
     assert len({row["item_id"] for row in rows}) == count
-    assert len([each for each in queries if f"LIMIT {ROWS_A_PAGE}" in each["sql"]]) == 3
+    assert len([each for each in queries if f"LIMIT {ROWS_PER_PAGE}" in each["sql"]]) == 3
 
 
 def test_an_item_whose_order_is_gone_is_in_the_list_and_in_the_file(

@@ -56,12 +56,12 @@ class Stored:
 @pytest.fixture
 def stored(portal: Portal, sandbox: Callable[..., Sandbox]) -> Stored:
     world = World.sample(users=12, orders_per_user=3, listed=(5, 25), seed=5)
-    ground = Stored(portal, sandbox(world), world)
+    scenario = Stored(portal, sandbox(world), world)
     portal.fill(world)
-    done = ground.manage("sync_order_items")
+    done = scenario.manage("sync_order_items")
     assert done.status == 0, done.stderr
     assert portal.items() == world.expected_items()
-    return ground
+    return scenario
 
 
 def spoil(stored: Stored) -> dict[str, Any]:

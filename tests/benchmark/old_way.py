@@ -27,7 +27,7 @@ INSERT = (
     " VALUES (%s, %s, %s, %s, %s)"
 )
 PAGE_SIZE = 10
-MOST_ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def _fetch(session: requests.Session, token: str, wanted: dict[str, int]) -> tup
     found: list[dict[str, Any]] = []
     attempts = asked = seen = 0
     page = 1
-    while len(found) < len(wanted) and attempts < MOST_ATTEMPTS:
+    while len(found) < len(wanted) and attempts < MAX_ATTEMPTS:
         asked += 1
         try:
             answer = session.get(

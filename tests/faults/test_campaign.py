@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import SERVERS
+from tests.support.harness import SERVERS
 from tests.support.servers import ROOT, clean_environment
 
 pytestmark = pytest.mark.cluster  # the scenarios start some

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from bytemark_sync.sandbox import World
-from tests.engine.conftest import MakeGround
 from tests.faults.proxy import CommitCutter
 from tests.support.harness import finish
-from tests.support.scenario import simple_world
+from tests.support.scenario import MakeScenario, simple_world
 from tests.support.servers import Databases, wait_for
 
 
@@ -24,10 +23,10 @@ def cutter(server: Databases) -> Iterator[CommitCutter]:
 
 @pytest.mark.parametrize("commits", [1, 2, 4])
 def test_a_commit_whose_answer_is_lost_is_counted_once(
-    server_ground: MakeGround, server: Databases, cutter: CommitCutter, commits: int
+    server_scenario: MakeScenario, server: Databases, cutter: CommitCutter, commits: int
 ) -> None:
     world = World.sample(users=9, orders_per_user=2, listed=(2, 5), trouble=1.0, seed=5)
-    at = server_ground(world)
+    at = server_scenario(world)
     before = len(at.portal.items())
     cutter.arm(commits)
     done = at.sync("--json", url=at.url.replace(f":{server.port}/", f":{cutter.port}/"))
@@ -43,20 +42,20 @@ def test_a_commit_whose_answer_is_lost_is_counted_once(
 
 
 def test_a_run_whose_opening_is_answered_by_silence_is_opened_once(
-    server_ground: MakeGround, server: Databases, cutter: CommitCutter
+    server_scenario: MakeScenario, server: Databases, cutter: CommitCutter
 ) -> None:
-    at = server_ground(simple_world(users=2))
+    at = server_scenario(simple_world(users=2))
     cutter.arm(1, every_write=True)
     done = at.sync("--json", url=at.url.replace(f":{server.port}/", f":{cutter.port}/"))
     assert (done.status, cutter.cut) == (0, 1)
     assert [run["status"] for run in at.portal.runs()] == ["succeeded"]
 
 
-def test_an_interrupted_run_counts_the_orders_that_it_settled(sqlite_ground: MakeGround) -> None:
+def test_an_interrupted_run_counts_the_orders_that_it_settled(sqlite_scenario: MakeScenario) -> None:
     """One order of the first page is stored and one has no pass; the second page never comes."""
     world = simple_world(users=1, orders=3)
     world.riders[0].orders[1].items = []
-    at = sqlite_ground(world, faults="hang:pages=2")
+    at = sqlite_scenario(world, faults="hang:pages=2")
     process = at.start("--json", env={"BYTEMARK_PAGE_SIZE": "2"})
     wait_for(lambda: at.sandbox.stats().pages.get("2", 0) > 0, 20, "the second page is asked for")
     process.terminate()
@@ -66,9 +65,9 @@ def test_an_interrupted_run_counts_the_orders_that_it_settled(sqlite_ground: Mak
     assert counts == {"orders": 2, "orders_synced": 1, "orders_without_passes": 1, "users": 0}
 
 
-def test_a_run_that_died_is_reported_by_the_next_command(sqlite_ground: MakeGround) -> None:
+def test_a_run_that_died_is_reported_by_the_next_command(sqlite_scenario: MakeScenario) -> None:
     """Without a cluster nobody else would tell."""
-    at = sqlite_ground(simple_world(users=20), latency=0.1)
+    at = sqlite_scenario(simple_world(users=20), latency=0.1)
     process = at.start("--workers", "1")
     while not at.portal.runs():
         time.sleep(0.02)

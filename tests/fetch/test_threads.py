@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import FaultRule
-from tests.engine.conftest import MakeGround
 from tests.support.harness import Finished, finish, places
-from tests.support.scenario import Ground, add_user, listed, simple_world
+from tests.support.scenario import MakeScenario, Scenario, add_user, listed, simple_world
 from tests.support.servers import ROOT, clean_environment, spawn, wait_for
 
 STACK = 1024 * 1024
@@ -22,7 +21,7 @@ OTHERWISE = 900 * 1024
 """KiB for all else; a quarter is used."""
 
 
-def start(at: Ground, threads: int, *args: str) -> subprocess.Popen[str]:
+def start(at: Scenario, threads: int, *args: str) -> subprocess.Popen[str]:
     """The command, in a process that can start no more than so many threads beside its first."""
     limits = f'ulimit -s {STACK}; ulimit -v {threads * STACK + OTHERWISE}; exec "$@"'
     environment = clean_environment(places(at.url) | dict(at.env({"BYTEMARK_WORKERS": "8"})))
@@ -31,17 +30,19 @@ def start(at: Ground, threads: int, *args: str) -> subprocess.Popen[str]:
     return spawn(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, **pipes)
 
 
-def sync(at: Ground, threads: int) -> Finished:
+def sync(at: Scenario, threads: int) -> Finished:
     done = finish(start(at, threads, "--json"), 30)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
 @pytest.mark.parametrize(("threads", "others"), [(0, 40), (1, 40), (1, 0)])
-def test_a_run_ends_with_whatever_threads_can_be_started(sqlite_ground: MakeGround, threads: int, others: int) -> None:
+def test_a_run_ends_with_whatever_threads_can_be_started(
+    sqlite_scenario: MakeScenario, threads: int, others: int
+) -> None:
     world = simple_world(users=others, orders=2, first=201)
     add_user(world, 101, [listed(f"order-{number}") for number in range(250)], ["order-0", "order-249"])
-    at = sqlite_ground(world, latency=0.002)
+    at = sqlite_scenario(world, latency=0.002)
     done = sync(at, threads)
     assert done.status == 0, done.stderr
     assert done.json["users"] == others + 1
@@ -54,8 +55,8 @@ def test_a_run_ends_with_whatever_threads_can_be_started(sqlite_ground: MakeGrou
     at.assert_exact()
 
 
-def test_ctrl_c_ends_a_run_that_has_no_thread_but_its_own(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=3))
+def test_ctrl_c_ends_a_run_that_has_no_thread_but_its_own(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=3))
     at.sandbox.set_faults(FaultRule("hang", users=[102]))
     process = start(at, 0, "--json")
     wait_for(lambda: any(seen.user_id == 102 for seen in at.sandbox.requests()), 30, "the silence is met")

@@ -16,9 +16,8 @@ from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import FaultRule, ListedItem, PortalToken, Rider, Sandbox, World
 from bytemark_sync.sandbox.request_counts import Seen, fingerprint
 from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES
-from tests.engine.conftest import MakeGround
 from tests.support.harness import Finished, manage, sqlite_url
-from tests.support.scenario import Ground, add_user, listed, simple_world
+from tests.support.scenario import MakeScenario, Scenario, add_user, listed, simple_world
 
 # Every request fails: exactly five, and the user's order is left as api_error.
 FAILING = {
@@ -73,7 +72,7 @@ HEALTHY = 20
 class Campaign:
     """All the faults in one run."""
 
-    def __init__(self, at: Ground) -> None:
+    def __init__(self, at: Scenario) -> None:
         rules = [_for_user(rule, USERS[name]) for name, rule in CASES.items()]
         at.sandbox.set_faults(*rules)
         self.at = at
@@ -101,7 +100,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     for user in USERS.values():
         add_user(world, user, [listed(f"order-{user}")])
     with Sandbox(world) as sandbox:
-        at = Ground(url, world, sandbox)
+        at = Scenario(url, world, sandbox)
         at.portal.fill(world)
         yield Campaign(at)
 
@@ -162,14 +161,14 @@ def test_the_next_run_completes_what_the_faults_had_stopped(campaign: Campaign) 
 # --- Tokens -----------------------------------------------------------------------------------------------------------
 
 
-def test_tokens_are_tried_newest_order_first_then_the_token_rows_each_once(ground: MakeGround) -> None:
+def test_tokens_are_tried_newest_order_first_then_the_token_rows_each_once(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed(f"o{n}") for n in range(5)])
     world.riders[0].tokens = ["good"]
     for order, token in zip(world.orders, ("old", "twice", "", " \t", "twice"), strict=True):
         order.oauth_token = token
     world.tokens = [PortalToken(7, text) for text in ("good", "row-2", "", "old")]
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json")
     tried = [seen.token for seen in at.sandbox.requests()]
     # Newest order first; of several token rows the newest first; none twice, empty ones passed over.
@@ -180,7 +179,7 @@ def test_tokens_are_tried_newest_order_first_then_the_token_rows_each_once(groun
 
 
 def test_a_token_that_falls_midway_is_replaced_and_each_order_keeps_the_token_that_fetched_it(
-    sqlite_ground: MakeGround,
+    sqlite_scenario: MakeScenario,
 ) -> None:
     world = World()
     add_user(world, 7, [listed("o1"), listed("o2")])
@@ -190,19 +189,19 @@ def test_a_token_that_falls_midway_is_replaced_and_each_order_keeps_the_token_th
     ]
     world.orders[0].oauth_token, world.orders[1].oauth_token = "second", "first"
     world.tokens = [PortalToken(7, "")]
-    at = sqlite_ground(world, faults="errors:users=7,pages=2")
+    at = sqlite_scenario(world, faults="errors:users=7,pages=2")
     assert at.sync(env={"BYTEMARK_PAGE_SIZE": "1"}).status == 0
     assert [(item.order_uuid, item.oauth_token) for item in at.portal.items()] == [("o1", "first"), ("o2", "second")]
 
 
-def test_no_token_and_no_token_left_fail_the_user_with_their_own_reasons(ground: MakeGround) -> None:
+def test_no_token_and_no_token_left_fail_the_user_with_their_own_reasons(scenario: MakeScenario) -> None:
     world = World()
     for user, token, row in ((7, "", ""), (8, "stale", "stale"), (9, " ", "\t\n")):
         add_user(world, user, [listed(f"o{user}")])
         world.riders[-1].tokens = ["unknown"]
         world.orders[-1].oauth_token = token
         world.tokens[-1] = PortalToken(user, row)
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json")
     assert (done.status, done.json["users_failed"], done.json["api_requests"]) == (1, 3, 1)
     assert done.json["status"] == "failed"  # nothing worked
@@ -210,12 +209,12 @@ def test_no_token_and_no_token_left_fail_the_user_with_their_own_reasons(ground:
 
 
 @pytest.mark.parametrize("name", ["failing", "at once"])
-def test_attempts_are_the_users_not_the_tokens(sqlite_ground: MakeGround, name: str) -> None:
+def test_attempts_are_the_users_not_the_tokens(sqlite_scenario: MakeScenario, name: str) -> None:
     world = World()
     add_user(world, 7, [listed("o1")])
     world.orders[0].oauth_token = "stale"
     fault = "status:status=500,users=7" if name == "failing" else "status:status=404,users=7"
-    at = sqlite_ground(world, faults=fault)
+    at = sqlite_scenario(world, faults=fault)
     assert at.sync().status == 1
     assert at.sandbox.stats().requests == (6 if name == "failing" else 2)
 
@@ -243,7 +242,7 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def paging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ground, dict[str, list[int]]]]:
+def paging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scenario, dict[str, list[int]]]]:
     """A user for each row of `PAGES`, all in one run; the pages that each was asked for."""
     url = sqlite_url(Path(tmp_path_factory.mktemp("paging")) / "x.sqlite3")
     assert manage("migrate", "-v0", database_url=url).status == 0
@@ -253,7 +252,7 @@ def paging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ground, d
         add_user(world, user, LONG, wanted=wanted)
         rules += [f"{fault}{',' if ':' in fault else ':'}users={user}"] if fault else []
     with Sandbox(world) as sandbox:
-        at = Ground(url, world, sandbox)
+        at = Scenario(url, world, sandbox)
         at.portal.fill(world)
         sandbox.set_faults(*rules)
         assert at.sync().status == 0
@@ -267,7 +266,7 @@ def paging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ground, d
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_asked_for_until_all_is_found_or_the_list_ends(
-    paging: tuple[Ground, dict[str, list[int]]], name: str
+    paging: tuple[Scenario, dict[str, list[int]]], name: str
 ) -> None:
     at, pages = paging
     wanted, _, asked, found = PAGES[name]
@@ -280,11 +279,11 @@ def test_pages_are_asked_for_until_all_is_found_or_the_list_ends(
     assert left == ["not_found"] * (len(wanted) - found)
 
 
-def test_a_list_that_moves_while_it_is_read_loses_nothing_for_good(sqlite_ground: MakeGround) -> None:
+def test_a_list_that_moves_while_it_is_read_loses_nothing_for_good(sqlite_scenario: MakeScenario) -> None:
     world = World()
     for user in range(1, 9):
         add_user(world, user, LONG, wanted=["o5", "o17", "o34"])
-    at = sqlite_ground(world, faults="reorder:users=1|2|3|4;grow:users=5|6|7|8")
+    at = sqlite_scenario(world, faults="reorder:users=1|2|3|4;grow:users=5|6|7|8")
     # One user at a time: whom a draw of the shuffled lists meets must not hang on how threads take turns.
     assert at.sync("--workers", 1).status == 0
     assert set(at.portal.items()) <= set(world.expected_items())
@@ -293,17 +292,17 @@ def test_a_list_that_moves_while_it_is_read_loses_nothing_for_good(sqlite_ground
     at.settle()
 
 
-def test_the_same_page_is_asked_again_after_a_failure(sqlite_ground: MakeGround) -> None:
+def test_the_same_page_is_asked_again_after_a_failure(sqlite_scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, LONG, wanted=["o34"])
-    at = sqlite_ground(world, faults="status:status=502,pages=2|4,times=3")
+    at = sqlite_scenario(world, faults="status:status=502,pages=2|4,times=3")
     done = at.sync("--json")
     assert [seen.page for seen in at.sandbox.requests()] == [1, 2, 2, 2, 2, 3, 4]
     assert (done.status, done.json["retries"]) == (0, 3)
 
 
 def test_uuids_match_whatever_their_case_and_blanks_and_are_stored_as_the_order_table_has_them(
-    ground: MakeGround,
+    scenario: MakeScenario,
 ) -> None:
     world = World()
     add_user(
@@ -312,18 +311,18 @@ def test_uuids_match_whatever_their_case_and_blanks_and_are_stored_as_the_order_
         [listed("  AbC-1 ", "p1"), listed("def-2", "p2"), listed("GHI-3", "P3")],
         wanted=["abc-1", " DEF-2 ", "GHI-3"],
     )
-    at = ground(world)
+    at = scenario(world)
     assert at.sync("--json").json["orders_synced"] == 3
     assert [item.order_uuid for item in at.portal.items()] == ["abc-1", " DEF-2 ", "GHI-3"]
     at.settle()
 
 
-def test_passes_are_stored_once_each_whatever_way_they_are_listed(ground: MakeGround) -> None:
+def test_passes_are_stored_once_each_whatever_way_they_are_listed(scenario: MakeScenario) -> None:
     world = World()
     order = listed("o1", "p1", "p2", "p1", "x" * 58)
     order.items.append(ListedItem("product-2", ["p2", "p3"]))
     add_user(world, 7, [order, listed("other"), order], wanted=["o1"])
-    at = ground(world)
+    at = scenario(world)
     assert at.sync("--json", env={"BYTEMARK_PAGE_SIZE": "2"}).json["items_created"] == 4
     assert sorted((item.product_uuid, item.pass_uuid) for item in at.portal.items()) == [
         ("product-1", "p1"),
@@ -347,8 +346,8 @@ def test_passes_are_stored_once_each_whatever_way_they_are_listed(ground: MakeGr
         ("status:status=503,nth=3", False),
     ],
 )
-def test_a_limit_pauses_every_worker_of_the_process(sqlite_ground: MakeGround, fault: str, pauses: bool) -> None:
-    at = sqlite_ground(simple_world(users=40, orders=1), faults=fault, latency=0.02)
+def test_a_limit_pauses_every_worker_of_the_process(sqlite_scenario: MakeScenario, fault: str, pauses: bool) -> None:
+    at = sqlite_scenario(simple_world(users=40, orders=1), faults=fault, latency=0.02)
     done = at.sync("--json", "--workers", "4", env={"BYTEMARK_BACKOFF_CAP": "1"})
     assert (done.status, done.json["retries"]) == (0, 1)
     times = [seen.at for seen in at.sandbox.requests()]
@@ -361,8 +360,8 @@ def test_a_limit_pauses_every_worker_of_the_process(sqlite_ground: MakeGround, f
     at.settle()
 
 
-def test_the_backoff_grows_with_each_attempt_and_is_bounded(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=1, orders=1), faults="status:status=500")
+def test_the_backoff_grows_with_each_attempt_and_is_bounded(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=1, orders=1), faults="status:status=500")
     done = at.sync("--json", env={"BYTEMARK_BACKOFF_BASE": "0", "BYTEMARK_MAX_ATTEMPTS": "3"})
     assert (done.json["api_requests"], done.json["seconds"] < 1) == (3, True)
     done = at.sync("--json", env={"BYTEMARK_BACKOFF_BASE": "100", "BYTEMARK_BACKOFF_CAP": "0.2"})

@@ -19,15 +19,14 @@ import pytest
 
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import World
-from tests.engine.conftest import MakeGround
 from tests.support.harness import Finished, Portal, finish, manage, places
-from tests.support.scenario import CONTRACT_KEYS, Env, Ground, add_user, listed, simple_world
+from tests.support.scenario import CONTRACT_KEYS, Env, MakeScenario, Scenario, add_user, listed, simple_world
 from tests.support.servers import ROOT, clean_environment, spawn, wait_for
 
 
-def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(ground: MakeGround) -> None:
+def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(scenario: MakeScenario) -> None:
     world = simple_world(users=3, orders=2)
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json")
     assert done.status == 0, done.stderr
     assert done.stdout.count("\n") == 1
@@ -58,10 +57,10 @@ def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(ground:
     at.settle()
 
 
-def test_troubles_are_counted_and_fail_the_command_only_where_a_user_fails(ground: MakeGround) -> None:
+def test_troubles_are_counted_and_fail_the_command_only_where_a_user_fails(scenario: MakeScenario) -> None:
     """The API's failures are a matter of `test_towards_bytemark`; here is what a faultless API gives."""
     world = World.sample(users=18, orders_per_user=2, listed=(3, 12), trouble=1.0, seed=5)
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json", "-v", "2")
     reasons = list(world.expected_reasons().values())
     failed = len(world.expected_failed_users())
@@ -79,19 +78,19 @@ def test_troubles_are_counted_and_fail_the_command_only_where_a_user_fails(groun
     at.settle()
 
 
-def test_orders_that_are_not_listed_are_no_failure(sqlite_ground: MakeGround) -> None:
+def test_orders_that_are_not_listed_are_no_failure(sqlite_scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 1, [listed("o1")], wanted=["o1", "gone"])
-    at = sqlite_ground(world)
+    at = sqlite_scenario(world)
     done = at.sync()
     assert done.status == 0
     assert "not listed by Bytemark" in done.stdout
     assert at.portal.reasons() == {2: "not_found"}
 
 
-def test_a_dry_run_reports_what_it_would_store_and_writes_nothing_at_all(ground: MakeGround) -> None:
+def test_a_dry_run_reports_what_it_would_store_and_writes_nothing_at_all(scenario: MakeScenario) -> None:
     world = World.sample(users=18, orders_per_user=2, listed=(3, 12), trouble=1.0, seed=6)
-    at = ground(world)
+    at = scenario(world)
     at.sync("--limit", "9")  # so that there are runs, outcomes and deferrals that it could touch
     at.portal.execute("UPDATE bytemark_sync_run SET status = 'running', pid = 999999")  # a dead run
     before = at.portal.dump()
@@ -107,9 +106,9 @@ def test_a_dry_run_reports_what_it_would_store_and_writes_nothing_at_all(ground:
     at.settle()
 
 
-def test_a_limit_takes_so_many_users_and_the_next_run_the_others(ground: MakeGround) -> None:
+def test_a_limit_takes_so_many_users_and_the_next_run_the_others(scenario: MakeScenario) -> None:
     world = simple_world(users=5, orders=2)
-    at = ground(world)
+    at = scenario(world)
     assert at.sync("--limit", "2", "--json").json["users"] == 2
     assert {item.order_id for item in at.portal.items()} == {1, 2, 3, 4}
     rest = at.sync("--limit", "99", "--json")
@@ -118,26 +117,26 @@ def test_a_limit_takes_so_many_users_and_the_next_run_the_others(ground: MakeGro
 
 
 def test_workers_of_the_option_overrule_the_setting_and_bound_the_requests_side_by_side(
-    sqlite_ground: MakeGround,
+    sqlite_scenario: MakeScenario,
 ) -> None:
-    at = sqlite_ground(simple_world(users=8, orders=1), latency=0.1)
+    at = sqlite_scenario(simple_world(users=8, orders=1), latency=0.1)
     at.sync("--workers", "3", env={"BYTEMARK_WORKERS": "1"})
     assert at.sandbox.stats().max_concurrent == 3
     at.settle()
 
 
-def test_workers_of_the_setting_hold_where_no_option_is_given(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=8, orders=1), latency=0.1)
+def test_workers_of_the_setting_hold_where_no_option_is_given(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=8, orders=1), latency=0.1)
     at.sync(env={"BYTEMARK_WORKERS": "5"})
     assert at.sandbox.stats().max_concurrent == 5
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_verbosity_chooses_what_is_said(sqlite_ground: MakeGround, level: int) -> None:
+def test_verbosity_chooses_what_is_said(sqlite_scenario: MakeScenario, level: int) -> None:
     world = simple_world(users=2, orders=1)
     add_user(world, 300, [listed("stale")])
     world.riders[-1].tokens = ["another"]
-    at = sqlite_ground(world)
+    at = sqlite_scenario(world)
     done = at.sync("-v", level, "--no-color")
     assert done.status == 1
     assert ("Users" in done.stdout) == (level > 0)
@@ -153,11 +152,11 @@ def test_verbosity_chooses_what_is_said(sqlite_ground: MakeGround, level: int) -
 JSON_LOGS = {"LOG_FORMAT": "json"}
 
 
-def test_logs_are_json_lines_where_asked(sqlite_ground: MakeGround) -> None:
+def test_logs_are_json_lines_where_asked(sqlite_scenario: MakeScenario) -> None:
     world = simple_world(users=1)
     add_user(world, 300, [listed("stale")])
     world.riders[-1].tokens = ["another"]
-    done = sqlite_ground(world).sync("-v", 3, "--json", "--user", 101, "--user", 300, "--user", 9, env=JSON_LOGS)
+    done = sqlite_scenario(world).sync("-v", 3, "--json", "--user", 101, "--user", 300, "--user", 9, env=JSON_LOGS)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line["level"] for line in lines} == {"DEBUG", "INFO", "WARNING", "ERROR"}
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
@@ -170,7 +169,7 @@ def test_logs_are_json_lines_where_asked(sqlite_ground: MakeGround) -> None:
 # --- The terminal -----------------------------------------------------------------------------------------------------
 
 
-def on_a_terminal(at: Ground, *args: str) -> tuple[int, str]:
+def on_a_terminal(at: Scenario, *args: str) -> tuple[int, str]:
     """Exit status and what standard error showed on a terminal of its own."""
     master, slave = pty.openpty()
     shown: list[bytes] = []
@@ -193,8 +192,8 @@ def on_a_terminal(at: Ground, *args: str) -> tuple[int, str]:
     return process.returncode, b"".join(shown).decode()
 
 
-def test_a_progress_bar_shows_on_a_terminal_alone(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=4), latency=0.05)
+def test_a_progress_bar_shows_on_a_terminal_alone(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=4), latency=0.05)
     status, shown = on_a_terminal(at, "--json")
     assert status == 0
     assert "Syncing" in shown
@@ -205,8 +204,8 @@ def test_a_progress_bar_shows_on_a_terminal_alone(sqlite_ground: MakeGround) -> 
     assert "Syncing" not in on_a_terminal(at, "-v0")[1]
 
 
-def test_no_traceback_shows_on_a_terminal_without_tables(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=1))
+def test_no_traceback_shows_on_a_terminal_without_tables(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=1))
     at.portal.execute("DROP TABLE bytemark_order_items")
     status, shown = on_a_terminal(at)
     assert status == 1
@@ -253,8 +252,8 @@ for args in json.loads(sys.argv[1]):
 """
 
 
-def test_unusable_arguments_end_with_2_before_any_request(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=1))
+def test_unusable_arguments_end_with_2_before_any_request(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=1))
     table = json.dumps([args for args, _ in UNUSABLE_ARGUMENTS])
     done = python(COMMAND_LINES, table, env={**places(at.url), **at.env()})
     results = [json.loads(line) for line in done.stdout.splitlines()]
@@ -281,8 +280,8 @@ def python(script: str, *args: str, env: Env) -> Finished:
     return done
 
 
-def test_a_reader_that_goes_away_gets_no_traceback_and_the_run_is_whole(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=1))
+def test_a_reader_that_goes_away_gets_no_traceback_and_the_run_is_whole(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=1))
     reading, writing = os.pipe()
     os.close(reading)
     process = at.start(stdout=writing)
@@ -294,8 +293,8 @@ def test_a_reader_that_goes_away_gets_no_traceback_and_the_run_is_whole(sqlite_g
     at.assert_exact()
 
 
-def test_a_full_disk_behind_standard_output_is_told(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=1))
+def test_a_full_disk_behind_standard_output_is_told(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=1))
     with Path("/dev/full").open("w") as full:
         process = at.start("--json", stdout=full)
     stderr = process.communicate(timeout=60)[1]
@@ -318,18 +317,18 @@ for args, options in json.loads(sys.argv[1]):
 
 
 def call_command(
-    at: Ground, calls: list[tuple[list[str], dict[str, object]]], command: str = "sync_order_items", **env: str
+    at: Scenario, calls: list[tuple[list[str], dict[str, object]]], command: str = "sync_order_items", **env: str
 ) -> list[object]:
     """What `call_command` did: fine, or the returncode and text of its CommandError."""
     done = python(CALL_COMMAND, json.dumps(calls), command, env={**places(at.url), **at.env(env)})
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[", '"'))]
 
 
-def test_through_call_command_the_same_cases_raise(sqlite_ground: MakeGround) -> None:
+def test_through_call_command_the_same_cases_raise(sqlite_scenario: MakeScenario) -> None:
     world = simple_world(users=2, orders=1)
     add_user(world, 300, [listed("stale")])
     world.riders[-1].tokens = ["another"]
-    at = sqlite_ground(world)
+    at = sqlite_scenario(world)
     quiet: dict[str, object] = {"verbosity": 0}
     calls: list[tuple[list[str], dict[str, object]]] = [
         ([], quiet | {"user": 101}),
@@ -352,9 +351,11 @@ def test_through_call_command_the_same_cases_raise(sqlite_ground: MakeGround) ->
 
 
 @pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
-def test_through_call_command_the_tables_of_another_are_refused_alike(sqlite_ground: MakeGround, command: str) -> None:
+def test_through_call_command_the_tables_of_another_are_refused_alike(
+    sqlite_scenario: MakeScenario, command: str
+) -> None:
     """It runs no checks, which are what refuses them on the command line."""
-    at = sqlite_ground(simple_world(users=1))
+    at = sqlite_scenario(simple_world(users=1))
     at.portal.execute("DELETE FROM django_migrations WHERE app = 'bytemark_sync'")  # made by nobody known
     before = at.portal.dump()
     calls: list[tuple[list[str], dict[str, object]]] = [([], {"verbosity": 0}), (["--enqueue"], {"verbosity": 0})]
@@ -364,8 +365,8 @@ def test_through_call_command_the_tables_of_another_are_refused_alike(sqlite_gro
     assert at.portal.dump() == before
 
 
-def test_missing_tables_and_columns_end_with_1_in_words(ground: MakeGround) -> None:
-    at = ground(simple_world(users=1))
+def test_missing_tables_and_columns_end_with_1_in_words(scenario: MakeScenario) -> None:
+    at = scenario(simple_world(users=1))
     at.portal.execute("ALTER TABLE bytemark_orders RENAME COLUMN oauth_token TO elsewhere")
     done = at.sync("--json")
     assert done.status == 1
@@ -381,10 +382,10 @@ def test_missing_tables_and_columns_end_with_1_in_words(ground: MakeGround) -> N
     at.settle()
 
 
-def test_the_summary_accounts_for_orders_that_another_run_stored_meanwhile(ground: MakeGround) -> None:
+def test_the_summary_accounts_for_orders_that_another_run_stored_meanwhile(scenario: MakeScenario) -> None:
     world = simple_world(users=1, orders=2)
     add_user(world, 300, [], ["unknown"])
-    at = ground(world, latency=1.5)
+    at = scenario(world, latency=1.5)
     process = at.start()
     wait_for(lambda: at.sandbox.stats().requests == 2, 30, "both users' requests")
     at.portal.execute(
@@ -402,11 +403,11 @@ def test_the_summary_accounts_for_orders_that_another_run_stored_meanwhile(groun
     ]
 
 
-def test_the_summary_says_only_what_is_so_of_orders_that_change_meanwhile(ground: MakeGround) -> None:
+def test_the_summary_says_only_what_is_so_of_orders_that_change_meanwhile(scenario: MakeScenario) -> None:
     """Changed owner, changed amount, deleted, stored by another: nobody's failure is told of them, and no reason."""
     world = simple_world(users=2, orders=3)
     add_user(world, 300, [], ["unknown", "gone"])
-    at = ground(world, latency=1.5)
+    at = scenario(world, latency=1.5)
     process = at.start()
     wait_for(lambda: at.sandbox.stats().requests == 3, 30, "all users' requests")
     at.portal.execute("UPDATE bytemark_orders SET user_id = 102 WHERE order_uuid = 'order-101-0'")
@@ -430,9 +431,9 @@ def test_the_summary_says_only_what_is_so_of_orders_that_change_meanwhile(ground
 
 @pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
 def test_enqueue_with_the_broker_away_names_the_broker_and_keeps_the_run(
-    sqlite_ground: MakeGround, command: str
+    sqlite_scenario: MakeScenario, command: str
 ) -> None:
-    at = sqlite_ground(simple_world(users=1))
+    at = sqlite_scenario(simple_world(users=1))
     with socket.socket() as taken:  # bound, and nobody listens
         taken.bind(("127.0.0.1", 0))
         env = {**at.env(), "REDIS_URL": f"redis://127.0.0.1:{taken.getsockname()[1]}"}
@@ -444,8 +445,8 @@ def test_enqueue_with_the_broker_away_names_the_broker_and_keeps_the_run(
     assert (there.status, "broker" in there.stderr) == (0, False)
 
 
-def test_enqueue_plans_nothing_itself_and_says_the_runs_id(ground: MakeGround) -> None:
-    at = ground(simple_world(users=2))
+def test_enqueue_plans_nothing_itself_and_says_the_runs_id(scenario: MakeScenario) -> None:
+    at = scenario(simple_world(users=2))
     done = at.sync("--enqueue", "--json", "--user", 101, "--order", "\U0001f600", "--limit", 5)
     (run,) = at.portal.runs()
     assert (done.status, set(done.json)) == (0, CONTRACT_KEYS)
@@ -459,8 +460,8 @@ def test_enqueue_plans_nothing_itself_and_says_the_runs_id(ground: MakeGround) -
 
 
 @pytest.mark.parametrize("delay", [0.15, 0.25, 0.35])
-def test_ctrl_c_during_start_up_shows_no_traceback(sqlite_ground: MakeGround, delay: float) -> None:
-    at = sqlite_ground(simple_world(users=60), latency=0.2)
+def test_ctrl_c_during_start_up_shows_no_traceback(sqlite_scenario: MakeScenario, delay: float) -> None:
+    at = sqlite_scenario(simple_world(users=60), latency=0.2)
     process = at.start("--workers", "2")
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
@@ -470,8 +471,8 @@ def test_ctrl_c_during_start_up_shows_no_traceback(sqlite_ground: MakeGround, de
     at.assert_closed()
 
 
-def test_a_file_that_is_no_database_is_told(sqlite_ground: MakeGround, tmp_path: Path) -> None:
-    at = sqlite_ground(simple_world(users=1))
+def test_a_file_that_is_no_database_is_told(sqlite_scenario: MakeScenario, tmp_path: Path) -> None:
+    at = sqlite_scenario(simple_world(users=1))
     junk = tmp_path / "junk.sqlite3"
     junk.write_bytes(os.urandom(5000))
     done = at.sync("--json", url=f"sqlite:///{junk}")
@@ -480,8 +481,8 @@ def test_a_file_that_is_no_database_is_told(sqlite_ground: MakeGround, tmp_path:
     assert (done.status, "unable to open database file" in done.stderr) == (1, True)
 
 
-def test_a_refused_password_is_told_at_once_and_not_repeated(server_ground: MakeGround) -> None:
-    at = server_ground(simple_world(users=1))
+def test_a_refused_password_is_told_at_once_and_not_repeated(server_scenario: MakeScenario) -> None:
+    at = server_scenario(simple_world(users=1))
     done = at.sync(url=at.url.replace("portal-password", "s3cret-wrong"))
     assert done.status == 1
     assert "Access denied" in done.stderr
@@ -494,10 +495,10 @@ def test_a_refused_password_is_told_at_once_and_not_repeated(server_ground: Make
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stores_what_is_fetched_and_marks_the_run_interrupted(
-    ground: MakeGround, number: signal.Signals, status: int
+    scenario: MakeScenario, number: signal.Signals, status: int
 ) -> None:
     world = simple_world(users=60, orders=2)
-    at = ground(world, latency=0.1)
+    at = scenario(world, latency=0.1)
     process = at.start("--json", "--workers", "3")
     wait_for(lambda: at.sandbox.stats().requests >= 12, 30, "requests are made", every=0.02)
     process.send_signal(number)
@@ -516,8 +517,8 @@ def test_a_signal_stores_what_is_fetched_and_marks_the_run_interrupted(
     at.settle()
 
 
-def test_a_signal_ends_the_wait_for_a_server_that_hangs(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=6), faults="hang:users=103|104|105")
+def test_a_signal_ends_the_wait_for_a_server_that_hangs(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=6), faults="hang:users=103|104|105")
     process = at.start(
         "--json", "--workers", "2", env={"BYTEMARK_READ_TIMEOUT": "60", "BYTEMARK_REQUEST_DEADLINE": "90"}
     )
@@ -530,8 +531,8 @@ def test_a_signal_ends_the_wait_for_a_server_that_hangs(sqlite_ground: MakeGroun
     at.settle()
 
 
-def test_a_signal_ends_a_pause_of_the_whole_process(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=6), faults="status:status=429,retry_after=600")
+def test_a_signal_ends_a_pause_of_the_whole_process(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=6), faults="status:status=429,retry_after=600")
     process = at.start("--json", env={"BYTEMARK_BACKOFF_CAP": "100"})
     wait_for(lambda: at.sandbox.stats().requests >= 1, 30, "the limit is met", every=0.02)
     process.send_signal(signal.SIGTERM)
@@ -539,9 +540,9 @@ def test_a_signal_ends_a_pause_of_the_whole_process(sqlite_ground: MakeGround) -
     at.settle()
 
 
-def test_a_run_that_is_asked_to_stop_in_the_database_stops(ground: MakeGround) -> None:
+def test_a_run_that_is_asked_to_stop_in_the_database_stops(scenario: MakeScenario) -> None:
     """The admin's stop button sets the mark; the run sees it with its next sign of life."""
-    at = ground(simple_world(users=60), latency=0.3)
+    at = scenario(simple_world(users=60), latency=0.3)
     process = at.start("--json", "--workers", "2", env={"SYNC_HEARTBEAT_LIMIT": "2"})
     wait_for(lambda: at.sandbox.stats().requests >= 3, 30, "requests are made", every=0.02)
     at.portal.execute("UPDATE bytemark_sync_run SET stop_requested = 1")
@@ -551,9 +552,9 @@ def test_a_run_that_is_asked_to_stop_in_the_database_stops(ground: MakeGround) -
     at.settle()
 
 
-def test_a_busy_run_that_is_asked_to_stop_stops_within_five_seconds(ground: MakeGround) -> None:
+def test_a_busy_run_that_is_asked_to_stop_stops_within_five_seconds(scenario: MakeScenario) -> None:
     """Busy: every half second something is stored, so no sign of life of its own is due."""
-    at = ground(simple_world(users=1500, orders=1), latency=0.2)
+    at = scenario(simple_world(users=1500, orders=1), latency=0.2)
     process = at.start("--json")
     wait_for(lambda: at.sandbox.stats().requests >= 100, 30, "requests are made", every=0.02)
     asked = datetime.now(UTC)
@@ -568,8 +569,8 @@ def test_a_busy_run_that_is_asked_to_stop_stops_within_five_seconds(ground: Make
     at.assert_whole_orders()
 
 
-def test_two_runs_beside_each_other_are_both_closed_and_a_dead_one_too(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=1))
+def test_two_runs_beside_each_other_are_both_closed_and_a_dead_one_too(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=1))
     portal = Portal(at.url)
     at.sync()
     portal.execute("UPDATE bytemark_sync_run SET status = 'running', pid = 4194300, finished_at = NULL")

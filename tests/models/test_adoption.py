@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from bytemark_sync.sandbox import ListedItem, PortalOrder, Sandbox, World
-from tests.conftest import unique_name
-from tests.support.harness import Portal, manage, sqlite_url
-from tests.support.scenario import Ground, add_user, listed
+from tests.support.harness import Portal, manage, sqlite_url, unique_name
+from tests.support.scenario import Scenario, add_user, listed
 from tests.support.servers import Databases
 
 TABLES = ("bytemark_orders", "bytemark_tokens", "bytemark_order_items")
@@ -91,13 +90,13 @@ def adopt(portal: Portal) -> None:
     assert definitions(portal) == before
 
 
-def ground_at(portal: Portal, world: World, sandbox: Callable[..., Sandbox]) -> Ground:
-    at = Ground(portal.url, world, sandbox(world))
+def ground_at(portal: Portal, world: World, sandbox: Callable[..., Sandbox]) -> Scenario:
+    at = Scenario(portal.url, world, sandbox(world))
     at.portal.fill(world)
     return at
 
 
-def malformed(at: Ground, *uuids: str) -> None:
+def malformed(at: Scenario, *uuids: str) -> None:
     """Expect these orders to be left as malformed, alone."""
     ids = {order.id for order in at.world.orders if order.order_uuid in uuids}
     assert at.portal.reasons() == dict.fromkeys(ids, "malformed")
@@ -202,12 +201,12 @@ def test_a_portal_in_sqlite_is_adopted_too(tmp_path: Path, sandbox: Callable[...
     at.settle()
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mariadb"])
+@pytest.mark.parametrize("backend", ["sqlite", "mariadb"])
 def test_migrate_without_fake_initial_on_a_portal_ends_in_words_and_harms_nothing(
-    engine: str, new_portal: Portal, tmp_path: Path
+    backend: str, new_portal: Portal, tmp_path: Path
 ) -> None:
     portal = new_portal
-    if engine == "sqlite":
+    if backend == "sqlite":
         portal = Portal(sqlite_url(tmp_path / "p.sqlite3"))
         portal.execute(
             "CREATE TABLE bytemark_orders (id INTEGER PRIMARY KEY, order_uuid TEXT, user_id INT, "

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.conftest import unique_name
-from tests.engine.conftest import MakeGround
-from tests.support.harness import Portal, finish, manage, sqlite_url, start_manage
+from tests.support.harness import Portal, finish, manage, sqlite_url, start_manage, unique_name
 from tests.support.portal_tables import ORDER_TABLES, WEB2PY_TABLES
-from tests.support.scenario import Ground, simple_world
+from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import OWNER, PASSWORD, ROOT, Databases, free_port, grants, wait_for
 
 RIDERS = (
@@ -99,7 +97,7 @@ def test_all_that_the_product_does_needs_the_contracts_rights_alone_and_leaves_t
             connection.cursor().execute(statement)
         connection.close()
         world = World.sample(users=12, listed=(3, 8), trouble=0.3, seed=3)
-        at = Ground(url, world, sandbox(world))
+        at = Scenario(url, world, sandbox(world))
         portal.fill(world)
         before, riders = definitions(server, database), rows(server, database, OTHERS)
         orders = rows(server, database, ("bytemark_orders", "bytemark_tokens"))
@@ -253,7 +251,7 @@ def test_a_database_of_ours_is_recognised_however_far_migrate_came(
         done = manage("migrate", "-v0", *args, database_url=portal.url)
         assert done.status == 0, (args, done.stderr)
     world = simple_world(users=2)
-    at = Ground(portal.url, world, sandbox(world))
+    at = Scenario(portal.url, world, sandbox(world))
     portal.fill(world)
     assert at.sync().status == 0
     at.assert_exact()
@@ -287,9 +285,9 @@ RIGHTS = (
 
 @pytest.mark.parametrize(("right", "table"), RIGHTS)
 def test_check_names_a_right_that_is_missing_and_the_grant_that_mends_it(
-    server_ground: MakeGround, server: Databases, right: str, table: str
+    server_scenario: MakeScenario, server: Databases, right: str, table: str
 ) -> None:
-    at = server_ground(simple_world(users=1))
+    at = server_scenario(simple_world(users=1))
     place, user = f"`{at.portal.portal_database}`.`{table}`", f"'{at.portal.name}'@'%'"
     server.execute(f"REVOKE {right} ON {place} FROM {user}")
     done = manage("check", "--database", "default", database_url=at.url, env=at.env())
@@ -307,8 +305,10 @@ def test_check_names_a_right_that_is_missing_and_the_grant_that_mends_it(
     at.assert_exact()
 
 
-def test_check_names_a_right_that_is_missing_on_our_own_database(server_ground: MakeGround, server: Databases) -> None:
-    at = server_ground(simple_world(users=1))
+def test_check_names_a_right_that_is_missing_on_our_own_database(
+    server_scenario: MakeScenario, server: Databases
+) -> None:
+    at = server_scenario(simple_world(users=1))
     place, user = f"`{at.portal.name}`.*", f"'{at.portal.name}'@'%'"
     server.execute(f"REVOKE DROP, REFERENCES ON {place} FROM {user}")
     for command in (("check", "--database", "default"), ("migrate",)):
@@ -335,8 +335,8 @@ def test_migrate_does_not_wait_for_rights_on_the_portal(server: Databases) -> No
         server.drop(url)
 
 
-def test_a_portal_database_that_is_not_there_is_told(server_ground: MakeGround) -> None:
-    at = server_ground(simple_world(users=1))
+def test_a_portal_database_that_is_not_there_is_told(server_scenario: MakeScenario) -> None:
+    at = server_scenario(simple_world(users=1))
     url = at.url.partition("#")[0] + "#no_such_portal"
     done = manage("check", "--database", "default", database_url=url, env=at.env())
     assert done.status == 1
@@ -373,7 +373,7 @@ def test_the_readme_leads_to_a_working_installation_and_an_untouched_portal(
         before = definitions(server, database)
         statements = with_names(sql_block("README.md", "## On a real portal"), own, database)
         server.execute(*(each for each in statements.replace("a long password", PASSWORD).split(";") if each.strip()))
-        at = Ground(f"mysql://{own}:{PASSWORD}@127.0.0.1:{server.port}/{own}#{database}", world, sandbox(world))
+        at = Scenario(f"mysql://{own}:{PASSWORD}@127.0.0.1:{server.port}/{own}#{database}", world, sandbox(world))
         for command in (
             ("migrate",),
             ("check", "--database", "default"),
@@ -399,7 +399,7 @@ def test_an_installation_moves_out_of_the_portal(server: Databases, sandbox: Cal
             old.execute(statement)
         portals = definitions(server, database)
         world = simple_world(users=6, orders=2)
-        before = Ground(old.url, world, sandbox(world))
+        before = Scenario(old.url, world, sandbox(world))
         old.fill(world)
         assert manage("migrate", "--fake-initial", "-v0", database_url=old.url).status == 0
         assert before.sync("--user", 101, "--user", 102).status == 0
@@ -420,7 +420,7 @@ def test_an_installation_moves_out_of_the_portal(server: Databases, sandbox: Cal
 
         server.execute(f"GRANT ALL ON `{own}`.* TO '{OWNER}'@'%'")  # for the test's own looks
         url = f"mysql://{own}:{PASSWORD}@127.0.0.1:{server.port}/{own}#{database}"
-        at = Ground(url, world, before.sandbox)
+        at = Scenario(url, world, before.sandbox)
         for command in (("migrate",), ("check", "--database", "default"), ("migrate", "--check")):
             done = manage(*command, database_url=url, env=at.env())
             assert done.status == 0, done.stderr

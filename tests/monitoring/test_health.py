@@ -15,7 +15,7 @@ from django_q.models import Schedule
 from prometheus_client.parser import text_string_to_metric_families
 
 from bytemark_sync import tasks
-from bytemark_sync.admin.pending_figures import count_stuck
+from bytemark_sync.admin.pending_figures import count_pending_figures
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     ClusterBeat,
@@ -109,7 +109,7 @@ def test_an_order_that_is_pending_no_longer_dates_nothing(client: Client, change
     else:
         OrderToken.objects.filter(user_id=1).delete()
     assert client.get("/healthz").json()["oldest_pending_since"][:16] == since.isoformat()[:16]
-    stuck = list(count_stuck())[-1]
+    stuck = list(count_pending_figures())[-1]
     assert (stuck.orders, stuck.oldest) == (1, OrderOutcome.objects.get(pk=2).first_at)
 
 

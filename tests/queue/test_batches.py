@@ -100,10 +100,10 @@ def test_a_few_batches_are_handed_out_at_a_time(serve: Serve, queue: Queue, sett
     settings.SYNC_BATCH_USERS = 1
     serve(World.sample(users=30, seed=3))
     run = planned()
-    assert len(queue.tasks()) == batches.FEWEST_HANDED_OUT
+    assert len(queue.tasks()) == batches.MIN_BATCHES_HANDED_OUT
     later = tasks.request_run(trigger=Trigger.ADMIN, users=[1001])  # a person waits for a few of them, not for all
     assert later.run is not None
-    assert queue.tasks()[batches.FEWEST_HANDED_OUT] == ("plan_run", (later.run.pk,))
+    assert queue.tasks()[batches.MIN_BATCHES_HANDED_OUT] == ("plan_run", (later.run.pk,))
     queue.work()
     run.refresh_from_db()
     assert (run.status, run.users) == (RunStatus.SUCCEEDED, 30)
@@ -254,7 +254,7 @@ def test_an_exception_while_planning_ends_the_run_behind_what_was_planned(
 ) -> None:
     world = World.sample(users=6, seed=3)
     serve(world)
-    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_A_GROUP", 1)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_PER_GROUP", 1)
     users = sorted({order.user_id for order in world.pending()})
     with connection.cursor() as cursor:
         cursor.execute("UPDATE bytemark_tokens SET token = x'73' WHERE user_id >= %s", [users[planned_before]])

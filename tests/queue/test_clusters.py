@@ -18,8 +18,7 @@ from typing import Any, Self
 import pytest
 
 from bytemark_sync.sandbox import World
-from tests.conftest import SERVERS, FreshDatabase
-from tests.support.harness import Portal, manage, start_manage
+from tests.support.harness import SERVERS, FreshDatabase, Portal, manage, start_manage
 from tests.support.servers import Databases, MariaDB, Redis, SandboxProcess, wait_for
 
 pytestmark = pytest.mark.cluster
@@ -123,20 +122,22 @@ SetUp = Callable[..., Stage]
 def set_up(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[SetUp]:
     with ExitStack() as stack:
 
-        def build(engine: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3) -> Stage:
-            return Stage(stack, tmp_path, url or fresh_database(engine), redis=redis, latency=latency)
+        def build(
+            backend: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3
+        ) -> Stage:
+            return Stage(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
 
         yield build
 
 
 @pytest.mark.parametrize(
-    ("engine", "broker"), [("sqlite", "database"), *((each, "database") for each in SERVERS), ("mariadb", "redis")]
+    ("backend", "broker"), [("sqlite", "database"), *((each, "database") for each in SERVERS), ("mariadb", "redis")]
 )
 def test_two_clusters_share_a_run_and_one_is_killed(
-    set_up: SetUp, request: pytest.FixtureRequest, engine: str, broker: str
+    set_up: SetUp, request: pytest.FixtureRequest, backend: str, broker: str
 ) -> None:
     redis = request.getfixturevalue("redis_server") if broker == "redis" else None
-    stage = set_up(engine, redis=redis)
+    stage = set_up(backend, redis=redis)
     first, second = stage.cluster(), stage.cluster()
     stage.enqueue()
     wait_for(lambda: first.worked() and second.worked(), 30, "both clusters work")
@@ -147,9 +148,9 @@ def test_two_clusters_share_a_run_and_one_is_killed(
 
 
 def test_workers_side_by_side_do_not_deadlock_on_their_run(
-    set_up: SetUp, server_engine: str, server: Databases
+    set_up: SetUp, server_backend: str, server: Databases
 ) -> None:
-    stage = set_up(server_engine, latency=0.02)
+    stage = set_up(server_backend, latency=0.02)
     before = server.deadlocks()
     stage.cluster(), stage.cluster()
     stage.enqueue()

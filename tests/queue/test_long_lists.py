@@ -187,7 +187,7 @@ def test_a_worker_that_dies_between_the_transactions_of_one_user_leaves_nothing_
     serve: Serve, queue: Queue, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     """Here a transaction takes two orders, and the user has five that are listed without a pass."""
-    monkeypatch.setattr("bytemark_sync.runs.writer.ORDERS_A_TRANSACTION", 2)
+    monkeypatch.setattr("bytemark_sync.runs.writer.ORDERS_PER_TRANSACTION", 2)
     world = World()
     orders = [listed(f"order-{number}") for number in range(5)]
     for order in orders:

@@ -33,7 +33,7 @@ def portal(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two orders a user, and a group for each of them."""
     settings.BYTEMARK_CUSTOMER_API_URL = "http://127.0.0.1:9"
     settings.BYTEMARK_MAX_ATTEMPTS, settings.BYTEMARK_BACKOFF_CAP = 1, 0.001
-    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_A_GROUP", 2)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_PER_GROUP", 2)
     later = timezone.now() + timedelta(days=1)
     for user_id in range(1, USERS + 1):
         OrderToken.objects.create(user_id=user_id, token=f"made-up-{user_id}")

@@ -12,15 +12,14 @@ from bytemark_sync.audit import selection
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.storage import pending
-from tests.engine.conftest import MakeGround
 from tests.support.harness import finish, manage
-from tests.support.scenario import Ground, listed, simple_world
+from tests.support.scenario import MakeScenario, Scenario, listed, simple_world
 from tests.support.servers import wait_for
 
 HUGE = (2**63, 2**64 - 1)
 
 
-def change(at: Ground) -> None:
+def change(at: Scenario) -> None:
     """What a portal may do between two reads of a run: orders ahead of the reader lose or change their owner."""
     at.portal.execute("UPDATE bytemark_orders SET user_id = NULL WHERE user_id = 120")
     at.portal.execute("UPDATE bytemark_orders SET user_id = 124 WHERE user_id = 115")  # merged with one still to come
@@ -28,11 +27,11 @@ def change(at: Ground) -> None:
     at.portal.execute("DELETE FROM bytemark_tokens WHERE user_id IN (115, 116)")
 
 
-def test_orders_that_change_their_owner_ahead_of_the_reader_stop_nobody(ground: MakeGround) -> None:
+def test_orders_that_change_their_owner_ahead_of_the_reader_stop_nobody(scenario: MakeScenario) -> None:
     world = simple_world(users=24, orders=100)
     for rider in world.riders:  # merged at Bytemark too
         rider.orders += [listed(f"order-{user}-{n}", f"pass-{user}-{n}") for user in (115, 116) for n in range(100)]
-    at = ground(world, latency=0.25)
+    at = scenario(world, latency=0.25)
     whole = {"BYTEMARK_PAGE_SIZE": "1000"}
     process = at.start("--json", "--workers", "1", env=whole)
     wait_for(lambda: at.sandbox.stats().requests > 0, 30, "the first user is asked for", every=0.01)
@@ -54,11 +53,11 @@ def test_orders_that_change_their_owner_ahead_of_the_reader_stop_nobody(ground: 
 
 
 def test_orders_whose_uuid_changes_while_their_list_is_fetched_get_no_passes_of_the_old_one(
-    ground: MakeGround,
+    scenario: MakeScenario,
 ) -> None:
     world = simple_world(users=3, orders=2)
     world.riders[0].orders.append(listed("corrected", "pass-corrected"))
-    at = ground(world, latency=1.5)
+    at = scenario(world, latency=1.5)
     process = at.start("--json")
     wait_for(lambda: at.sandbox.stats().requests == 3, 30, "all users are asked for", every=0.01)
     at.portal.execute("UPDATE bytemark_orders SET order_uuid = 'corrected' WHERE order_uuid = 'order-101-0'")
@@ -76,8 +75,8 @@ def test_orders_whose_uuid_changes_while_their_list_is_fetched_get_no_passes_of_
 
 @pytest.mark.django_db
 def test_each_user_is_handed_out_once_however_rows_move_between_the_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_A_GROUP", 2)
-    monkeypatch.setattr("bytemark_sync.storage.keyset.KEYS_A_WINDOW", 6)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_PER_GROUP", 2)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.KEYS_PER_WINDOW", 6)
     for user in range(1, 9):
         OrderToken.objects.create(user_id=user, token=f"key-{user}")
         Order.objects.bulk_create(Order(order_uuid=f"{user}-{n}", user_id=user, amount="0") for n in range(2))
@@ -105,7 +104,7 @@ def test_each_user_is_handed_out_once_however_rows_move_between_the_reads(monkey
 
 @pytest.mark.django_db
 def test_an_audit_hands_each_user_out_once_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_A_GROUP", 2)
+    monkeypatch.setattr("bytemark_sync.storage.keyset.ORDERS_PER_GROUP", 2)
     for user in range(1, 6):
         for n in range(2):
             order = Order.objects.create(order_uuid=f"{user}-{n}", user_id=user, amount="0")
@@ -119,8 +118,8 @@ def test_an_audit_hands_each_user_out_once_too(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [1, 4, 5]
 
 
-def test_ids_beyond_what_a_table_can_hold_cost_nobody_else(server_ground: MakeGround) -> None:
-    at = server_ground(simple_world(users=3, orders=2))
+def test_ids_beyond_what_a_table_can_hold_cost_nobody_else(server_scenario: MakeScenario) -> None:
+    at = server_scenario(simple_world(users=3, orders=2))
     for table in ("orders", "tokens"):
         at.portal.execute(f"ALTER TABLE bytemark_{table} MODIFY user_id BIGINT UNSIGNED")
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY id BIGINT UNSIGNED AUTO_INCREMENT")

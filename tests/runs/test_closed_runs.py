@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import MakeGround
 from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.harness import Finished, finish, places
-from tests.support.scenario import Ground, simple_world
+from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import ROOT, clean_environment, spawn, wait_for
 
 __all__ = ["fake_slack"]
@@ -34,7 +33,7 @@ def env_of(slack: FakeSlack) -> dict[str, str | None]:
     }
 
 
-def assert_all_say_the_same(at: Ground, done: Finished, slack: FakeSlack) -> dict[str, Any]:
+def assert_all_say_the_same(at: Scenario, done: Finished, slack: FakeSlack) -> dict[str, Any]:
     """The first run's row, once the command has ended and all have spoken."""
     run = at.portal.runs()[0]
     said = done.json
@@ -52,8 +51,8 @@ def assert_all_say_the_same(at: Ground, done: Finished, slack: FakeSlack) -> dic
     return run
 
 
-def test_a_run_that_was_suspended_for_longer_than_the_limit(ground: MakeGround, fake_slack: FakeSlack) -> None:
-    at = ground(simple_world(users=100), latency=0.05)
+def test_a_run_that_was_suspended_for_longer_than_the_limit(scenario: MakeScenario, fake_slack: FakeSlack) -> None:
+    at = scenario(simple_world(users=100), latency=0.05)
     env = env_of(fake_slack)
     process = at.start("--json", "--workers", "2", env=env)
     wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)
@@ -70,9 +69,9 @@ def test_a_run_that_was_suspended_for_longer_than_the_limit(ground: MakeGround, 
 
 
 def test_a_run_that_waited_for_a_lock_for_longer_than_the_limit(
-    server_ground: MakeGround, fake_slack: FakeSlack
+    server_scenario: MakeScenario, fake_slack: FakeSlack
 ) -> None:
-    at = server_ground(simple_world(users=100), latency=0.05)
+    at = server_scenario(simple_world(users=100), latency=0.05)
     env = env_of(fake_slack)
     other = at.portal.connect()
     process = at.start("--json", "--workers", "2", env=env)
@@ -107,10 +106,10 @@ def namespaces_can_be_made() -> bool:
 
 @pytest.mark.skipif(not namespaces_can_be_made(), reason="this machine lets nobody make a PID namespace")
 def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_its_heart_beats(
-    ground: MakeGround,
+    scenario: MakeScenario,
 ) -> None:
     """As in a container of a pod: there, the pid is another's or nobody's."""
-    at = ground(simple_world(users=60), latency=0.3)
+    at = scenario(simple_world(users=60), latency=0.3)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = clean_environment({**places(at.url), **at.env()})
     command = in_a_namespace(sys.executable, "manage.py", "sync_order_items", "--json", "--workers", "2")
@@ -126,9 +125,9 @@ def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_i
     at.assert_exact()
 
 
-def test_a_run_whose_row_is_lost_stores_to_its_end(sqlite_ground: MakeGround) -> None:
+def test_a_run_whose_row_is_lost_stores_to_its_end(sqlite_scenario: MakeScenario) -> None:
     """A server that is not durable may lose its last second in a crash, and with it the row of a young run."""
-    at = sqlite_ground(simple_world(users=40), latency=0.05)
+    at = sqlite_scenario(simple_world(users=40), latency=0.05)
     process = at.start("--json", "--workers", "2")
     wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)
     at.portal.execute("DELETE FROM bytemark_sync_run")

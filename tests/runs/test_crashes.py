@@ -12,21 +12,19 @@ from pathlib import Path
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.conftest import FreshDatabase
-from tests.engine.conftest import MakeGround
-from tests.support.harness import Portal, finish, with_option
-from tests.support.scenario import Ground, simple_world
+from tests.support.harness import FreshDatabase, Portal, finish, with_option
+from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import Databases, MariaDB, wait_for
 
 
-def stored(at: Ground) -> int:
+def stored(at: Scenario) -> int:
     return int(at.portal.value("SELECT COUNT(*) FROM bytemark_order_items"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_any_moment_the_next_run_completes_the_work(ground: MakeGround, seed: int) -> None:
+def test_killed_at_any_moment_the_next_run_completes_the_work(scenario: MakeScenario, seed: int) -> None:
     rng = random.Random(seed)
-    at = ground(World.sample(users=120, listed=(4, 8), trouble=0.2, seed=seed), latency=0.02)
+    at = scenario(World.sample(users=120, listed=(4, 8), trouble=0.2, seed=seed), latency=0.02)
     for _ in range(3):
         process = at.start("--workers", "4")
         if rng.random() < 0.7:
@@ -71,7 +69,7 @@ def test_a_database_that_restarts_in_the_middle_costs_a_wait_and_nothing_else(
 ) -> None:
     server, url = own_mariadb
     world = simple_world(users=150, orders=2)
-    at = Ground(url, world, sandbox(world, latency=0.05))
+    at = Scenario(url, world, sandbox(world, latency=0.05))
     at.portal.fill(world)
     process = at.start("--json", "--workers", "4")
     wait_for(lambda: stored(at) > 0, 30, "a write", every=0.01)
@@ -96,8 +94,8 @@ def test_a_database_that_restarts_in_the_middle_costs_a_wait_and_nothing_else(
     at.settle()
 
 
-def test_connections_that_are_killed_are_made_anew(server_ground: MakeGround, server: Databases) -> None:
-    at = server_ground(simple_world(users=200, orders=2), latency=0.05)
+def test_connections_that_are_killed_are_made_anew(server_scenario: MakeScenario, server: Databases) -> None:
+    at = server_scenario(simple_world(users=200, orders=2), latency=0.05)
     name = at.portal.name
     process = at.start("--json", "--workers", "4")
     killed = 0
@@ -121,9 +119,9 @@ def test_connections_that_are_killed_are_made_anew(server_ground: MakeGround, se
     at.settle()
 
 
-def test_a_deadlock_is_retried(server_ground: MakeGround, server: Databases) -> None:
+def test_a_deadlock_is_retried(server_scenario: MakeScenario, server: Databases) -> None:
     """Another session holds the last order of a batch and asks for the first, which the run has locked by then."""
-    at = server_ground(simple_world(users=40, orders=1), latency=0.2)
+    at = server_scenario(simple_world(users=40, orders=1), latency=0.2)
     at.portal.execute("CREATE TABLE heavy (n INT PRIMARY KEY) ENGINE=InnoDB")
     before = server.deadlocks()
     with closing(at.portal.connect()) as other:
@@ -144,8 +142,8 @@ def test_a_deadlock_is_retried(server_ground: MakeGround, server: Databases) -> 
     at.settle()
 
 
-def test_a_lock_that_is_held_longer_than_the_wait_is_waited_for_again(server_ground: MakeGround) -> None:
-    at = server_ground(simple_world(users=3, orders=1))
+def test_a_lock_that_is_held_longer_than_the_wait_is_waited_for_again(server_scenario: MakeScenario) -> None:
+    at = server_scenario(simple_world(users=3, orders=1))
     slow = with_option(at.url, "init_command=SET%20SESSION%20innodb_lock_wait_timeout%3D1")
     with closing(at.portal.connect()) as other:
         cursor = other.cursor()
@@ -161,12 +159,12 @@ def test_a_lock_that_is_held_longer_than_the_wait_is_waited_for_again(server_gro
     at.settle()
 
 
-def waiting(at: Ground) -> int:
+def waiting(at: Scenario) -> int:
     return int(at.portal.all("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")[0][1])
 
 
-def test_a_sqlite_file_that_another_process_locks_is_waited_for(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=20, orders=1), latency=0.05)
+def test_a_sqlite_file_that_another_process_locks_is_waited_for(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=20, orders=1), latency=0.05)
     impatient = f"{at.url}?timeout=0.2"
     with closing(at.portal.connect()) as other:
         process = at.start("--json", "--workers", "2", url=impatient)
@@ -180,8 +178,8 @@ def test_a_sqlite_file_that_another_process_locks_is_waited_for(sqlite_ground: M
     at.settle()
 
 
-def test_a_full_disk_ends_the_run_in_words_and_with_nothing_half_written(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=150, orders=20), latency=0.05)
+def test_a_full_disk_ends_the_run_in_words_and_with_nothing_half_written(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=150, orders=20), latency=0.05)
     process = at.start("--json", "--workers", "4")
     # No file of the process grows beyond this: SQLite finds its disk full in the middle of the run.
     wait_for(lambda: stored(at) > 0, 30, "a write", every=0.01)
@@ -200,8 +198,8 @@ def test_a_full_disk_ends_the_run_in_words_and_with_nothing_half_written(sqlite_
     assert stored(at) == 6000
 
 
-def test_a_database_that_may_only_be_read_is_told(sqlite_ground: MakeGround) -> None:
-    at = sqlite_ground(simple_world(users=2))
+def test_a_database_that_may_only_be_read_is_told(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=2))
     done = at.sync("--json", url=f"{at.url}?init_command=PRAGMA%20query_only%3D1")
     assert (done.status, stored(at)) == (1, 0)
     assert "attempt to write a readonly database" in done.stderr

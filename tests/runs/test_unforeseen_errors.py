@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from tests.engine.conftest import MakeGround
 from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.harness import manage
-from tests.support.scenario import Env, Ground, simple_world
+from tests.support.scenario import Env, MakeScenario, Scenario, simple_world
 
 __all__ = ["fake_slack"]
 
 
 def test_an_exception_closes_the_run_as_failed_prints_the_line_and_tells_slack(
-    ground: MakeGround, fake_slack: FakeSlack
+    scenario: MakeScenario, fake_slack: FakeSlack
 ) -> None:
     """A token column of bytes, which no portal is known to have."""
-    at = ground(simple_world(users=2, orders=2))
+    at = scenario(simple_world(users=2, orders=2))
     if at.portal.is_sqlite:
         there = "UPDATE bytemark_tokens SET token = CAST(token AS BLOB)"
         back = "UPDATE bytemark_tokens SET token = CAST(token AS TEXT)"
@@ -29,10 +28,10 @@ def test_an_exception_closes_the_run_as_failed_prints_the_line_and_tells_slack(
 
 
 def test_a_run_that_had_stored_something_has_failed_all_the_same(
-    sqlite_ground: MakeGround, fake_slack: FakeSlack
+    sqlite_scenario: MakeScenario, fake_slack: FakeSlack
 ) -> None:
     """The last user's token is of bytes; the first thousand orders are stored before it is read."""
-    at = sqlite_ground(simple_world(users=12, orders=100), latency=0.12)
+    at = sqlite_scenario(simple_world(users=12, orders=100), latency=0.12)
     at.portal.execute("UPDATE bytemark_tokens SET token = CAST(token AS BLOB) WHERE user_id = 112")
     options = {"BYTEMARK_PAGE_SIZE": "1000", "BYTEMARK_WORKERS": "1"}
     fails_in_words(at, "sync_order_items", fake_slack, options)
@@ -44,15 +43,15 @@ def test_a_run_that_had_stored_something_has_failed_all_the_same(
     at.settle()
 
 
-def test_an_audit_too(server_ground: MakeGround, fake_slack: FakeSlack) -> None:
+def test_an_audit_too(server_scenario: MakeScenario, fake_slack: FakeSlack) -> None:
     """User ids of text."""
-    at = server_ground(simple_world(users=2, orders=2))
+    at = server_scenario(simple_world(users=2, orders=2))
     assert at.sync().status == 0
     at.portal.execute("ALTER TABLE bytemark_orders MODIFY user_id VARCHAR(20)")
     fails_in_words(at, "audit_order_items", fake_slack)
 
 
-def fails_in_words(at: Ground, command: str, slack: FakeSlack, env: Env | None = None) -> None:
+def fails_in_words(at: Scenario, command: str, slack: FakeSlack, env: Env | None = None) -> None:
     slack.posts.clear()
     told = {"SLACK_BOT_TOKEN": "xoxb-made-up", "SLACK_CHANNEL_ID": "C1", "SLACK_API_URL": slack.url}
     done = manage(command, "--json", database_url=at.url, env={**at.env(env), **told})

@@ -53,7 +53,7 @@ class Search(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.clock.install(self.patch)
         self.patch.setattr(engine, "FetchPool", NoThreads)
-        self.patch.setattr(engine, "USERS_A_FLUSH", 1)
+        self.patch.setattr(engine, "USERS_PER_FLUSH", 1)
         self.world = World()
         self.failing: set[int] = set()
         self.curse: Curse = {}
@@ -79,8 +79,8 @@ class Search(RuleBasedStateMachine):
     ) -> None:
         """Riders of these kinds, `a_batch` in each batch, `handed_out` in the broker, and a run that was asked for."""
         self.patch.setattr(settings, "SYNC_BATCH_USERS", a_batch)
-        self.patch.setattr(batches, "FEWEST_HANDED_OUT", handed_out)
-        self.patch.setattr(writer, "ORDERS_A_TRANSACTION", a_transaction)
+        self.patch.setattr(batches, "MIN_BATCHES_HANDED_OUT", handed_out)
+        self.patch.setattr(writer, "ORDERS_PER_TRANSACTION", a_transaction)
         self.curse = {name: (blow, list(afters)) for name, (blow, afters) in curse.items()}
         self.world = world_of(kinds)
         self.world.fill_portal()

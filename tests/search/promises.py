@@ -26,7 +26,7 @@ from bytemark_sync.models import (
     Trigger,
 )
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.queue.batches import MOST_TRIES
+from bytemark_sync.queue.batches import MAX_TRIES
 from bytemark_sync.queue.schedules import SYNC
 from bytemark_sync.sandbox import ExpectedItem
 from bytemark_sync.storage.pending import pending_orders
@@ -104,7 +104,7 @@ class Book:
             if planned.most_common(1)[0][1] > 1:
                 yield f"batch {batch_id} has users {batches[batch_id]['user_ids']}, planned are {dict(planned)}"
         for batch in batches.values():
-            if batch["tries"] > MOST_TRIES:
+            if batch["tries"] > MAX_TRIES:
                 yield f"batch {batch['id']} was tried {batch['tries']} times more"
             if batch["status"] in OPEN and runs[batch["run_id"]]["status"] not in ALIVE:
                 yield f"batch {batch['id']} is {batch['status']} of a run that is {runs[batch['run_id']]['status']}"

@@ -7,16 +7,15 @@ from datetime import datetime, timedelta
 import pytest
 
 from bytemark_sync.sandbox import ListedItem, World
-from tests.engine.conftest import MakeGround
 from tests.support.harness import finish
-from tests.support.scenario import Ground, add_user, listed, simple_world
+from tests.support.scenario import MakeScenario, Scenario, add_user, listed, simple_world
 from tests.support.servers import wait_for
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_that_race_for_the_same_orders_store_each_once(ground: MakeGround, processes: int) -> None:
+def test_processes_that_race_for_the_same_orders_store_each_once(scenario: MakeScenario, processes: int) -> None:
     world = World.sample(users=60, orders_per_user=3, listed=(4, 8), trouble=0.3, seed=processes)
-    at = ground(world, latency=0.01)
+    at = scenario(world, latency=0.01)
     racing = [at.start("--json", "--workers", 8) for _ in range(processes)]
     done = [finish(process, 90) for process in racing]
     assert {each.status for each in done} <= {0, 1}
@@ -29,9 +28,9 @@ def test_processes_that_race_for_the_same_orders_store_each_once(ground: MakeGro
     at.settle()
 
 
-def test_items_that_another_writer_inserts_meanwhile_are_left_alone(ground: MakeGround) -> None:
+def test_items_that_another_writer_inserts_meanwhile_are_left_alone(scenario: MakeScenario) -> None:
     """The Node job may still run beside: it takes no locks, but what it has committed is never stored again."""
-    at = ground(simple_world(users=6, orders=2), latency=0.4)
+    at = scenario(simple_world(users=6, orders=2), latency=0.4)
     process = at.start("--json", "--workers", "6")
     wait_for(lambda: at.sandbox.stats().requests >= 6, 30, "the users are fetched", every=0.01)
     at.portal.execute(
@@ -48,11 +47,11 @@ def test_items_that_another_writer_inserts_meanwhile_are_left_alone(ground: Make
     assert at.sync("--json").json["orders"] == 0
 
 
-def test_an_order_without_a_pass_stays_pending_until_it_has_one(ground: MakeGround) -> None:
+def test_an_order_without_a_pass_stays_pending_until_it_has_one(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed("o1")])
     world.riders[0].orders[0].items = [ListedItem("product-1", [])]
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json")
     assert (done.status, done.json["orders_without_passes"]) == (0, 1)
     at.assert_exact()
@@ -63,21 +62,21 @@ def test_an_order_without_a_pass_stays_pending_until_it_has_one(ground: MakeGrou
     assert at.portal.reasons() == {}  # the reason goes when the order is stored
 
 
-def test_one_malformed_order_is_its_own_problem(ground: MakeGround) -> None:
+def test_one_malformed_order_is_its_own_problem(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed("o1"), listed("bad"), listed("o2")])
     world.riders[0].orders[1].malformed = "pass_number"
-    at = ground(world, faults="malformed_order:form=uuid_number")
+    at = scenario(world, faults="malformed_order:form=uuid_number")
     done = at.sync("--json")
     assert (done.status, done.json["orders_synced"], done.json["orders_invalid"]) == (0, 2, 1)
     at.settle()
 
 
-def test_reasons_are_kept_with_attempts_times_and_words(ground: MakeGround) -> None:
+def test_reasons_are_kept_with_attempts_times_and_words(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed("o1")], wanted=["gone"])
     add_user(world, 8, [listed("o2")])
-    at = ground(world, faults="status:status=500,users=8")
+    at = scenario(world, faults="status:status=500,users=8")
     started = datetime.now()
     at.sync()
     at.sync("--include-deferred")
@@ -97,9 +96,9 @@ def test_reasons_are_kept_with_attempts_times_and_words(ground: MakeGround) -> N
     at.settle()
 
 
-def test_a_user_with_thousands_of_orders_is_stored_whole(ground: MakeGround) -> None:
+def test_a_user_with_thousands_of_orders_is_stored_whole(scenario: MakeScenario) -> None:
     world = simple_world(users=1, orders=2500)
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json", env={"BYTEMARK_PAGE_SIZE": "1000"})
     assert (done.json["orders_synced"], done.json["items_created"], done.json["api_requests"]) == (2500, 5000, 3)
     at.settle()
@@ -108,7 +107,7 @@ def test_a_user_with_thousands_of_orders_is_stored_whole(ground: MakeGround) -> 
 # --- Deferral: what the command tries again, and when -----------------------------------------------------------------
 
 
-def deferred_ground(ground: MakeGround) -> Ground:
+def deferred_ground(scenario: MakeScenario) -> Scenario:
     """An order that is not listed, one without passes, one whose token is rejected, one that fails; and their run."""
     world = World()
     add_user(world, 1, [], wanted=["gone"])
@@ -117,13 +116,13 @@ def deferred_ground(ground: MakeGround) -> Ground:
     add_user(world, 3, [listed("o3")])
     world.riders[-1].tokens = ["another"]
     add_user(world, 4, [listed("o4")])
-    at = ground(world, faults="status:status=500,users=4")
+    at = scenario(world, faults="status:status=500,users=4")
     assert at.sync().status == 1
     at.sandbox.reset()
     return at
 
 
-def waits(at: Ground) -> dict[int, float | None]:
+def waits(at: Scenario) -> dict[int, float | None]:
     """Order to the days from its last run until its next try."""
     rows = at.portal.all(
         "SELECT o.order_id, o.next_at, r.created_at FROM bytemark_sync_outcome o "
@@ -139,7 +138,7 @@ def waits(at: Ground) -> dict[int, float | None]:
     }
 
 
-def elapse(at: Ground, days: float) -> None:
+def elapse(at: Scenario, days: float) -> None:
     """Let time pass: everything on record moves into the past."""
     for table, column in (
         ("outcome", "next_at"),
@@ -155,8 +154,8 @@ def elapse(at: Ground, days: float) -> None:
         at.portal.execute(f"UPDATE bytemark_sync_{table} SET {column} = {moved}")
 
 
-def test_hopeless_orders_are_deferred_and_api_errors_never(ground: MakeGround) -> None:
-    at = deferred_ground(ground)
+def test_hopeless_orders_are_deferred_and_api_errors_never(scenario: MakeScenario) -> None:
+    at = deferred_ground(scenario)
     assert waits(at) == {1: 1.0, 2: 1.0, 3: 1.0, 4: None}
     done = at.sync("--json")
     assert (done.status, done.json["users"], done.json["orders_synced"], done.json["orders_deferred"]) == (0, 1, 1, 3)
@@ -166,8 +165,8 @@ def test_hopeless_orders_are_deferred_and_api_errors_never(ground: MakeGround) -
     assert (dry.json["users"], dry.json["orders_deferred"]) == (0, 3)
 
 
-def test_the_wait_doubles_up_to_thirty_days(sqlite_ground: MakeGround) -> None:
-    at = deferred_ground(sqlite_ground)
+def test_the_wait_doubles_up_to_thirty_days(sqlite_scenario: MakeScenario) -> None:
+    at = deferred_ground(sqlite_scenario)
     at.sync()
     for expected in (2, 4, 8, 16, 30, 30):
         elapse(at, 31)
@@ -178,8 +177,8 @@ def test_the_wait_doubles_up_to_thirty_days(sqlite_ground: MakeGround) -> None:
     assert set(waits(at).values()) == {30.0}
 
 
-def test_what_is_named_is_tried_at_once_and_include_deferred_tries_all(sqlite_ground: MakeGround) -> None:
-    at = deferred_ground(sqlite_ground)
+def test_what_is_named_is_tried_at_once_and_include_deferred_tries_all(sqlite_scenario: MakeScenario) -> None:
+    at = deferred_ground(sqlite_scenario)
     at.sync()
     assert at.sync("--json", "--user", 1).json["orders"] == 1
     assert at.sync("--json", "--order", "BARE").json["orders_without_passes"] == 1
@@ -187,8 +186,8 @@ def test_what_is_named_is_tried_at_once_and_include_deferred_tries_all(sqlite_gr
     assert at.sync("--json", "--include-deferred").json["orders"] == 3
 
 
-def test_a_changed_token_ends_a_token_deferral_alone(ground: MakeGround) -> None:
-    at = deferred_ground(ground)
+def test_a_changed_token_ends_a_token_deferral_alone(scenario: MakeScenario) -> None:
+    at = deferred_ground(scenario)
     at.sync()
     at.portal.execute("UPDATE bytemark_tokens SET token = 'another' WHERE user_id = 3")
     at.portal.execute("INSERT INTO bytemark_tokens (user_id, token) VALUES (1, 'key-1b')")
@@ -197,8 +196,8 @@ def test_a_changed_token_ends_a_token_deferral_alone(ground: MakeGround) -> None
     assert {item.oauth_token for item in at.portal.items()} == {"key-4", "another"}
 
 
-def test_a_new_order_brings_the_users_deferred_ones_along(ground: MakeGround) -> None:
-    at = deferred_ground(ground)
+def test_a_new_order_brings_the_users_deferred_ones_along(scenario: MakeScenario) -> None:
+    at = deferred_ground(scenario)
     at.sync()
     at.world.riders[0].orders = [listed("gone"), listed("new")]
     at.sandbox.set_world(at.world)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from bytemark_sync.sandbox import ListedItem, PortalOrder, PortalToken, World
-from tests.engine.conftest import MakeGround
-from tests.support.scenario import add_user, listed
+from tests.support.scenario import MakeScenario, add_user, listed
 
 OTHER_AMOUNTS = ("0.00", "0 ", " 0", "00", "-0", "0e0", "", "2.50", "\uff10", "null")
 
 
-def test_an_order_is_pending_by_its_amount_its_items_and_its_users_token_row(ground: MakeGround) -> None:
+def test_an_order_is_pending_by_its_amount_its_items_and_its_users_token_row(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed(f"o{n}") for n in range(30)], wanted=["o0"])
     for n, amount in enumerate(OTHER_AMOUNTS, 1):
@@ -19,7 +18,7 @@ def test_an_order_is_pending_by_its_amount_its_items_and_its_users_token_row(gro
     world.tokens = [row for row in world.tokens if row.user_id != 8]
     add_user(world, -9, [listed("negative")])
     add_user(world, 0, [listed("zero")])
-    at = ground(world)
+    at = scenario(world)
     at.portal.execute(
         "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) "
         "VALUES (50, 'o21', 7, 'key-7', NULL), (51, 'o22', NULL, 'key-7', '0')"
@@ -33,19 +32,19 @@ def test_an_order_is_pending_by_its_amount_its_items_and_its_users_token_row(gro
     at.settle()
 
 
-def test_an_order_is_taken_once_however_many_token_rows_its_user_has(ground: MakeGround) -> None:
+def test_an_order_is_taken_once_however_many_token_rows_its_user_has(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed("o1"), listed("o2")])
     world.tokens += [PortalToken(7, ""), PortalToken(7, "key-7"), PortalToken(7, "other")]
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json")
     assert (done.json["orders"], done.json["items_created"], done.json["api_requests"]) == (2, 2, 1)
     at.settle()
 
 
-def test_an_order_without_a_usable_uuid_is_left_as_malformed_and_costs_no_request(ground: MakeGround) -> None:
+def test_an_order_without_a_usable_uuid_is_left_as_malformed_and_costs_no_request(scenario: MakeScenario) -> None:
     world = World()
-    at = ground(world)
+    at = scenario(world)
     at.portal.execute("INSERT INTO bytemark_tokens (user_id, token) VALUES (7, 'k')")
     at.portal.execute(
         "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) "
@@ -56,19 +55,19 @@ def test_an_order_without_a_usable_uuid_is_left_as_malformed_and_costs_no_reques
     assert at.portal.reasons() == dict.fromkeys((1, 2, 3), "malformed")
 
 
-def test_two_orders_of_one_uuid_are_two_orders(ground: MakeGround) -> None:
+def test_two_orders_of_one_uuid_are_two_orders(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed("o1", "p1", "p2")], wanted=["o1", "O1"])
-    at = ground(world)
+    at = scenario(world)
     assert at.sync("--json").json["items_created"] == 4
     at.settle()
 
 
-def test_named_users_and_orders_narrow_the_run_and_those_with_nothing_pending_are_said(ground: MakeGround) -> None:
+def test_named_users_and_orders_narrow_the_run_and_those_with_nothing_pending_are_said(scenario: MakeScenario) -> None:
     world = World()
     for user in (1, 2, 3):
         add_user(world, user, [listed(f"Order-{user}a"), listed(f"order-{user}b")])
-    at = ground(world)
+    at = scenario(world)
     done = at.sync(
         "--json", "--order", " oRDER-1A ", "--order", "no-such", "--order", "naïve-😀", "--order", "order-1a"
     )
@@ -90,11 +89,11 @@ def test_named_users_and_orders_narrow_the_run_and_those_with_nothing_pending_ar
     at.settle()
 
 
-def test_a_named_order_that_two_users_have_is_taken_for_both(ground: MakeGround) -> None:
+def test_a_named_order_that_two_users_have_is_taken_for_both(scenario: MakeScenario) -> None:
     world = World()
     for user in (1, 2, 3):
         add_user(world, user, [listed("shared" if user < 3 else "other", f"pass-{user}")])
-    at = ground(world)
+    at = scenario(world)
     done = at.sync("--json", "--order", "SHARED", "--order", "other", "--user", 1, "--user", 2)
     assert (done.status, done.json["users"], done.json["orders_synced"]) == (0, 2, 2)
     assert [(item.order_uuid, item.oauth_token) for item in at.portal.items()] == [

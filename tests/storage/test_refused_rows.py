@@ -9,25 +9,23 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.conftest import FreshDatabase
-from tests.engine.conftest import MakeGround, _maker
-from tests.support.harness import finish, manage, start_manage
-from tests.support.scenario import Ground, add_user, listed, simple_world
+from tests.support.harness import FreshDatabase, finish, manage, start_manage
+from tests.support.scenario import MakeScenario, Scenario, add_user, listed, make_scenario, simple_world
 from tests.support.servers import MariaDB, wait_for
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def mariadb_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeGround:
+def mariadb_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
     """MariaDB alone: elsewhere triggers and global settings want rights that a test's user may not have."""
-    return _maker("mariadb", fresh_database, sandbox)
+    return make_scenario("mariadb", fresh_database, sandbox)
 
 
 READ_ONLY_AND_THE_LIKE = [1290, 1203, 1226, 1792, 1836, 1047]
 
 
-def signal(at: Ground, event: str, when: str, errno: str, text: str) -> None:
+def signal(at: Scenario, event: str, when: str, errno: str, text: str) -> None:
     """A trigger that fails the statement with the number and the text."""
     at.portal.execute(
         f"CREATE TRIGGER `{at.portal.portal_database}`.refuses BEFORE {event} FOR EACH ROW BEGIN "
@@ -37,7 +35,7 @@ def signal(at: Ground, event: str, when: str, errno: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("errno", [1644, 3819, 30001])
-def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_ground: MakeGround, errno: int) -> None:
+def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_ground: MakeScenario, errno: int) -> None:
     at = mariadb_ground(simple_world(users=30, orders=3))
     refused = at.world.orders[40]
     signal(
@@ -64,7 +62,7 @@ def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_gro
     at.settle()
 
 
-def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_ground: MakeGround) -> None:
+def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_ground: MakeScenario) -> None:
     at = mariadb_ground(simple_world(users=3, orders=2))
     table = f"`{at.portal.portal_database}`.bytemark_order_items"
     at.portal.execute(f"ALTER TABLE {table} ADD UNIQUE one_pass (pass_uuid)")
@@ -83,7 +81,7 @@ def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_ground: Mak
     at.settle()
 
 
-def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_ground: MakeGround) -> None:
+def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_ground: MakeScenario) -> None:
     at = mariadb_ground(simple_world(users=6, orders=5))
     signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno="1644", text="'no'")
     done = at.sync("--json")
@@ -99,7 +97,7 @@ def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_ground: Mak
     at.settle()
 
 
-def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made(mariadb_ground: MakeGround) -> None:
+def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made(mariadb_ground: MakeScenario) -> None:
     at = mariadb_ground(simple_world(users=3, orders=2))
     assert at.sync().status == 0
     lost = [at.portal.items()[0], at.portal.items()[-1]]
@@ -128,7 +126,7 @@ def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made
     assert at.portal.items() == at.world.expected_items()
 
 
-def test_a_right_that_is_missing_is_no_orders_problem(mariadb_ground: MakeGround, mariadb: MariaDB) -> None:
+def test_a_right_that_is_missing_is_no_orders_problem(mariadb_ground: MakeScenario, mariadb: MariaDB) -> None:
     """A trigger says so as the server would: no order is looked for, and none is called malformed."""
     at = mariadb_ground(simple_world(users=3, orders=2))
     signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno="1142", text="'INSERT command denied'")
@@ -160,7 +158,7 @@ def _all(server: MariaDB, statement: str) -> list[tuple[int, ...]]:
 
 
 def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem(
-    mariadb_ground: MakeGround, mariadb: MariaDB, small_packets: int
+    mariadb_ground: MakeScenario, mariadb: MariaDB, small_packets: int
 ) -> None:
     world = World()
     add_user(world, 7, [listed("wide", *(f"pass-{n}" for n in range(100))), listed("o2")])
@@ -190,7 +188,7 @@ def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem
 
 
 @pytest.mark.parametrize("errno", READ_ONLY_AND_THE_LIKE)
-def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_ground: MakeGround, errno: int) -> None:
+def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_ground: MakeScenario, errno: int) -> None:
     at = mariadb_ground(simple_world(users=5, orders=2))
     refusing(at, "INSERT ON bytemark_order_items", "TRUE", errno)
     process = at.start("--json")
@@ -201,7 +199,7 @@ def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_ground: M
     at.settle()
 
 
-def test_the_end_of_a_run_waits_too(mariadb_ground: MakeGround) -> None:
+def test_the_end_of_a_run_waits_too(mariadb_ground: MakeScenario) -> None:
     at = mariadb_ground(simple_world(users=2, orders=1))
     refusing(at, "UPDATE ON bytemark_sync_run", "NEW.status <> OLD.status", 1290)
     process = at.start("--json")
@@ -215,7 +213,7 @@ def test_the_end_of_a_run_waits_too(mariadb_ground: MakeGround) -> None:
 
 
 @pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
-def test_a_request_for_a_run_waits_too(mariadb_ground: MakeGround, command: str) -> None:
+def test_a_request_for_a_run_waits_too(mariadb_ground: MakeScenario, command: str) -> None:
     at = mariadb_ground(simple_world(users=2, orders=1))
     refusing(at, "INSERT ON bytemark_sync_run", "TRUE", 1290)
     process = start_manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
@@ -226,7 +224,7 @@ def test_a_request_for_a_run_waits_too(mariadb_ground: MakeGround, command: str)
     assert [run["status"] for run in at.portal.runs()] == ["queued"]
 
 
-def test_a_failover_in_the_middle_is_waited_for(mariadb_ground: MakeGround, mariadb: MariaDB) -> None:
+def test_a_failover_in_the_middle_is_waited_for(mariadb_ground: MakeScenario, mariadb: MariaDB) -> None:
     at = mariadb_ground(simple_world(users=100, orders=2), latency=0.05)
     process = at.start("--json", "--workers", "4")
     wait_for(lambda: at.portal.items() != [] or process.poll() is not None, 30, "a write", every=0.01)
@@ -242,7 +240,7 @@ def test_a_failover_in_the_middle_is_waited_for(mariadb_ground: MakeGround, mari
     at.settle()
 
 
-def refusing(at: Ground, event: str, when: str, errno: int) -> None:
+def refusing(at: Scenario, event: str, when: str, errno: int) -> None:
     """A trigger that fails with `errno` until `failing` is empty. What it notes in `hits` no rollback takes back."""
     place = at.portal.name if "bytemark_sync" in event else at.portal.portal_database
     failing, noted = f"`{at.portal.name}`.failing", f"`{at.portal.name}`.hits"
@@ -256,5 +254,5 @@ def refusing(at: Ground, event: str, when: str, errno: int) -> None:
     )
 
 
-def hits(at: Ground) -> int:
+def hits(at: Scenario) -> int:
     return int(at.portal.value("SELECT COUNT(*) FROM hits"))

@@ -110,7 +110,7 @@ def test_old_attempts_and_task_results_go_failed_ones_too() -> None:
 
 
 def test_deletes_are_small_and_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "ROWS_A_DELETE", 10)
+    monkeypatch.setattr(retention, "ROWS_PER_DELETE", 10)
     order(1)
     OrderAttempt.objects.bulk_create(OrderAttempt(order_id=1, at=OLD, reason=Reason.API_ERROR) for _ in range(35))
     for number in range(100, 125):

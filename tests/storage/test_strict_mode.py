@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 
 from bytemark_sync.sandbox import World
-from tests.engine.conftest import MakeGround
 from tests.support.harness import manage, with_option
-from tests.support.scenario import add_user, listed
+from tests.support.scenario import MakeScenario, add_user, listed
 
 LAX = ["sql_mode=ANSI", "init_command=SET%20SESSION%20sql_mode%3D%27%27"]
 
 
 @pytest.mark.parametrize("option", LAX)
-def test_nothing_is_cut_and_the_option_is_named(server_ground: MakeGround, option: str) -> None:
+def test_nothing_is_cut_and_the_option_is_named(server_scenario: MakeScenario, option: str) -> None:
     world = World()
     add_user(world, 7, [listed("o1", "x" * 58)])
-    at = server_ground(world)
+    at = server_scenario(world)
     at.portal.execute("ALTER TABLE bytemark_order_items MODIFY pass_uuid VARCHAR(36) NOT NULL")
     lax = with_option(at.url, option)
     name = option.partition("=")[0]

@@ -8,11 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import MySQLdb
@@ -20,6 +21,9 @@ import MySQLdb
 from bytemark_sync.sandbox import ExpectedItem, World
 from bytemark_sync.sandbox.portal_rows import TABLES, inserts, inserts_many, placed
 from tests.support.servers import OWNER, PASSWORD, ROOT, clean_environment, spawn
+
+SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
+BACKENDS = ("sqlite", *SERVERS)
 
 
 @dataclass(frozen=True)
@@ -226,3 +230,12 @@ def drop_indexes(portal: Portal, table: str, column: str) -> None:
 
 def sqlite_url(path: Path | str) -> str:
     return f"sqlite:///{os.fspath(path)}"
+
+
+class FreshDatabase(Protocol):
+    def __call__(self, backend: str) -> str: ...
+
+
+def unique_name(prefix: str = "t") -> str:
+    """For a database: a server of `TEST_MYSQL_URL` may be used by several test processes at once."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"

@@ -1,15 +1,24 @@
-"""What the engine's tests share: a filled portal, a sandbox before it, and the real command between the two."""
+"""What the backend's tests share: a filled portal, a sandbox before it, and the real command between the two."""
 
 from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, SandboxControl, World
-from tests.support.harness import Finished, Portal, manage, start_manage
+from bytemark_sync.sandbox import (
+    ListedItem,
+    ListedOrder,
+    PortalOrder,
+    PortalToken,
+    Rider,
+    Sandbox,
+    SandboxControl,
+    World,
+)
+from tests.support.harness import Finished, FreshDatabase, Portal, manage, start_manage
 
 CONTRACT_KEYS = {
     "run_id",
@@ -56,7 +65,7 @@ def add_user(world: World, user: int, orders: Sequence[ListedOrder], wanted: Seq
     return token
 
 
-class Ground:
+class Scenario:
     """`sync()` runs the command as a person would; `settle()` runs it once more without faults and expects it all."""
 
     def __init__(self, url: str, world: World, sandbox: SandboxControl) -> None:
@@ -113,3 +122,15 @@ class Ground:
             order: count for order, count in Counter(item.order_id for item in items).items() if order not in before
         }
         assert not set(stored) & set(self.portal.reasons())
+
+
+MakeScenario = Callable[..., Scenario]
+
+
+def make_scenario(backend: str, fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
+    def make(world: World, **options: Any) -> Scenario:
+        made = Scenario(fresh_database(backend), world, sandbox(world, **options))
+        made.portal.fill(world)
+        return made
+
+    return make

@@ -35,7 +35,7 @@ from bytemark_sync.management.base import (
 from bytemark_sync.models import AuditFinding, RunStatus
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 
-MOST_SAMPLED = 10_000
+MAX_SAMPLED = 10_000
 EXAMPLES = 5
 
 
@@ -54,8 +54,8 @@ def _since(text: str) -> datetime:
 
 
 def _sample(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_SAMPLED:
-        raise ArgumentTypeError(f"{text!r} is out of range; use 1 to {MOST_SAMPLED}")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_SAMPLED:
+        raise ArgumentTypeError(f"{text!r} is out of range; use 1 to {MAX_SAMPLED}")
     return int(text)
 
 
@@ -87,7 +87,7 @@ class Command(JobCommand):
             metavar="DATE",
             help="only orders that this product stored since then; items stored by the previous job have no time",
         )
-        add("--sample", type=_sample, metavar="N", help=f"only N of them, chosen at random (at most {MOST_SAMPLED})")
+        add("--sample", type=_sample, metavar="N", help=f"only N of them, chosen at random (at most {MAX_SAMPLED})")
         add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")
         add("--repair", action="store_true", help="insert passes that are missing here; nothing is ever deleted")
         add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")

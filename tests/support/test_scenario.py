@@ -1,4 +1,4 @@
-"""The ground that other tests stand on: fresh databases, the real command, the sandbox."""
+"""The scenario that other tests stand on: fresh databases, the real command, the sandbox."""
 
 from __future__ import annotations
 

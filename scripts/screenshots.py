@@ -12,8 +12,8 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
-from tests.browser.conftest import FLAGS, log_in  # noqa: E402
 from tests.support.admin_site import Site, site  # noqa: E402
+from tests.support.chromium import FLAGS, log_in  # noqa: E402
 
 FOLDER = ROOT / "docs" / "screenshots"
 APP = "/admin/bytemark_sync"

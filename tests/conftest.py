@@ -28,6 +28,7 @@ from tests.support.harness import (
     unique_name,
 )
 from tests.support.scenario import MakeScenario, make_scenario
+from tests.support.scripted_api import Api
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, Server
 
 
@@ -194,3 +195,10 @@ def server_scenario(
 ) -> MakeScenario:
     """On the database servers alone."""
     return make_scenario(server_backend, fresh_database, sandbox)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """Bytemark's list with the answers that a test gives it."""
+    with Api.serving() as scripted:
+        yield scripted

@@ -19,7 +19,7 @@ from bytemark_sync.domain.matching import PendingUser, WantedOrder
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.user_orders import fetch_user
 from bytemark_sync.sandbox import FaultRule, Sandbox, World
-from tests.support.harness import Portal, drop_indexes, manage, sqlite_url
+from tests.support.harness import Portal, drop_indexes, manage, python, sqlite_url
 from tests.support.scenario import MakeScenario, Scenario, add_user, listed, make_scenario, simple_world
 
 scenario = pytest.fixture(lambda backend, fresh_database, sandbox: make_scenario(backend, fresh_database, sandbox))
@@ -371,8 +371,6 @@ for _ in range(150):
 
 @pytest.fixture
 def read_any() -> Callable[[str], list[str]]:
-    from tests.test_settings import python
-
     def read(name: str) -> list[str]:
         return python(READ_ANY, name, env={}).stdout.splitlines()
 

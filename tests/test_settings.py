@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.support.harness import Finished, Portal, finish, manage
+from tests.support.harness import Finished, Portal, finish, manage, python
 from tests.support.scenario import simple_world
 from tests.support.servers import ROOT, clean_environment, spawn
 
@@ -35,14 +35,6 @@ for environment in json.loads(sys.argv[1]):
     except ImproperlyConfigured as error:
         print(json.dumps({"error": str(error)}))
 """
-
-
-def python(script: str, *args: str, env: Mapping[str, str | None], cwd: Path = ROOT) -> Finished:
-    environment = clean_environment(env) | {"PYTHONPATH": str(cwd)}
-    process = spawn(
-        [sys.executable, "-c", script, *args], env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    return finish(process)
 
 
 def read_settings(*environments: Mapping[str, str]) -> list[dict[str, Any]]:

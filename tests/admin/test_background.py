@@ -17,8 +17,8 @@ from bytemark_sync.admin.pagination import CountedPaginator, KeyedPaginator
 from bytemark_sync.admin.pending_filters import this_minute
 from bytemark_sync.models import Order, OrderItem, SyncRun
 from bytemark_sync.storage.pending import pending_orders
-from tests.admin.test_pages import APP, listed, page, words
 from tests.support.admin_data import fill
+from tests.support.admin_pages import APP, listed, page, words
 from tests.support.servers import wait_for
 
 PATIENCE_SECONDS = 30.0

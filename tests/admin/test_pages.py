@@ -28,25 +28,7 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.storage.pending import pending_orders
 from tests.support.admin_data import SECRET, Filled
-
-APP = "/admin/bytemark_sync/"
-
-
-def page(client: Client, url: str, status: int = 200) -> str:
-    response = client.get(url)
-    assert response.status_code == status, url
-    return response.content.decode()
-
-
-def words(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
-
-
-def listed(html: str) -> list[int]:
-    """The keys of a list's rows."""
-    return [int(key) for key in re.findall(r'name="_selected_action" value="(\d+)"', html)] or [
-        int(key) for key in re.findall(r'<th[^>]*><a href="[^"]*/(\d+)/change/', html)
-    ]
+from tests.support.admin_pages import APP, listed, page, words
 
 
 def riders(client: Client, query: str = "") -> dict[str, str]:

@@ -8,12 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.support.admin_site import PASSWORD, Site, site
-
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
+from tests.support.admin_site import Site, site
+from tests.support.chromium import FLAGS, log_in
 
 
 @pytest.fixture(scope="package")
@@ -30,14 +26,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
-
-
-def log_in(page: Page, url: str, name: str) -> None:
-    page.goto(f"{url}/admin/")
-    page.fill("#id_username", name)
-    page.fill("#id_password", PASSWORD)
-    page.click("button[type=submit]")
-    page.wait_for_url(f"{url}/admin/")
 
 
 @pytest.fixture

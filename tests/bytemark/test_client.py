@@ -22,7 +22,8 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
 from bytemark_sync.bytemark.token import Token
-from tests.support.misbehaving_server import Handler, Request, order, page, reset, send, serve
+from tests.support.misbehaving_server import Handler, Request, reset, send, serve
+from tests.support.scripted_api import order, page
 
 KEY = Token("made-up-key")
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bytemark_sync.bytemark.decoding import ListedItem, ListedOrder, MalformedOrder, Page, decode_page
 from bytemark_sync.bytemark.errors import BytemarkError, Kind, TryAgain
-from tests.support.misbehaving_server import order, page
+from tests.support.scripted_api import order, page
 
 
 def decode(value: Any) -> Page:

@@ -12,7 +12,7 @@ from bytemark_sync.bytemark.decoding import decode_page
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import Matcher, PassItem, WantedOrder
 from bytemark_sync.domain.reasons import Reason
-from tests.support.misbehaving_server import order
+from tests.support.scripted_api import order
 
 KEY = Token("made-up-key")
 

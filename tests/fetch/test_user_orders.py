@@ -2,79 +2,26 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bytemark_sync.bytemark.client import BytemarkClient
-from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.domain.matching import PendingUser, UserResult, WantedOrder
+from bytemark_sync.domain.matching import PendingUser, WantedOrder
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.user_orders import fetch_user
-from tests.support.misbehaving_server import Request, Server, order, page, reset, send, serve
-
-
-class Api:
-    """A server whose answers a test scripts: `answer(request)` gives status and body, or raises to drop the line."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[Request], tuple[int, Any]] = lambda _request: (200, page(total=0))
-        self.headers: dict[str, str] = {}
-        self.server: Server
-
-    def handle(self, request: Request, sock: socket.socket) -> None:
-        try:
-            status, body = self.answer(request)
-        except ConnectionError:
-            reset(sock)
-        else:
-            send(sock, status, body, self.headers)
-
-    def client(self, stop: threading.Event | None = None, **more: Any) -> BytemarkClient:
-        quick = {"backoff_base": 0.002, "backoff_cap": 0.01, "read_timeout": 2.0, "request_deadline": 3.0} | more
-        return BytemarkClient(BytemarkSettings(self.server.url, **quick), stop=stop)
-
-    @property
-    def asked(self) -> list[tuple[str, int]]:
-        return [(request.token, request.page) for request in self.server.requests]
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    scripted = Api()
-    with serve(scripted.handle) as server:
-        scripted.server = server
-        yield scripted
+from tests.support.misbehaving_server import Request
+from tests.support.scripted_api import Api, order, page, paged, reasons, stored
 
 
 def user(*uuids: str, tokens: tuple[str, ...] = ("k1",)) -> PendingUser:
     wanted = tuple(WantedOrder(number, uuid) for number, uuid in enumerate(uuids, 1))
     return PendingUser(7, tuple(Token(one) for one in tokens), wanted)
-
-
-def paged(listed: list[Any], size: int = 10, total: Any = "exact") -> Callable[[Request], tuple[int, Any]]:
-    """A list in pages of `size`, as Bytemark would serve it."""
-
-    def answer(request: Request) -> tuple[int, Any]:
-        start = (request.page - 1) * size
-        return 200, page(*listed[start : start + size], total=len(listed) if total == "exact" else total)
-
-    return answer
-
-
-def stored(result: UserResult) -> dict[str, list[str]]:
-    return {one.order.uuid: [item.pass_uuid for item in one.items] for one in result.found}
-
-
-def reasons(result: UserResult) -> dict[str, Reason]:
-    return {one.order.uuid: one.reason for one in result.left}
 
 
 MANY = [order(f"o{number}", f"p{number}") for number in range(35)]

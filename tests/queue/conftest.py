@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import pydoc
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django_q.models import OrmQ
 
-from bytemark_sync.models import OrderItem
-from bytemark_sync.sandbox import ExpectedItem, Sandbox, World
-
-
-class Queue:
-    """django-q2's database broker, worked by hand: one task at a time, in whatever order the test wants."""
-
-    def tasks(self) -> list[tuple[str, tuple[Any, ...]]]:
-        """Function name and arguments of what waits, in the order in which it was handed over."""
-        return [(row.func().rpartition(".")[2], tuple(row.args())) for row in OrmQ.objects.order_by("pk")]
-
-    def lose(self) -> None:
-        """What a broker that restarts without memory does."""
-        OrmQ.objects.all().delete()
-
-    def work(self, *, most: int = 1000, shuffle: bool = False, twice: bool = False) -> int:
-        """Work up to `most` tasks until none waits; how many it were."""
-        for done in range(most):
-            waiting = list(OrmQ.objects.order_by("pk"))
-            if not waiting:
-                return done
-            row = random.choice(waiting) if shuffle else waiting[0]
-            row.delete()
-            for _ in range(2 if twice else 1):
-                pydoc.locate(row.func())(*row.args(), **row.kwargs())  # type: ignore[operator]
-        return most
+from bytemark_sync.sandbox import Sandbox, World
+from tests.support.clusters import SetUp, Stage
+from tests.support.harness import FreshDatabase
+from tests.support.queue import Queue
+from tests.support.servers import Redis
 
 
 @pytest.fixture
@@ -59,6 +37,13 @@ def serve(sandbox: Callable[..., Sandbox], settings: Any) -> Callable[..., Sandb
     return start
 
 
-def items() -> list[ExpectedItem]:
-    fields = ("order_id", "order_uuid", "oauth_token", "product_uuid", "pass_uuid")
-    return sorted(ExpectedItem(*row) for row in OrderItem.objects.values_list(*fields))
+@pytest.fixture
+def set_up(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[SetUp]:
+    with ExitStack() as stack:
+
+        def build(
+            backend: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3
+        ) -> Stage:
+            return Stage(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
+
+        yield build

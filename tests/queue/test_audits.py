@@ -11,7 +11,7 @@ from bytemark_sync.models import AuditFinding, OrderItem, RunStatus, SyncRun, Tr
 from bytemark_sync.queue import batches
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.tasks import request_audit, request_run, request_stop
-from tests.queue.conftest import Queue
+from tests.support.queue import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

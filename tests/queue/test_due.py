@@ -19,7 +19,7 @@ from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import schedules
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
-from tests.queue.conftest import Queue, items
+from tests.support.queue import Queue, items
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.queue.test_clusters import LIMIT, SetUp, Stage, run_health, set_up
+from tests.support.clusters import LIMIT, SetUp, Stage
 from tests.support.harness import manage
 from tests.support.servers import MariaDB, Redis, wait_for
 
 pytestmark = [pytest.mark.server, pytest.mark.cluster]
-
-__all__ = ["run_health", "set_up"]
-Health = Callable[..., dict[str, Any]]
 
 SCHEDULER_PASSES = 35
 """Seconds within which django-q2's scheduler has surely looked."""
@@ -89,17 +85,17 @@ def test_the_database_is_restarted_when_the_run_is_due(
         one_run_is_made_and_worked(stage, at, within=LIMIT + 10)
 
 
-def test_redis_is_away_when_the_run_is_due_and_comes_back_empty(set_up: SetUp, run_health: Health) -> None:
+def test_redis_is_away_when_the_run_is_due_and_comes_back_empty(set_up: SetUp) -> None:
     with Redis() as redis:
         stage = set_up("mariadb", redis=redis, latency=0.0)
         cluster = stage.cluster()
-        wait_for(lambda: bool(run_health(stage)["cluster_alive"]), 20, "the cluster's sign of life")
+        wait_for(lambda: bool(stage.health()["cluster_alive"]), 20, "the cluster's sign of life")
         redis.kill()
         at = due_in(stage, 1)
         wait_for(lambda: bool(scheduled(stage)), LIMIT + 10, "the due run is made", every=0.2)
         stage.portal.execute("UPDATE bytemark_sync_cluster SET heartbeat_at = '2020-01-01'")
-        wait_for(lambda: bool(run_health(stage)["cluster_alive"]), 30, "the cluster's sign of life")
-        assert run_health(stage)["problems"] == ["The broker (Redis) cannot be reached: runs wait for it."]
+        wait_for(lambda: bool(stage.health()["cluster_alive"]), 30, "the cluster's sign of life")
+        assert stage.health()["problems"] == ["The broker (Redis) cannot be reached: runs wait for it."]
         redis.start()
         one_run_is_made_and_worked(stage, at, within=LIMIT)
         assert cluster.stop() == 0

@@ -27,7 +27,7 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.order_items import write
-from tests.queue.conftest import Queue, items
+from tests.support.queue import Queue, items
 from tests.support.scenario import add_user, listed
 
 pytestmark = pytest.mark.django_db(transaction=True)

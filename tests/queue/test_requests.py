@@ -18,7 +18,7 @@ from bytemark_sync.queue import planning
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
 from bytemark_sync.storage.pending import Deferred
-from tests.queue.conftest import Queue, items
+from tests.support.queue import Queue, items
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]

@@ -20,7 +20,7 @@ from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.runs import in_process, lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
-from tests.queue.conftest import Queue
+from tests.support.queue import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 USERS = 12

@@ -19,7 +19,7 @@ from bytemark_sync.models import BatchStatus, ClusterBeat, Latch, RunStatus, Syn
 from bytemark_sync.queue import heartbeat, locks
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.sandbox import Sandbox, World
-from tests.queue.conftest import Queue, items
+from tests.support.queue import Queue, items
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]

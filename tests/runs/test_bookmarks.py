@@ -14,10 +14,8 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import Bookmark, PendingUser, UserResult, WantedOrder
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.user_orders import MAX_READS, fetch_user
-from tests.fetch.test_user_orders import Api, api, paged, reasons, stored
-from tests.support.misbehaving_server import Request, order
-
-__all__ = ["api"]
+from tests.support.misbehaving_server import Request
+from tests.support.scripted_api import Api, order, paged, reasons, stored
 
 Answer = Callable[[Request], tuple[int, Any]]
 

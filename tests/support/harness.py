@@ -86,6 +86,15 @@ def manage(
     return finish(process, timeout, started)
 
 
+def python(script: str, *args: str, env: Mapping[str, str | None], cwd: Path = ROOT) -> Finished:
+    """Run a script in a process with a clean environment."""
+    environment = clean_environment(env) | {"PYTHONPATH": str(cwd)}
+    process = spawn(
+        [sys.executable, "-c", script, *args], env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    return finish(process)
+
+
 def finish(process: subprocess.Popen[str], timeout: float = 120, started: float | None = None) -> Finished:
     """Wait for a process of `start_manage`; one that does not end in time is killed and fails the test."""
     started = time.monotonic() if started is None else started

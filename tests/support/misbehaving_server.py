@@ -120,17 +120,3 @@ def reset(sock: socket.socket) -> None:
     """Drop the connection with a TCP reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     sock.close()
-
-
-def order(uuid: str, *passes: str, product: str = "PRODUCT-1") -> dict[str, Any]:
-    """An order as Bytemark lists it."""
-    items = [{"uuid": "item", "product": {"uuid": product}, "passes": [{"uuid": p, "status": "ok"} for p in passes]}]
-    return {"uuid": uuid, "order_items": items}
-
-
-def page(*orders: Any, total: Any = None, errors: Any = ()) -> dict[str, Any]:
-    """A page in the `data` envelope."""
-    data: dict[str, Any] = {"orders": list(orders)}
-    if total is not None:
-        data["total_count"] = total
-    return {"server_time": "2026-01-01T00:00:00Z", "data": data, "errors": list(errors)}

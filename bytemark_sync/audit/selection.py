@@ -30,6 +30,7 @@ from bytemark_sync.models.portal import FREE
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.engine import Progress, work
 from bytemark_sync.runs.in_process import RunReport, run_here
+from bytemark_sync.storage.database_retry import retrying
 from bytemark_sync.storage.finding_counts import found_by
 from bytemark_sync.storage.keyset import (
     IDS_PER_QUERY,
@@ -169,11 +170,8 @@ def audit_here(
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit `scope` in this process and close the run truthfully, whatever ends it."""
-    findings: dict[str, int] = {}
-    repaired = 0
 
     def job(run: SyncRun, totals: Totals) -> None:
-        nonlocal findings, repaired
         work(
             audit_stream(scope),
             AuditRecorder(run, stop, repair=scope.repair),
@@ -183,13 +181,12 @@ def audit_here(
             totals=totals,
             progress=progress,
         )
-        found = found_by([run.pk])[run.pk]
-        findings, repaired = found.kinds, found.repaired
 
     went = run_here(partial(lifecycle.open_run, Trigger.AUDIT, scope, requested_by=requested_by), job)
-    report = AuditReport(
-        went.run_id, went.status, went.totals, went.seconds, went.error, findings=findings, repaired=repaired
-    )
+    report = AuditReport(went.run_id, went.status, went.totals, went.seconds, went.error)
+    if went.run_id is not None:
+        found = retrying(partial(found_by, [went.run_id]))[went.run_id]
+        report.findings, report.repaired = found.kinds, found.repaired
     _log(report)
     return report
 

@@ -26,7 +26,7 @@ from django.utils import timezone
 from bytemark_sync.audit import selection
 from bytemark_sync.audit.findings_writer import AuditRecorder
 from bytemark_sync.bytemark.stats import Histogram
-from bytemark_sync.domain.counters import Totals, many
+from bytemark_sync.domain.counters import Counts, Totals, many
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.queue.broker import BATCH, enqueue
@@ -201,17 +201,15 @@ def close_if_done(run_id: int) -> bool:
     if batches.filter(status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING)).exists():
         return False
     run.refresh_from_db()  # after the look at the batches: every count is in by now
-    if run.stop_requested:
-        return end(run_id, RunStatus.INTERRUPTED)
     given_up = _given_up(batches)
-    if run.error:  # planning could not go on
-        return end(run_id, RunStatus.FAILED, error=f"{run.error} {given_up}".strip())
-    if given_up:
-        worked = run.users > run.users_failed or run.orders_synced
-        return end(run_id, RunStatus.PARTIAL if worked else RunStatus.FAILED, error=given_up)
-    return end(
-        run_id, lifecycle.verdict(users=run.users, users_failed=run.users_failed, orders_synced=run.orders_synced)
+    status = lifecycle.verdict(
+        Counts.of(run),
+        stopped=run.stop_requested,
+        broke_off=bool(run.error),  # planning could not go on
+        batches_given_up=bool(given_up),
     )
+    error = "" if run.stop_requested else f"{run.error} {given_up}".strip()
+    return end(run_id, status, error=error)
 
 
 def _given_up(batches: Any) -> str:

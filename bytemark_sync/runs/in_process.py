@@ -99,7 +99,8 @@ def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry
         error = str(closed)
     except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
         error = explain(broken)
-    report = RunReport(run.pk if run else None, status_of(totals, error), totals, 0.0, error)
+    status = lifecycle.verdict(totals.counts, stopped=totals.interrupted, broke_off=bool(error))
+    report = RunReport(run.pk if run else None, status, totals, 0.0, error)
     if run and (row := close(run, report.status, error, totals)):
         report.status, report.error = RunStatus(row.status), row.error
         totals.counts, totals.orders_deferred = Counts.of(row), row.orders_deferred
@@ -107,16 +108,6 @@ def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry
         _tell_of_the_dead(dead)
     report.seconds = time.monotonic() - began
     return report
-
-
-def status_of(totals: Totals, error: str) -> RunStatus:
-    """How a run of one process ended; `error` where it could not go on, whatever it had stored by then."""
-    counts = totals.counts
-    if error:
-        return RunStatus.FAILED
-    if totals.interrupted:
-        return RunStatus.INTERRUPTED
-    return lifecycle.verdict(users=counts.users, users_failed=counts.users_failed, orders_synced=counts.orders_synced)
 
 
 def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRun | None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from bytemark_sync.domain.counters import Counts
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
@@ -111,13 +112,19 @@ def pid_space() -> str:
         return ""
 
 
-def verdict(*, users: int, users_failed: int, orders_synced: int) -> RunStatus:
-    """How a run ended that went to its end: failed when nothing worked, partial when some users failed."""
-    if not users_failed:
-        return RunStatus.SUCCEEDED
-    if users_failed == users and not orders_synced:
+def verdict(counts: Counts, *, stopped: bool, broke_off: bool, batches_given_up: bool = False) -> RunStatus:
+    """How a run ended, whoever worked it (docs/contract.md#queue).
+
+    `broke_off`: it could not go on. A stop comes first: a run that a person stopped is "interrupted" though it broke.
+    """
+    if stopped:
+        return RunStatus.INTERRUPTED
+    if broke_off:
         return RunStatus.FAILED
-    return RunStatus.PARTIAL
+    if not counts.users_failed and not batches_given_up:
+        return RunStatus.SUCCEEDED
+    some_worked = counts.users > counts.users_failed or counts.orders_synced > 0
+    return RunStatus.PARTIAL if some_worked else RunStatus.FAILED
 
 
 def _process_lives(pid: int) -> bool:

@@ -30,6 +30,7 @@ from tests.support.harness import (
 from tests.support.scenario import MakeScenario, make_scenario
 from tests.support.scripted_api import Api
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, Server
+from tests.support.slack import TOKEN, FakeSlack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -202,3 +203,14 @@ def api() -> Iterator[Api]:
     """Bytemark's list with the answers that a test gives it."""
     with Api.serving() as scripted:
         yield scripted
+
+
+@pytest.fixture
+def fake_slack(settings: Any) -> Iterator[FakeSlack]:
+    """Slack, as the settings of this process name it."""
+    with FakeSlack.serving() as fake:
+        settings.SLACK_API_URL = fake.url
+        settings.SLACK_BOT_TOKEN = TOKEN
+        settings.SLACK_CHANNEL_ID = "C123"
+        settings.SITE_URL = "https://portal.example"
+        yield fake

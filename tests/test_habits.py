@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -112,6 +113,21 @@ def test_pre_commit_runs_the_checkers_of_make_lint() -> None:
     entries = re.findall(r"entry: (.*)", config)
     assert re.findall(r"\.venv/bin/python -m (ruff check|ruff format --check|mypy)", "\n".join(entries)) == programs
     assert config.count("language: system") == len(entries) == len(programs)
+
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_test_module_is_imported_by_another() -> None:
+    """What they share is in tests/support, fixtures in a conftest.py."""
+    importers = [
+        f"{path.relative_to(ROOT)}: {node.module}"
+        for folder in ("tests", "scripts", "bytemark_sync")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and re.search(r"(^|\.)(test_\w+|conftest)$", node.module or "")
+    ]
+    assert importers == []
 
 
 # --- sudo -----------------------------------------------------------------------------------------------------------

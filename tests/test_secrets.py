@@ -19,9 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from html import unescape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -30,6 +28,7 @@ from bytemark_sync.sandbox import FaultRule, PortalToken, Sandbox, World
 from tests.support.harness import FreshDatabase, Portal, finish, places, start_manage
 from tests.support.scenario import add_user, listed
 from tests.support.servers import ROOT, clean_environment, free_port, spawn, wait_for
+from tests.support.slack import FakeSlack, reply
 
 MARK = "hushhush"  # in every secret below; in nothing else
 PORTAL_TABLES = {"bytemark_orders", "bytemark_tokens", "bytemark_order_items"}
@@ -206,30 +205,10 @@ class watched_processes:  # noqa: N801 - reads like a function: with watched_pro
 
 
 @pytest.fixture
-def slack() -> Iterator[tuple[str, list[str]]]:
-    """URL of a Slack, and the bodies that it got; it refuses the first with words that repeat the bot's token."""
-    bodies: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            answer: dict[str, Any] = {"ok": True} if len(bodies) > 1 else {"ok": False, "error": f"xoxb-{MARK}"}
-            text = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/api/", bodies
-    server.shutdown()
-    server.server_close()
+def slack() -> Iterator[FakeSlack]:
+    """A Slack that refuses the first message with words that repeat the bot's token."""
+    with FakeSlack.serving(reply(body={"ok": False, "error": f"xoxb-{MARK}"}), reply()) as fake:
+        yield fake
 
 
 @pytest.mark.cluster
@@ -237,11 +216,11 @@ def test_marked_secrets_are_found_nowhere(
     backend: str,
     fresh_database: FreshDatabase,
     sandbox: Callable[..., Sandbox],
-    slack: tuple[str, list[str]],
+    slack: FakeSlack,
     tmp_path: Path,
 ) -> None:
     world, rules = build_world()
-    stage = Stage(fresh_database(backend), sandbox(world, faults=rules), slack[0], tmp_path)
+    stage = Stage(fresh_database(backend), sandbox(world, faults=rules), slack.url, tmp_path)
     stage.portal.fill(world)
     if backend == "sqlite":  # elsewhere the portal's table has it
         stage.portal.execute("ALTER TABLE bytemark_tokens ADD password VARCHAR(99)")
@@ -269,8 +248,8 @@ def test_marked_secrets_are_found_nowhere(
         work_the_queue(stage)
         look_at_every_page(stage)
 
-    assert slack[1], "Slack was told of the failed runs"
-    stage.said["Slack"] = "\n".join(slack[1])
+    assert slack.posts, "Slack was told of the failed runs"
+    stage.said["Slack"] = "\n".join(request.body.decode() for request in slack.server.requests)
     assert sum("DEBUG urllib3" in text for text in stage.said.values()) >= 3  # the libraries' logs were on
     assert sum("DEBUG django.db.backends" in text for text in stage.said.values()) >= 3
     assert_no_marks(stage.said, stage.portal)

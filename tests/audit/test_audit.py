@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.harness import Finished, Portal, finish, manage, start_manage
 from tests.support.servers import wait_for
-
-__all__ = ["fake_slack"]
+from tests.support.slack import FakeSlack
 
 KINDS = ("pass_missing", "pass_unknown", "product_differs", "order_not_listed", "stored_twice")
 

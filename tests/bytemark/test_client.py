@@ -11,7 +11,6 @@ import threading
 import time
 import traceback
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
 from bytemark_sync.bytemark.token import Token
-from tests.support.misbehaving_server import Handler, Request, reset, send, serve
+from tests.support.misbehaving_server import Handler, Request, dripping, reset, send, sending, serve
 from tests.support.scripted_api import order, page
 
 KEY = Token("made-up-key")
@@ -48,30 +47,6 @@ def failure(url: str, **more: Any) -> BytemarkError:
 
 def answering(status: int = 200, body: Any = BODY, headers: dict[str, str] | None = None) -> Handler:
     return lambda _request, sock: send(sock, status, body, headers)
-
-
-def sending(*pieces: bytes, pause: float = 0.0, then: Callable[[socket.socket], None] = socket.socket.close) -> Handler:
-    """Send raw bytes, a pause before each piece but the first, and then do something to the connection."""
-
-    def handler(_request: Request, sock: socket.socket) -> None:
-        for number, piece in enumerate(pieces):
-            time.sleep(pause if number else 0)
-            sock.sendall(piece)
-        then(sock)
-
-    return handler
-
-
-def dripping(start: bytes, drop: bytes) -> Handler:
-    """Never silent for long, never done."""
-
-    def handler(_request: Request, sock: socket.socket) -> None:
-        sock.sendall(start)
-        for _ in range(200):
-            time.sleep(0.05)
-            sock.sendall(drop)
-
-    return handler
 
 
 def test_one_page_is_one_get_with_page_size_token_and_name() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from bytemark_sync.sandbox import Sandbox, SandboxControl
@@ -19,7 +19,9 @@ from tests.faults.plan import Scenario
 from tests.faults.processes import Child, fork
 from tests.faults.proxy import CommitCutter
 from tests.support.harness import Portal, places, sqlite_url
+from tests.support.misbehaving_server import Request, Server
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, free_port
+from tests.support.slack import reply
 
 HERE = Path(__file__).resolve().parent
 
@@ -141,25 +143,12 @@ def start_sandbox(scenario: Scenario, port: int, output: Path) -> tuple[Child, S
 def start_slack(port: int, log: Path, output: Path) -> Child:
     """A Slack that takes every message and writes it down."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def take(request: Request, sock: socket.socket) -> None:
+        with log.open("ab") as file:
+            file.write(json.dumps(request.body.decode()).encode() + b"\n")
+        reply()(request, sock)
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with log.open("ab") as file:
-                file.write(json.dumps(body.decode()).encode() + b"\n")
-            answer = b'{"ok": true}'
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            self.close_connection = True
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", port), Handler)
-    serve: Callable[[], None] = server.serve_forever
-    child = fork(serve, output)
-    server.socket.close()
+    listener = socket.create_server(("127.0.0.1", port))
+    child = fork(lambda: Server(take, listener=listener).closing.wait(), output)
+    listener.close()
     return child

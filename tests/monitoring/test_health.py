@@ -30,10 +30,9 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.monitoring import health
 from bytemark_sync.queue import schedules
-from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.harness import manage
+from tests.support.slack import FakeSlack
 
-__all__ = ["fake_slack"]
 pytestmark = pytest.mark.django_db
 
 

@@ -31,11 +31,9 @@ from bytemark_sync.models import (
 from bytemark_sync.queue import batches, schedules
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
-from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.queue import Queue, items
 from tests.support.servers import wait_for
-
-__all__ = ["fake_slack"]
+from tests.support.slack import FakeSlack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]

@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.harness import Finished, finish, places
 from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import ROOT, clean_environment, spawn, wait_for
-
-__all__ = ["fake_slack"]
+from tests.support.slack import FakeSlack
 
 LIMIT = 2.0
 """SYNC_HEARTBEAT_LIMIT of these tests, in seconds."""

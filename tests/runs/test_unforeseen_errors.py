@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from tests.slack.test_reporter import FakeSlack, fake_slack
 from tests.support.harness import manage
 from tests.support.scenario import Env, MakeScenario, Scenario, simple_world
-
-__all__ = ["fake_slack"]
+from tests.support.slack import FakeSlack
 
 
 def test_an_exception_closes_the_run_as_failed_prints_the_line_and_tells_slack(

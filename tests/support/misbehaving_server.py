@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ class Request:
     headers: dict[str, str]
     connection: int
     method: str = "GET"
+    body: bytes = b""
 
     @property
     def token(self) -> str:
@@ -39,12 +41,13 @@ Handler = Callable[[Request, socket.socket], None]
 class Server:
     handler: Handler
     context: ssl.SSLContext | None = None
+    listener: socket.socket | None = None
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     closing: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self.listener or socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -94,18 +97,23 @@ def serve(handler: Handler, context: ssl.SSLContext | None = None) -> Iterator[S
 
 
 def _read_request(sock: socket.socket, number: int) -> Request | None:
-    head = b""
-    while b"\r\n\r\n" not in head:
+    raw = b""
+    while b"\r\n\r\n" not in raw:
         piece = sock.recv(65536)
         if not piece:
             return None
-        head += piece
-    first, *lines = head.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        raw += piece
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
     parts = urlsplit(first.split(" ")[1])
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Request(
-        parts.path, {k: v[0] for k, v in parse_qs(parts.query).items()}, headers, number, first.split(" ")[0]
-    )
+    while len(body) < int(headers.get("content-length", "0")):
+        piece = sock.recv(65536)
+        if not piece:
+            return None
+        body += piece
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    return Request(parts.path, query, headers, number, first.split(" ")[0], body)
 
 
 def send(sock: socket.socket, status: int = 200, body: Any = b"", headers: dict[str, str] | None = None) -> None:
@@ -120,3 +128,32 @@ def reset(sock: socket.socket) -> None:
     """Drop the connection with a TCP reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     sock.close()
+
+
+def sending(*pieces: bytes, pause: float = 0.0, then: Callable[[socket.socket], None] = socket.socket.close) -> Handler:
+    """Send raw bytes, a pause before each piece but the first, and then do something to the connection."""
+
+    def handler(_request: Request, sock: socket.socket) -> None:
+        for number, piece in enumerate(pieces):
+            time.sleep(pause if number else 0)
+            sock.sendall(piece)
+        then(sock)
+
+    return handler
+
+
+def dripping(start: bytes, drop: bytes) -> Handler:
+    """Never silent for long, never done, until the client goes."""
+
+    def handler(_request: Request, sock: socket.socket) -> None:
+        sock.sendall(start)
+        while True:
+            time.sleep(0.05)
+            sock.sendall(drop)
+
+    return handler
+
+
+def hang(_request: Request, sock: socket.socket) -> None:
+    """No answer for as long as the client stays."""
+    sock.recv(1)

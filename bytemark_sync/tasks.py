@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.models import BatchStatus, RunKind, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.monitoring import health
 from bytemark_sync.queue import batches, planning, watchdog
@@ -77,9 +77,11 @@ def request_run(
     return RunRequest(run, tuple(sorted(taken)), waits_for_broker=taken_over == [False])
 
 
-def request_audit(scope: AuditScope, *, requested_by: str = "") -> SyncRun:
+def request_audit(scope: AuditScope, *, trigger: Trigger = Trigger.COMMAND, requested_by: str = "") -> SyncRun:
     """Record a queued audit and hand its planning to the cluster; ids and dates are all that it carries."""
-    run = SyncRun.objects.create(trigger=Trigger.AUDIT, requested_by=requested_by[:150], scope=scope.to_json())
+    run = SyncRun.objects.create(
+        kind=RunKind.AUDIT, trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json()
+    )
     transaction.on_commit(lambda: _hand_over(run.pk))
     return run
 
@@ -93,7 +95,7 @@ def _hand_over(run_id: int) -> bool:
 
 
 def _live() -> QuerySet[SyncRun]:
-    return SyncRun.objects.filter(status__in=ALIVE, stop_requested=False).exclude(trigger=Trigger.AUDIT)
+    return SyncRun.objects.filter(kind=RunKind.SYNC, status__in=ALIVE, stop_requested=False)
 
 
 def under_way(users: Iterable[int]) -> dict[int, SyncRun]:

@@ -31,8 +31,7 @@ from bytemark_sync.admin.pending_filters import YES
 from bytemark_sync.admin.riders import NEEDED
 from bytemark_sync.admin.run_results import results
 from bytemark_sync.domain.counters import many
-from bytemark_sync.domain.run_scope import Scope
-from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import ClusterBeat, RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.monitoring.health import CLUSTER_SILENCE
 from bytemark_sync.queue.schedules import daily_schedule
@@ -60,9 +59,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     stuck = PENDING_FIGURES.latest()
     runs = list(SyncRun.objects.order_by("-pk")[:LAST_RUNS])
-    last = next((run for run in runs if run.status in ENDED and not run.is_audit), None)
+    last = next((run for run in runs if run.status in ENDED and run.kind == RunKind.SYNC), None)
     if last is None:
-        last = SyncRun.objects.filter(status__in=ENDED).exclude(trigger=Trigger.AUDIT).order_by("-pk").first()
+        last = SyncRun.objects.filter(kind=RunKind.SYNC, status__in=ENDED).order_by("-pk").first()
     stored, left = _history()
     today = Card("Items stored today", f"{list(stored.values())[-1]:,}", href=reverse(ITEMS))
     cards = [*_pending_cards(stuck), _last_run(last), today, _next_run(), _cluster()]
@@ -147,13 +146,13 @@ def _history() -> tuple[dict[date, int], dict[date, int | None]]:
     stored: dict[date, int] = dict.fromkeys(days, 0)
     left: dict[date, int | None] = dict.fromkeys(days)
     runs = SyncRun.objects.filter(created_at__gte=begin(days[0]), status__in=ENDED).order_by("finished_at")
-    fields = ("finished_at", "items_created", "orders", "orders_synced", "orders_deferred", "scope")
-    for finished_at, items, orders, synced, deferred, scope in runs.values_list(*fields):
+    fields = ("finished_at", "items_created", "orders", "orders_synced", "orders_deferred", "whole")
+    for finished_at, items, orders, synced, deferred, whole in runs.values_list(*fields):
         day = timezone.localdate(finished_at) if finished_at else None
         if day not in stored:
             continue
         stored[day] += items
-        if Scope.from_json(scope).is_everything:
+        if whole:
             left[day] = orders - synced + deferred
     return stored, left
 

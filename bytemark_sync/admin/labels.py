@@ -20,7 +20,7 @@ from django.utils.timesince import timesince
 
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.reasons import Reason
-from bytemark_sync.models import RunStatus, SyncRun
+from bytemark_sync.models import RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.times import dated, dated_text
 
@@ -215,10 +215,10 @@ def progress(run: SyncRun) -> SafeString | str:
 def scope_words(run: SyncRun) -> str:
     """What the run was asked to work."""
     scope: dict[str, Any] = run.scope or {}
-    parts = [*_audited(scope), *_named(scope)]
+    parts = [*_audited(run.kind, scope), *_named(scope)]
     if scope.get("limit") is not None:
         parts.append(f"at most {many(scope['limit'], 'user')}")
-    if not (scope.get("audit") or _named(scope)):
+    if run.kind == RunKind.SYNC and not _named(scope):
         parts.insert(0, EVERYTHING if scope.get("include_deferred") else "all pending orders that are due")
     elif scope.get("include_deferred"):
         parts.append("including deferred")
@@ -226,8 +226,8 @@ def scope_words(run: SyncRun) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _audited(scope: dict[str, Any]) -> Iterator[str]:
-    if scope.get("audit"):
+def _audited(kind: str, scope: dict[str, Any]) -> Iterator[str]:
+    if kind == RunKind.AUDIT:
         yield "audit of stored orders" + (", missing passes repaired" if scope.get("repair") else "")
     if "order_ids" in scope:
         yield f"{len(scope['order_ids']):,} of them"

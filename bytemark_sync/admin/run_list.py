@@ -22,7 +22,7 @@ from bytemark_sync.admin.resync import Wanted
 from bytemark_sync.admin.run_page import RunPage, run_page
 from bytemark_sync.admin.run_results import results
 from bytemark_sync.domain.reasons import USER_FAILURES
-from bytemark_sync.models import OrderOutcome, SyncRun
+from bytemark_sync.models import OrderOutcome, RunKind, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.tasks import request_stop
 
@@ -32,7 +32,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
     """Newest first."""
 
     list_display = ("name", "trigger", "who", "state", "progress_bar", "created", "took", "done", "remaining")
-    list_filter = (("status", ChoicesDropdownFilter), ("trigger", ChoicesDropdownFilter))
+    list_filter = tuple((name, ChoicesDropdownFilter) for name in ("status", "kind", "trigger"))
     search_fields = ("pk__exact",)
     search_help_text = "number of the run"
     when_empty = "The daily run makes the first one, or a resync of pending orders."
@@ -96,8 +96,8 @@ class SyncRunAdmin(ReadOnlyAdmin):
             context |= {"run": run, "page": page, "back_url": back, "above": [runs, (self.title_of(run), back)]}
             return TemplateResponse(request, "bytemark_sync/stop.html", context)
         if request.method == "POST" and request_stop(run.pk, requested_by=request.user.get_username()):
-            kept = "the findings so far are kept" if run.is_audit else "what is fetched is stored"
-            messages.success(request, f"The {'audit' if run.is_audit else 'run'} stops within seconds; {kept}.")
+            kept = "the findings so far are kept" if run.kind == RunKind.AUDIT else "what is fetched is stored"
+            messages.success(request, f"The {run.get_kind_display()} stops within seconds; {kept}.")
         else:
             messages.info(request, "The run has ended, or was asked to stop before.")
         return redirect("admin:bytemark_sync_syncrun_change", run.pk)

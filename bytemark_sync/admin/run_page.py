@@ -28,7 +28,7 @@ from bytemark_sync.admin.labels import (
 from bytemark_sync.admin.run_results import audit_counts, audit_headline, findings_table
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import done_of, many
-from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
+from bytemark_sync.models import OrderAttempt, RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.slack.reporter import BUDGET, SENDING
@@ -65,7 +65,7 @@ class RunPage:
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
     """Four queries; the dear ones are remembered for a little while."""
     answers, latency = _api(run)
-    found = found_by([run.pk])[run.pk] if run.is_audit else None
+    found = found_by([run.pk])[run.pk] if run.kind == RunKind.AUDIT else None
     return RunPage(
         run=run,
         state=status_badge(run),

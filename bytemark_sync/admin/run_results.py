@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from bytemark_sync.admin.labels import badge, link
 from bytemark_sync.domain.comparison import FINDING_LABELS, FindingKind
 from bytemark_sync.domain.counters import done_of, many
-from bytemark_sync.models import SyncRun
+from bytemark_sync.models import RunKind, SyncRun
 from bytemark_sync.storage.finding_counts import Found, found_by
 
 MEANINGS: dict[str, str] = {
@@ -36,8 +36,8 @@ class Result:
 def results(runs: Iterable[SyncRun]) -> dict[int, Result]:
     """Of each run; one query for all."""
     runs = list(runs)
-    found = found_by([run.pk for run in runs if run.is_audit])
-    return {run.pk: _of_audit(run, found[run.pk]) if run.is_audit else _of_sync(run) for run in runs}
+    found = found_by([run.pk for run in runs if run.kind == RunKind.AUDIT])
+    return {run.pk: _of_audit(run, found[run.pk]) if run.kind == RunKind.AUDIT else _of_sync(run) for run in runs}
 
 
 def _of_sync(run: SyncRun) -> Result:

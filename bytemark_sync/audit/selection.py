@@ -25,7 +25,7 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.counters import Totals
 from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
 from bytemark_sync.domain.run_scope import AuditScope
-from bytemark_sync.models import Order, OrderItem, SyncRun, Trigger
+from bytemark_sync.models import Order, OrderItem, RunKind, SyncRun
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.engine import Progress, work
@@ -182,7 +182,7 @@ def audit_here(
             progress=progress,
         )
 
-    went = run_here(partial(lifecycle.open_run, Trigger.AUDIT, scope, requested_by=requested_by), job)
+    went = run_here(partial(lifecycle.open_run, RunKind.AUDIT, scope, requested_by=requested_by), job)
     report = AuditReport(went.run_id, went.status, went.totals, went.seconds, went.error)
     if went.run_id is not None:
         found = retrying(partial(found_by, [went.run_id]))[went.run_id]

@@ -20,8 +20,6 @@ class Scope:
     filters: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     include_deferred: bool = False
-    audit: bool = False
-    """Read from an audit's scope (`AuditScope`), which never speaks for the whole job."""
 
     @property
     def tries_deferred(self) -> bool:
@@ -29,8 +27,8 @@ class Scope:
 
     @property
     def is_everything(self) -> bool:
-        """Whether the run took all that was due, and so speaks for the whole job."""
-        return not (self.users or self.orders or self.filters or self.limit or self.audit)
+        """Whether a sync takes all that is due, and so speaks for the whole job."""
+        return not (self.users or self.orders or self.filters or self.limit)
 
     def to_json(self) -> dict[str, Any]:
         """Only what is set, for `SyncRun.scope`."""
@@ -51,7 +49,6 @@ class Scope:
             filters=dict(values.get("filters", {})),
             limit=values.get("limit"),
             include_deferred=bool(values.get("include_deferred", False)),
-            audit=bool(values.get("audit", False)),
         )
 
 
@@ -68,7 +65,8 @@ class AuditScope:
     repair: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        values: dict[str, Any] = {"audit": True}
+        """Only what is set, for `SyncRun.scope`."""
+        values: dict[str, Any] = {}
         if self.users:
             values["users"] = list(self.users)
         if self.order_ids is not None:

@@ -38,13 +38,16 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
+                    "kind",
+                    models.CharField(choices=[("sync", "run"), ("audit", "audit")], default="sync", max_length=16),
+                ),
+                (
                     "trigger",
                     models.CharField(
                         choices=[
                             ("command", "command"),
                             ("schedule", "schedule"),
                             ("admin", "admin"),
-                            ("audit", "audit"),
                         ],
                         max_length=16,
                     ),

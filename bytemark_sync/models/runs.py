@@ -13,13 +13,19 @@ from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models.portal import Order
 
 
+class RunKind(models.TextChoices):
+    """What a run does; the label is what a person calls one."""
+
+    SYNC = "sync", "run"
+    AUDIT = "audit", "audit"
+
+
 class Trigger(models.TextChoices):
-    """The door through which a run was asked for."""
+    """The door through which a run was asked for, of whichever kind it is."""
 
     COMMAND = "command", "command"
     SCHEDULE = "schedule", "schedule"
     ADMIN = "admin", "admin"
-    AUDIT = "audit", "audit"  # whoever asked for it: it stores nothing that is pending
 
 
 class RunStatus(models.TextChoices):
@@ -47,6 +53,7 @@ class BatchStatus(models.TextChoices):
 class SyncRun(models.Model):
     """One run, through whichever door. Counts grow while it works, in the transactions that store the items."""
 
+    kind = models.CharField(max_length=16, choices=RunKind.choices, default=RunKind.SYNC)
     trigger = models.CharField(max_length=16, choices=Trigger.choices)
     requested_by = models.CharField(max_length=150, blank=True, help_text="Who asked for it, where a person did.")
     scope = models.JSONField(default=dict, help_text="users, orders, limit, include_deferred; empty: all that are due.")
@@ -101,17 +108,12 @@ class SyncRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{'audit' if self.is_audit else 'run'} {self.pk}"
+        return f"{self.get_kind_display()} {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self._state.adding:
-            self.whole = Scope.from_json(self.scope).is_everything
+            self.whole = self.kind == RunKind.SYNC and Scope.from_json(self.scope).is_everything
         super().save(*args, **kwargs)
-
-    @property
-    def is_audit(self) -> bool:
-        """It compares stored orders and stores none that is pending."""
-        return self.trigger == Trigger.AUDIT
 
 
 class SyncBatch(models.Model):

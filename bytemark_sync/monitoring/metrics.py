@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Count
+from django.db.models import Case, Count, F, When
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts
-from bytemark_sync.models import SyncRun, Trigger
+from bytemark_sync.models import RunKind, SyncRun
 from bytemark_sync.monitoring import health
 
 QUANTILES = (0.5, 0.95)
@@ -62,11 +62,14 @@ def _last_run() -> Iterator[Metric]:
     runs = GaugeMetricFamily(
         "bytemark_sync_runs", "Runs on record, by trigger and status.", labels=["trigger", "status"]
     )
-    for trigger, status, count in SyncRun.objects.order_by().values_list("trigger", "status").annotate(Count("pk")):
+    # Audits keep the label that they had when no run had a kind.
+    label = Case(When(kind=RunKind.AUDIT, then=F("kind")), default=F("trigger"))
+    counted = SyncRun.objects.order_by().values_list(label, "status").annotate(Count("pk"))
+    for trigger, status, count in counted:
         runs.add_metric([trigger, status], count)
     yield runs
     ended = SyncRun.objects.filter(finished_at__isnull=False, started_at__isnull=False)
-    run = ended.exclude(trigger=Trigger.AUDIT).order_by("-pk").first()
+    run = ended.filter(kind=RunKind.SYNC).order_by("-pk").first()
     if run is None or run.finished_at is None or run.started_at is None:
         return
     counts = GaugeMetricFamily("bytemark_sync_last_run", "Counts of the last run that ended.", labels=["count"])

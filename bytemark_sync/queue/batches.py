@@ -28,7 +28,7 @@ from bytemark_sync.audit.findings_writer import AuditRecorder
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
 from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunKind, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.queue.broker import BATCH, enqueue
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
@@ -131,7 +131,7 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     stop = threading.Event()
     recorder = Recorder(run, stop, claim)
     users: Iterator[DueUser | ReadUpTo]
-    if run.trigger == Trigger.AUDIT:
+    if run.kind == RunKind.AUDIT:
         audit_scope = AuditScope.from_json(run.scope)
         users = selection.audit_stream(audit_scope, user_ids=user_ids)
         recorder = AuditRecorder(run, stop, claim, repair=audit_scope.repair)

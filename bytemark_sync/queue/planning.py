@@ -16,7 +16,7 @@ from django.utils.dateparse import parse_datetime
 from bytemark_sync.audit import selection
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches
 from bytemark_sync.queue.broker import PLAN, enqueue
@@ -175,7 +175,7 @@ def _here(run_id: int, cursor: int | None, **more: Any) -> Any:
 
 def _due(scope: Scope, run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
     """User ids still to plan, rising, at most the scope's limit over all planners of the run; and the groups' ends."""
-    if run.trigger == Trigger.AUDIT:
+    if run.kind == RunKind.AUDIT:
         return selection.audit_users(AuditScope.from_json(run.scope), after_user=run.planned_user_id)
     unlimited = replace(scope, limit=None)
     due = stream(unlimited, now=timezone.now(), deferred=deferred, after_user=run.planned_user_id)

@@ -16,7 +16,7 @@ from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import Counts, Totals
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import Scope
-from bytemark_sync.models import RunStatus, SyncRun, Trigger
+from bytemark_sync.models import RunKind, RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.engine import Progress, Records, work
 from bytemark_sync.runs.writer import DryRecorder, Recorder, RunClosed
@@ -70,7 +70,7 @@ def sync_here(
         totals.orders_deferred = deferred.orders
 
     def open_run() -> SyncRun | None:
-        return None if dry_run else lifecycle.open_run(Trigger.COMMAND, scope, requested_by=requested_by)
+        return None if dry_run else lifecycle.open_run(RunKind.SYNC, scope, requested_by=requested_by)
 
     report = run_here(open_run, job, dry_run=dry_run)
     report.nothing_pending = idle

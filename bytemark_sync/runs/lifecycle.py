@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import RunStatus, SyncRun, Trigger
+from bytemark_sync.models import RunKind, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.storage.database_retry import retrying
 
@@ -35,11 +35,12 @@ def beat_every() -> float:
     return float(min(MAX_BEAT_SECONDS, settings.SYNC_HEARTBEAT_LIMIT / 4))
 
 
-def open_run(trigger: Trigger, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:
-    """A run that this process works by itself, already running. Raises `DatabaseGone`."""
+def open_run(kind: RunKind, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:
+    """A run that the command works by itself, already running. Raises `DatabaseGone`."""
     now = timezone.now()
     run = SyncRun(
-        trigger=trigger,
+        kind=kind,
+        trigger=Trigger.COMMAND,
         scope=scope.to_json(),
         requested_by=requested_by,
         status=RunStatus.RUNNING,

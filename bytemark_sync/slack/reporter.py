@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.reasons import REASON_LABELS, USER_FAILURES, Reason
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncRun
 from bytemark_sync.storage.finding_counts import found_by
 from bytemark_sync.times import dated
 
@@ -79,7 +79,7 @@ def _report(run: SyncRun) -> str:
     if run.status in _BAD:
         return send(digest(run))
     if run.status == RunStatus.SUCCEEDED and (series := _series_before(run)):
-        bad = many(series, "bad audit" if run.is_audit else "bad run")
+        bad = many(series, f"bad {run.get_kind_display()}")
         return send(f"{_head(run, ':white_check_mark:')} succeeded again after {bad}.\n{_counts(run)}")
     return NOT_NEEDED
 
@@ -146,7 +146,7 @@ def _head(run: SyncRun, sign: str) -> str:
 
 def name_of(run: SyncRun) -> str:
     """ "run 7 (schedule)", "audit 8"."""
-    return str(run) if run.is_audit else f"{run} ({run.trigger})"
+    return str(run) if run.kind == RunKind.AUDIT else f"{run} ({run.trigger})"
 
 
 def _words(run: SyncRun) -> str:
@@ -156,7 +156,7 @@ def _words(run: SyncRun) -> str:
 def _counts(run: SyncRun) -> str:
     parts = [
         f"{many(run.users, 'user')}, {run.users_failed:,} failed",
-        *(_audited(run) if run.is_audit else _synced(run)),
+        *(_audited(run) if run.kind == RunKind.AUDIT else _synced(run)),
         f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
     ]
     return " · ".join(parts)
@@ -207,9 +207,7 @@ def _reasons(run: SyncRun) -> Iterator[str]:
 
 def _series_before(run: SyncRun) -> int:
     """How many bad runs this good one ends. A run of some users or orders ends only a series of the very same ones."""
-    ended = SyncRun.objects.filter(status__in=_ENDED, pk__lt=run.pk).order_by("-pk")
-    if run.trigger != Trigger.AUDIT:
-        ended = ended.exclude(trigger=Trigger.AUDIT)
+    ended = SyncRun.objects.filter(kind=run.kind, status__in=_ENDED, pk__lt=run.pk).order_by("-pk")
     if run.whole:
         good = ended.filter(whole=True, status=RunStatus.SUCCEEDED).values_list("pk", flat=True).first()
         return ended.filter(status__in=_BAD, pk__gt=good or 0).count()

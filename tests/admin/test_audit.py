@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from bytemark_sync.domain.comparison import FindingKind
-from bytemark_sync.models import AuditFinding, Order, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import AuditFinding, Order, RunKind, RunStatus, SyncRun
 from tests.support.admin_data import Filled
 
 RUNS = "/admin/bytemark_sync/syncrun/"
@@ -22,7 +22,7 @@ PAGE = "/admin/bytemark_sync/auditfinding/"
 
 @pytest.fixture
 def findings(db: None) -> list[AuditFinding]:
-    run = SyncRun.objects.create(trigger=Trigger.AUDIT, status=RunStatus.SUCCEEDED, scope={"audit": True})
+    run = SyncRun.objects.create(kind=RunKind.AUDIT, status=RunStatus.SUCCEEDED)
     order = Order.objects.create(order_uuid="order-one", user_id=77, oauth_token="made-up-key", amount="0")
     gone = order.pk + 1
     rows = [
@@ -100,9 +100,8 @@ def audit(filled: Filled) -> SyncRun:
     """An audit that ended after the last sync."""
     now = timezone.now()
     run = SyncRun.objects.create(
-        trigger=Trigger.AUDIT,
+        kind=RunKind.AUDIT,
         status=RunStatus.PARTIAL,
-        scope={"audit": True},
         started_at=now - timedelta(minutes=2),
         finished_at=now - timedelta(minutes=1),
         users_planned=24,
@@ -167,7 +166,7 @@ def test_the_dashboards_last_run_is_the_last_sync(
         html = client.get("/admin/").content.decode()
         assert f"Last run {last.get_status_display()} 1 hour ago" in words(html)
         for _ in range(12):  # so many that no sync is among the latest runs
-            SyncRun.objects.create(trigger=Trigger.AUDIT, status=RunStatus.SUCCEEDED, finished_at=timezone.now())
+            SyncRun.objects.create(kind=RunKind.AUDIT, status=RunStatus.SUCCEEDED, finished_at=timezone.now())
 
 
 def test_a_live_audit_without_a_plan_says_how_far_it_is(logged_in: Callable[[str], Client], audit: SyncRun) -> None:

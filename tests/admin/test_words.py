@@ -31,6 +31,7 @@ from bytemark_sync.models import (
     OrderOutcome,
     OrderToken,
     PortalUser,
+    RunKind,
     SyncRun,
     Trigger,
 )
@@ -149,8 +150,8 @@ def fill_with_one_of_each() -> None:
     SyncRun.objects.create(trigger="admin", status="running", started_at=now, users=1, scope=times)
     SyncRun.objects.create(trigger="admin", status="queued", scope={"users": [5001]})
     SyncRun.objects.create(trigger=Trigger.SCHEDULE, status="skipped", requested_by="schedule", finished_at=now)
-    audited = {"audit": True, "repair": True, "since": now.isoformat(), "order_ids": [1]}
-    audit = SyncRun.objects.create(trigger=Trigger.AUDIT, status="succeeded", scope=audited, finished_at=now, **one)
+    audited = {"repair": True, "since": now.isoformat(), "order_ids": [1]}
+    audit = SyncRun.objects.create(kind=RunKind.AUDIT, status="succeeded", scope=audited, finished_at=now, **one)
     order = Order.objects.first()
     assert order is not None
     found = {"run": audit, "user_id": 1, "detail": "x", "pass_uuid": "abc"}
@@ -215,7 +216,7 @@ def test_a_page_of_a_row_has_its_title_as_the_last_part_and_forces_no_capital(
     fill_with_one_of_each()
     order = Order.objects.get(order_uuid="abcdef-no-user")
     rider = PortalUser.objects.filter(user_id__isnull=False).first()
-    audit = SyncRun.objects.get(trigger=Trigger.AUDIT)
+    audit = SyncRun.objects.get(kind=RunKind.AUDIT)
     assert rider is not None
     for url, name in {
         f"{A}order/{order.pk}/change/": "Order abcdef-no-user",

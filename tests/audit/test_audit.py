@@ -265,7 +265,8 @@ def test_the_queue_audits_in_batches_and_keeps_findings_once(stored: Stored) -> 
         cluster.send_signal(signal.SIGTERM)
         cluster.wait(30)
     run = stored.portal.runs()[-1]
-    assert (run["status"], run["trigger"], run["users"], run["orders"]) == ("succeeded", "audit", 12, 36)
+    assert (run["status"], run["kind"], run["users"], run["orders"]) == ("succeeded", "audit", 12, 36)
+    assert run["trigger"] == "command"
     assert stored.portal.value("SELECT COUNT(*) FROM bytemark_sync_batch WHERE run_id = %s", run_id) == 3
     expected = sorted((kind, order, one, kind == "pass_missing") for kind, (order, one) in spoiled.items())
     assert stored.findings(run_id) == expected

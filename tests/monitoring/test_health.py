@@ -24,6 +24,7 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RunKind,
     RunStatus,
     SyncRun,
     Trigger,
@@ -233,7 +234,7 @@ def test_the_command_says_the_same_to_a_person_and_a_monitor() -> None:
 
 def test_the_command_exits_1_where_something_is_wrong_and_names_runs_under_way() -> None:
     run = SyncRun.objects.create(trigger=Trigger.COMMAND, status=RunStatus.RUNNING, users=10, users_planned=40)
-    audit = SyncRun.objects.create(trigger=Trigger.AUDIT, status=RunStatus.QUEUED)
+    audit = SyncRun.objects.create(kind=RunKind.AUDIT, trigger=Trigger.COMMAND, status=RunStatus.QUEUED)
     out = StringIO()
     with pytest.raises(CommandError, match="No cluster is alive") as caught:
         call_command("sync_status", stdout=out)
@@ -264,6 +265,7 @@ def test_metrics_are_prometheus_text(client: Client, settings: Any) -> None:
     settings.METRICS_TOKEN = "sekret"
     all_well()
     run_ended(timedelta(0), users=12, orders_synced=34, answers={"ok": 50}, latency={"max": 2.0, "buckets": {"100": 9}})
+    run_ended(timedelta(0), kind=RunKind.AUDIT, trigger=Trigger.COMMAND, users=99)
     OrderToken.objects.create(user_id=1, token="t")
     for amount in ("0", "2.50"):  # the second was paid since, and is pending no longer
         order = Order.objects.create(order_uuid=f"o{amount}", user_id=1, amount=amount)
@@ -282,6 +284,7 @@ def test_metrics_are_prometheus_text(client: Client, settings: Any) -> None:
     assert samples[("bytemark_sync_left_orders", "not_found")] == 1
     assert ("bytemark_sync_left_orders", "no_passes") not in samples
     assert samples[("bytemark_sync_runs", "schedule", "succeeded")] == 2
+    assert samples[("bytemark_sync_runs", "audit", "succeeded")] == 1
     assert samples[("bytemark_sync_last_run", "users")] == 12
     assert samples[("bytemark_sync_last_run", "orders_synced")] == 34
     assert samples[("bytemark_sync_last_run_requests", "ok")] == 50

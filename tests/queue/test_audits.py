@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bytemark_sync.domain.run_scope import AuditScope
-from bytemark_sync.models import AuditFinding, OrderItem, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import AuditFinding, OrderItem, RunKind, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import batches
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.tasks import request_audit, request_run, request_stop
@@ -45,6 +45,11 @@ def test_an_audit_of_some_orders_looks_at_these_alone(queue: Queue, world: World
 def test_an_audit_of_no_order_ends_at_once(queue: Queue, world: World) -> None:
     run = audited(queue, AuditScope(order_ids=()))
     assert (run.status, run.users, run.api_requests) == (RunStatus.SUCCEEDED, 0, 0)
+
+
+def test_an_audit_of_everything_does_not_speak_for_the_sync(queue: Queue, world: World) -> None:
+    run = audited(queue, AuditScope())
+    assert (run.kind, run.trigger, run.scope, run.whole) == (RunKind.AUDIT, Trigger.COMMAND, {}, False)
 
 
 def test_tasks_delivered_twice_find_and_repair_once(queue: Queue, world: World) -> None:

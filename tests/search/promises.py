@@ -19,6 +19,7 @@ from bytemark_sync.models import (
     OrderAttempt,
     OrderItem,
     OrderOutcome,
+    RunKind,
     RunStatus,
     StoredOrder,
     SyncBatch,
@@ -127,7 +128,7 @@ class Book:
     def succeeded(self) -> Iterator[str]:
         """A run that has succeeded has tried all that it planned."""
         runs = SyncRun.objects.filter(status=RunStatus.SUCCEEDED, pk__in=self._untried)
-        for run_id in runs.exclude(trigger=Trigger.AUDIT).values_list("pk", flat=True):
+        for run_id in runs.filter(kind=RunKind.SYNC).values_list("pk", flat=True):
             missed = pending_orders().filter(pk__in=self._untried[run_id], attempts=None).values_list("pk", flat=True)
             if missed:
                 yield f"run {run_id} has succeeded and never tried the orders {list(missed)}"
@@ -151,7 +152,7 @@ def _counts(runs: dict[int, Row], batches: dict[int, Row]) -> Iterator[str]:
         for reason, name in COUNTED.items():
             if run[name] != reasons[run_id, reason]:
                 yield f"run {run_id}: {name} is {run[name]}, its attempts say {reasons[run_id, reason]}"
-        if run["trigger"] != Trigger.AUDIT and run["users_failed"] > run["users"]:
+        if run["kind"] == RunKind.SYNC and run["users_failed"] > run["users"]:
             yield f"run {run_id}: {run['users_failed']} of {run['users']} users failed"
         of_batches = Counter(run["answers"]) if run["pid"] else answers[run_id]
         if of_batches.total() != run["api_requests"]:

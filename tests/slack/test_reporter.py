@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from bytemark_sync.domain.comparison import FindingKind
 from bytemark_sync.domain.reasons import Reason
-from bytemark_sync.models import AuditFinding, OrderOutcome, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import AuditFinding, OrderOutcome, RunKind, RunStatus, SyncRun, Trigger
 from bytemark_sync.slack import reporter
 from tests.support.misbehaving_server import Handler, dripping, hang, reset
 from tests.support.slack import TOKEN, FakeSlack, reply
@@ -63,9 +63,7 @@ def test_a_partial_run_is_told_with_counts_reasons_users_and_a_link(fake_slack: 
 @pytest.mark.django_db
 def test_an_audit_is_told_in_words_of_its_own(fake_slack: FakeSlack, settings: object) -> None:
     settings.SITE_URL = "https://sync.example.com"  # type: ignore[attr-defined]
-    run = ended(RunStatus.PARTIAL, scope={"audit": True}, users=24, users_failed=2, orders=1350)
-    SyncRun.objects.filter(pk=run.pk).update(trigger=Trigger.AUDIT)
-    run.refresh_from_db()
+    run = ended(RunStatus.PARTIAL, kind=RunKind.AUDIT, users=24, users_failed=2, orders=1350)
     for repaired in (True, False, False):
         AuditFinding.objects.create(
             run=run, order_id=1, user_id=1, kind=FindingKind.PASS_MISSING, repaired=repaired, detail="words"

@@ -1,4 +1,4 @@
-"""The admin: a file a screen. It reads, and asks `bytemark_sync.tasks` for everything else."""
+"""The admin: a file a screen. It reads, and asks `queue.requests` for everything else."""
 
 # ruff: noqa: F401 - a screen registers itself when it is imported
 from bytemark_sync.admin import (

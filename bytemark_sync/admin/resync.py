@@ -29,7 +29,7 @@ from bytemark_sync.domain.reasons import USER_FAILURES
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
-from bytemark_sync.tasks import RunRequest, request_run, under_way
+from bytemark_sync.queue.requests import RunRequest, request_run, under_way
 
 MAX_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
@@ -260,7 +260,7 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
 
 
 def skipped(taken: Mapping[int, SyncRun]) -> list[SafeString]:
-    """A sentence for each run that already has some of the users; `taken` is what `tasks.under_way` gives."""
+    """A sentence for each run that already has some of the users; `taken` is what `under_way` gives."""
     runs: dict[int, list[int]] = {}
     for user, run in sorted(taken.items()):
         runs.setdefault(run.pk, []).append(user)

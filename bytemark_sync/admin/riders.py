@@ -24,8 +24,8 @@ from bytemark_sync.admin.read_only import came_from, user_id_of
 from bytemark_sync.admin.resync import confirm
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, PortalUser, StoredOrder
+from bytemark_sync.queue.requests import under_way
 from bytemark_sync.storage.pending import pending_orders
-from bytemark_sync.tasks import under_way
 
 PRESENT, MISSING, NEEDED = "present", "missing", "needed"
 NEEDS_TOKEN = (Reason.TOKEN_REJECTED, Reason.NO_TOKEN)

@@ -24,7 +24,7 @@ from bytemark_sync.admin.run_results import results
 from bytemark_sync.domain.reasons import USER_FAILURES
 from bytemark_sync.models import OrderOutcome, RunKind, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.tasks import request_stop
+from bytemark_sync.queue.requests import request_stop
 
 
 @admin.register(SyncRun)

@@ -12,7 +12,7 @@ def main() -> None:
     django.setup()
     from bytemark_sync.models import SyncRun, Trigger
     from bytemark_sync.queue.planning import plan
-    from bytemark_sync.tasks import request_run
+    from bytemark_sync.queue.requests import request_run
 
     run = request_run(trigger=Trigger.COMMAND).run
     assert run is not None

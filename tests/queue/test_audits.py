@@ -9,8 +9,8 @@ import pytest
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import AuditFinding, OrderItem, RunKind, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import batches
+from bytemark_sync.queue.requests import request_audit, request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
-from bytemark_sync.tasks import request_audit, request_run, request_stop
 from tests.support.queue import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -29,6 +29,7 @@ from bytemark_sync.models import (
     Trigger,
 )
 from bytemark_sync.queue import batches, schedules
+from bytemark_sync.queue.requests import request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
 from tests.support.queue import Queue, items
@@ -40,7 +41,7 @@ Serve = Callable[..., Sandbox]
 
 
 def ask(**wanted: Any) -> SyncRun:
-    run = tasks.request_run(trigger=Trigger.COMMAND, **wanted).run
+    run = request_run(trigger=Trigger.COMMAND, **wanted).run
     assert run is not None
     return run
 
@@ -99,7 +100,7 @@ def test_a_few_batches_are_handed_out_at_a_time(serve: Serve, queue: Queue, sett
     serve(World.sample(users=30, seed=3))
     run = planned()
     assert len(queue.tasks()) == batches.MIN_BATCHES_HANDED_OUT
-    later = tasks.request_run(trigger=Trigger.ADMIN, users=[1001])  # a person waits for a few of them, not for all
+    later = request_run(trigger=Trigger.ADMIN, users=[1001])  # a person waits for a few of them, not for all
     assert later.run is not None
     assert queue.tasks()[batches.MIN_BATCHES_HANDED_OUT] == ("plan_run", (later.run.pk,))
     queue.work()
@@ -146,7 +147,7 @@ def test_a_busy_batch_whose_run_is_asked_to_stop_stops(serve: Serve, queue: Queu
     def ask_to_stop() -> None:
         try:
             wait_for(lambda: SyncRun.objects.get(pk=run.pk).users > 0, 30, "a write", every=0.02)
-            tasks.request_stop(run.pk)
+            request_stop(run.pk)
         finally:
             connections.close_all()
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from bytemark_sync import tasks
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import (
@@ -25,6 +24,7 @@ from bytemark_sync.models import (
     SyncRun,
     Trigger,
 )
+from bytemark_sync.queue.requests import request_audit, request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.order_items import write
 from tests.support.queue import Queue, items
@@ -61,7 +61,7 @@ def slow(serve: Serve, settings: Any) -> Callable[[World], Sandbox]:
 
 
 def ask() -> SyncRun:
-    run = tasks.request_run(trigger=Trigger.COMMAND).run
+    run = request_run(trigger=Trigger.COMMAND).run
     assert run is not None
     return run
 
@@ -110,7 +110,7 @@ def test_between_two_tries_a_batch_keeps_no_token_and_nobody_who_is_done(
     assert kept["page"] >= 1
     assert sorted(kept["orders"]) == [order.id for order in world.orders if order.order_uuid in ("order-39", "unknown")]
     assert "key-" not in json.dumps(batch.bookmarks)
-    tasks.request_stop(run.pk)
+    request_stop(run.pk)
     batch.refresh_from_db()
     run.refresh_from_db()
     assert (run.status, run.orders, run.orders_without_passes) == (RunStatus.INTERRUPTED, 3, 1)
@@ -174,7 +174,7 @@ def test_an_audit_counts_each_order_once_too(slow: Callable[[World], Sandbox], q
     settings.Q_CLUSTER = cluster | {"timeout": 0.8}
     OrderItem.objects.update(product_uuid="other")
     before = box.stats().requests
-    run = tasks.request_audit(AuditScope())
+    run = request_audit(AuditScope())
     tries = worked(queue, run)
     assert 2 <= tries < TRIES
     assert (run.status, run.users, run.orders) == (RunStatus.SUCCEEDED, 2, 3)

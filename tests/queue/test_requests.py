@@ -15,6 +15,7 @@ from bytemark_sync import tasks
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.queue import planning
+from bytemark_sync.queue.requests import RunRequest, request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
 from bytemark_sync.storage.pending import Deferred
@@ -44,7 +45,7 @@ def planned(run: SyncRun | None) -> list[int]:
 
 
 def ask(**wanted: Any) -> SyncRun:
-    run = tasks.request_run(trigger=wanted.pop("trigger", Trigger.COMMAND), **wanted).run
+    run = request_run(trigger=wanted.pop("trigger", Trigger.COMMAND), **wanted).run
     assert run is not None
     return run
 
@@ -80,15 +81,15 @@ def test_a_request_that_is_rolled_back_leaves_nothing(queue: Queue) -> None:
 
 
 def test_users_of_a_live_resync_are_not_asked_for_again() -> None:
-    first = tasks.request_run(trigger=Trigger.ADMIN, users=[1, 2])
-    second = tasks.request_run(trigger=Trigger.ADMIN, users=[2, 3])
-    third = tasks.request_run(trigger=Trigger.ADMIN, users=[3, 1])
+    first = request_run(trigger=Trigger.ADMIN, users=[1, 2])
+    second = request_run(trigger=Trigger.ADMIN, users=[2, 3])
+    third = request_run(trigger=Trigger.ADMIN, users=[3, 1])
     assert first.users_under_way == ()
     assert second.run is not None
     assert (second.run.scope, second.users_under_way) == ({"users": [3]}, (2,))
     assert (third.run, third.users_under_way) == (None, (1, 3))
     SyncRun.objects.update(status=RunStatus.SUCCEEDED)
-    assert tasks.request_run(trigger=Trigger.ADMIN, users=[1]).run is not None
+    assert request_run(trigger=Trigger.ADMIN, users=[1]).run is not None
 
 
 def test_one_order_of_a_user_under_way_does_not_hold_the_user_up(users: list[int]) -> None:
@@ -96,48 +97,48 @@ def test_one_order_of_a_user_under_way_does_not_hold_the_user_up(users: list[int
     ask(users=[3], orders=["a-3"])
     by_uuid = ask(trigger=Trigger.ADMIN, orders=["b-4"])
     assert planned(by_uuid) == [4]
-    wanted = tasks.request_run(trigger=Trigger.ADMIN, users=[3, 4])
+    wanted = request_run(trigger=Trigger.ADMIN, users=[3, 4])
     assert wanted.run is not None
     assert (wanted.run.scope, wanted.users_under_way) == ({"users": [3, 4]}, ())
 
 
 def test_a_user_whom_a_limit_may_leave_out_is_not_under_way(users: list[int]) -> None:
     ask(users=[3, 4], limit=1)
-    assert tasks.request_run(trigger=Trigger.ADMIN, users=[4]).run is not None
+    assert request_run(trigger=Trigger.ADMIN, users=[4]).run is not None
 
 
 def test_the_same_filter_is_not_asked_for_twice_and_its_users_are_under_way(users: list[int]) -> None:
     for user_id in users[:5]:
         outcome(user_id, Reason.API_ERROR, days=2)
     wanted = {"reason": "api_error", "first_before": timezone.now().isoformat()}
-    first = tasks.request_run(trigger=Trigger.ADMIN, filters=wanted)
+    first = request_run(trigger=Trigger.ADMIN, filters=wanted)
     later = wanted | {"first_before": (timezone.now() + timedelta(minutes=3)).isoformat()}
-    again = tasks.request_run(trigger=Trigger.ADMIN, filters=later)
+    again = request_run(trigger=Trigger.ADMIN, filters=later)
     assert first.run is not None
     assert (again.run, again.same) == (None, first.run)
-    assert tasks.request_run(trigger=Trigger.ADMIN, filters={"reason": "not_found"}).run is not None
+    assert request_run(trigger=Trigger.ADMIN, filters={"reason": "not_found"}).run is not None
     assert planned(first.run) == users[:5]
-    by_name = tasks.request_run(trigger=Trigger.ADMIN, users=[3, 9])
+    by_name = request_run(trigger=Trigger.ADMIN, users=[3, 9])
     assert by_name.run is not None
     assert (by_name.run.scope, by_name.users_under_way) == ({"users": [9]}, (3,))
     SyncRun.objects.update(status=RunStatus.SUCCEEDED)
-    assert tasks.request_run(trigger=Trigger.ADMIN, filters=wanted).run is not None
+    assert request_run(trigger=Trigger.ADMIN, filters=wanted).run is not None
 
 
 def test_everything_is_not_asked_for_twice_by_people(users: list[int]) -> None:
-    first = tasks.request_run(trigger=Trigger.ADMIN, include_deferred=True)
-    assert tasks.request_run(trigger=Trigger.ADMIN, include_deferred=True).same == first.run
-    assert tasks.request_run(trigger=Trigger.COMMAND, include_deferred=True).run is not None
+    first = request_run(trigger=Trigger.ADMIN, include_deferred=True)
+    assert request_run(trigger=Trigger.ADMIN, include_deferred=True).same == first.run
+    assert request_run(trigger=Trigger.COMMAND, include_deferred=True).run is not None
 
 
 def test_two_clicks_at_the_same_moment_ask_once() -> None:
     barrier = threading.Barrier(3)
-    answers: list[tasks.RunRequest] = []
+    answers: list[RunRequest] = []
 
     def click() -> None:
         try:
             barrier.wait()
-            answers.append(retrying(lambda: tasks.request_run(trigger=Trigger.ADMIN, users=[1, 2])))
+            answers.append(retrying(lambda: request_run(trigger=Trigger.ADMIN, users=[1, 2])))
         finally:
             connections.close_all()
 
@@ -294,8 +295,8 @@ def test_a_machine_without_the_apis_address_ends_the_run_with_the_reason(users: 
 
 def test_a_run_that_waits_is_stopped_at_once(users: list[int], queue: Queue) -> None:
     run = ask()
-    assert tasks.request_stop(run.pk, requested_by="ann") is True
-    assert tasks.request_stop(run.pk) is False
+    assert request_stop(run.pk, requested_by="ann") is True
+    assert request_stop(run.pk) is False
     run.refresh_from_db()
     assert run.status == RunStatus.INTERRUPTED
     queue.work()
@@ -307,7 +308,7 @@ def test_a_stopped_run_keeps_what_was_stored_and_the_next_takes_the_rest(serve: 
     serve(world)
     run = ask()
     queue.work(most=2)  # planning and one batch of three
-    assert tasks.request_stop(run.pk) is True
+    assert request_stop(run.pk) is True
     queue.work()
     run.refresh_from_db()
     assert (run.status, run.users, run.users_planned) == (RunStatus.INTERRUPTED, 3, 9)
@@ -321,4 +322,4 @@ def test_a_stopped_run_keeps_what_was_stored_and_the_next_takes_the_rest(serve: 
 
 def test_an_ended_run_cannot_be_stopped() -> None:
     run = SyncRun.objects.create(trigger=Trigger.COMMAND, status=RunStatus.SUCCEEDED)
-    assert tasks.request_stop(run.pk) is False
+    assert request_stop(run.pk) is False

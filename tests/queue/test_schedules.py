@@ -18,6 +18,7 @@ from django_q.scheduler import scheduler
 from bytemark_sync import tasks
 from bytemark_sync.models import Latch, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import schedules
+from bytemark_sync.queue.requests import request_run
 from project.env import cron, redis_url
 from tests.support.harness import Portal, manage, sqlite_url
 
@@ -131,7 +132,7 @@ def test_a_due_run_is_skipped_while_the_last_scheduled_one_lives_and_says_so() -
 
 
 def test_a_command_or_an_admin_run_does_not_hold_the_schedule_up() -> None:
-    tasks.request_run(trigger=Trigger.ADMIN, users=[1])
+    request_run(trigger=Trigger.ADMIN, users=[1])
     tasks.scheduled_run("2026-11-21T03:00:00+00:00")
     assert SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status=RunStatus.QUEUED).count() == 1
 

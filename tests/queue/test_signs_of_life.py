@@ -18,6 +18,7 @@ from bytemark_sync import tasks
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.queue.requests import request_run, request_stop
 from bytemark_sync.runs import in_process, lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
 from tests.support.queue import Queue
@@ -59,7 +60,7 @@ def at_each_group(act: Callable[[int], None]) -> Iterator[list[int]]:
 
 
 def ask(**wanted: Any) -> SyncRun:
-    run = tasks.request_run(trigger=Trigger.SCHEDULE, **wanted).run
+    run = request_run(trigger=Trigger.SCHEDULE, **wanted).run
     assert run is not None
     return run
 
@@ -126,7 +127,7 @@ def test_planning_that_is_asked_to_stop_between_deferred_users_stops(queue: Queu
 
     def stop(group: int) -> None:
         if group == 4:
-            tasks.request_stop(run.pk)
+            request_stop(run.pk)
 
     with at_each_group(stop) as read:
         tasks.plan_run(run.pk)
@@ -162,7 +163,7 @@ def test_a_command_that_is_asked_to_stop_between_deferred_users_stops(settings: 
 
     def stop(group: int) -> None:
         if group == 4:
-            tasks.request_stop(SyncRun.objects.get().pk)
+            request_stop(SyncRun.objects.get().pk)
 
     report, read = sync_here(stop)
     assert (len(read), report.status, report.totals.orders_deferred) == (4, RunStatus.INTERRUPTED, 6)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from bytemark_sync import tasks
 from bytemark_sync.models import BatchStatus, ClusterBeat, Latch, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.queue import heartbeat, locks
+from bytemark_sync.queue.requests import request_run
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.sandbox import Sandbox, World
 from tests.support.queue import Queue, items
@@ -33,7 +34,7 @@ def ago(limits: float) -> Any:
 def run(serve: Serve, queue: Queue) -> SyncRun:
     """Three planned batches of three users, all handed to a broker that then forgot them."""
     serve(World.sample(users=9, seed=3))
-    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    asked = request_run(trigger=Trigger.SCHEDULE).run
     assert asked is not None
     tasks.plan_run(asked.pk)
     queue.lose()
@@ -77,7 +78,7 @@ def test_a_silent_batch_is_queued_again_twice_and_then_given_up(run: SyncRun, qu
 def test_what_a_dead_worker_had_stored_is_not_done_again(serve: Serve, queue: Queue, settings: Any) -> None:
     world = World.sample(users=9, seed=3)
     box = serve(world)
-    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    asked = request_run(trigger=Trigger.SCHEDULE).run
     assert asked is not None
     queue.work(most=2)
     requests = box.stats().requests
@@ -93,7 +94,7 @@ def test_what_a_dead_worker_had_stored_is_not_done_again(serve: Serve, queue: Qu
 def test_a_batch_that_died_behind_its_last_user_asks_nobody(serve: Serve, queue: Queue) -> None:
     """Killed between storing the last user and calling the batch done."""
     box = serve(World.sample(users=9, seed=3), faults="status:status=404")
-    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    asked = request_run(trigger=Trigger.SCHEDULE).run
     assert asked is not None
     queue.work()
     requests = box.stats().requests
@@ -186,7 +187,7 @@ def test_planning_that_died_is_queued_again_while_batches_are_worked(run: SyncRu
 
 
 def test_a_run_that_still_waits_for_its_planner_is_asked_for_again_without_end(queue: Queue) -> None:
-    asked = tasks.request_run(trigger=Trigger.SCHEDULE).run
+    asked = request_run(trigger=Trigger.SCHEDULE).run
     assert asked is not None
     for _ in range(5):
         queue.lose()

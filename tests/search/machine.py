@@ -18,10 +18,10 @@ from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from bytemark_sync import tasks
 from bytemark_sync.models import SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches, schedules
+from bytemark_sync.queue.requests import request_run
 from bytemark_sync.runs import engine, writer
 from bytemark_sync.sandbox import Sandbox, World
 from tests.faults import checks
@@ -86,7 +86,7 @@ class Search(RuleBasedStateMachine):
         self.world.fill_portal()
         self.sandbox.set_faults()
         self.sandbox.set_world(self.world)
-        tasks.request_run(trigger=Trigger.COMMAND)
+        request_run(trigger=Trigger.COMMAND)
         if planned:
             Deliver(0, False, None).play(self)
 
@@ -197,7 +197,7 @@ class Search(RuleBasedStateMachine):
         return open_batches or bool(self.alive()) or OrmQ.objects.exists()
 
     def clean_run(self) -> None:
-        tasks.request_run(trigger=Trigger.COMMAND, include_deferred=True)
+        request_run(trigger=Trigger.COMMAND, include_deferred=True)
         self.drain()
 
     def drain(self) -> None:

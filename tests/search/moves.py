@@ -18,6 +18,7 @@ from bytemark_sync import tasks
 from bytemark_sync.audit.selection import audit_here
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import Order, Trigger
+from bytemark_sync.queue.requests import request_audit, request_run, request_stop
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.in_process import sync_here
 from tests.search.ground import add_order
@@ -66,12 +67,12 @@ class Ask:
 
     def _call(self) -> object:
         if self.what == "audit":
-            return tasks.request_audit(AuditScope())
+            return request_audit(AuditScope())
         if self.what in ("admin", "command"):
-            return tasks.request_run(
+            return request_run(
                 trigger=Trigger(self.what), users=self.users, limit=self.limit, include_deferred=self.deferred
             )
-        return tasks.request_run(trigger=Trigger.ADMIN, filters={"reason": self.what})
+        return request_run(trigger=Trigger.ADMIN, filters={"reason": self.what})
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Stop:
     def play(self, search: Search) -> None:
         if alive := search.alive():
             run = one(alive, self.which)
-            search.start(f"request_stop {run}", lambda: tasks.request_stop(run), self.fate)
+            search.start(f"request_stop {run}", lambda: request_stop(run), self.fate)
         else:
             Ask("command").play(search)
 

@@ -127,7 +127,7 @@ class Command(JobCommand):
 
     def _enqueue(self, scope: AuditScope, options: dict[str, Any]) -> None:
         from bytemark_sync.queue import broker
-        from bytemark_sync.tasks import request_audit
+        from bytemark_sync.queue.requests import request_audit
 
         run = retrying(lambda: request_audit(scope, requested_by=who()))
         retrying(run.refresh_from_db)

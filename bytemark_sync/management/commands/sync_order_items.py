@@ -77,7 +77,7 @@ class Command(JobCommand):
     def _enqueue(self, scope: Scope, options: dict[str, Any]) -> None:
         from bytemark_sync.models import Trigger
         from bytemark_sync.queue import broker
-        from bytemark_sync.tasks import request_run
+        from bytemark_sync.queue.requests import request_run
 
         self._say_nothing_pending(nothing_pending(scope))
         request = retrying(

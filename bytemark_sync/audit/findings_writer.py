@@ -13,7 +13,7 @@ from bytemark_sync.domain.counters import Flushed
 from bytemark_sync.domain.matching import FoundOrder, LeftOrder, PassItem, normalise
 from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, SyncRun
 from bytemark_sync.models.portal import FREE
-from bytemark_sync.runs.writer import BatchClaim, Recorder
+from bytemark_sync.runs.writer import BatchClaim, SyncWriter
 from bytemark_sync.storage.bulk_insert import insert
 from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
 from bytemark_sync.storage.order_items import Finding
@@ -21,8 +21,8 @@ from bytemark_sync.storage.order_items import Finding
 MAX_DETAIL_LENGTH = 600
 
 
-class AuditRecorder(Recorder):
-    """As `Recorder`, with the same counts, heartbeat and claims; nothing of the portal is changed without `repair`."""
+class AuditWriter(SyncWriter):
+    """As `SyncWriter`, with the same counts, heartbeat and claims. Only a `repair` changes the portal's tables."""
 
     def __init__(
         self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None, *, repair: bool = False

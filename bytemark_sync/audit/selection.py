@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from bytemark_sync.audit.findings_writer import AuditRecorder
+from bytemark_sync.audit.findings_writer import AuditWriter
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.counters import Totals
@@ -174,7 +174,7 @@ def audit_here(
     def job(run: SyncRun, totals: Totals) -> None:
         work(
             audit_stream(scope),
-            AuditRecorder(run, stop, repair=scope.repair),
+            AuditWriter(run, stop, repair=scope.repair),
             client_settings=client_settings,
             workers=workers,
             stop=stop,

@@ -24,7 +24,7 @@ from django.db.models import F, Sum
 from django.utils import timezone
 
 from bytemark_sync.audit import selection
-from bytemark_sync.audit.findings_writer import AuditRecorder
+from bytemark_sync.audit.findings_writer import AuditWriter
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
 from bytemark_sync.domain.run_scope import AuditScope, Scope
@@ -34,7 +34,7 @@ from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.engine import work
-from bytemark_sync.runs.writer import BatchClaim, ClaimLost, Recorder, RunClosed
+from bytemark_sync.runs.writer import BatchClaim, ClaimLost, RunClosed, SyncWriter
 from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
 from bytemark_sync.storage.pending import DueUser, ReadUpTo, stream
@@ -129,19 +129,19 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     refuse_cut_values()
     user_ids = tuple(claim.user_ids)
     stop = threading.Event()
-    recorder = Recorder(run, stop, claim)
+    writer = SyncWriter(run, stop, claim)
     users: Iterator[DueUser | ReadUpTo]
     if run.kind == RunKind.AUDIT:
         audit_scope = AuditScope.from_json(run.scope)
         users = selection.audit_stream(audit_scope, user_ids=user_ids)
-        recorder = AuditRecorder(run, stop, claim, repair=audit_scope.repair)
+        writer = AuditWriter(run, stop, claim, repair=audit_scope.repair)
     else:
         scope = replace(Scope.from_json(run.scope), limit=None)
         users = stream(scope, now=timezone.now(), user_ids=user_ids, under_way=set(map(int, claim.bookmarks)))
     totals = Totals()
     work(
         with_bookmarks(users, claim.bookmarks),
-        recorder,
+        writer,
         client_settings=bytemark_settings(),
         workers=settings.BYTEMARK_WORKERS,
         stop=stop,

@@ -37,14 +37,14 @@ Progress = Callable[[Counts, int], None]
 """Called after each write with the counts so far and the users still in flight."""
 
 
-class Records(Protocol):
+class Writer(Protocol):
     def flush(self, worked: list[Worked], sample: ApiSample) -> Flushed: ...
     def beat(self) -> None: ...
 
 
 def work(
     users: Iterator[DueUser | ReadUpTo],
-    recorder: Records,
+    writer: Writer,
     *,
     client_settings: BytemarkSettings,
     workers: int,
@@ -57,14 +57,14 @@ def work(
 
     Raises `DatabaseGone`, `ClaimLost` or `RunClosed`; what was written before stays, the rest is still pending.
     """
-    _Work(users, recorder, client_settings, workers, stop, totals, deadline, progress).run()
+    _Engine(users, writer, client_settings, workers, stop, totals, deadline, progress).run()
 
 
-class _Work:
+class _Engine:
     def __init__(
         self,
         users: Iterator[DueUser | ReadUpTo],
-        recorder: Records,
+        writer: Writer,
         client_settings: BytemarkSettings,
         workers: int,
         stop: threading.Event,
@@ -73,7 +73,7 @@ class _Work:
         progress: Progress | None,
     ) -> None:
         self._users = users
-        self._recorder = recorder
+        self._writer = writer
         self._stop = stop
         self._deadline = deadline
         self._progress = progress
@@ -149,7 +149,7 @@ class _Work:
 
     def _flush(self) -> None:
         worked, self._buffer = self._buffer, []
-        self._totals.add(self._recorder.flush(worked, self._stats.drain()))
+        self._totals.add(self._writer.flush(worked, self._stats.drain()))
         self._beaten_at = time.monotonic()
         if self._progress:
             self._progress(self._totals.counts, len(self._in_flight))
@@ -158,7 +158,7 @@ class _Work:
         if time.monotonic() - self._beaten_at < self._beat_every:
             return
         self._beaten_at = time.monotonic()
-        self._recorder.beat()
+        self._writer.beat()
 
 
 def _log(result: UserResult) -> None:

@@ -18,8 +18,8 @@ from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import RunKind, RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
-from bytemark_sync.runs.engine import Progress, Records, work
-from bytemark_sync.runs.writer import DryRecorder, Recorder, RunClosed
+from bytemark_sync.runs.engine import Progress, Writer, work
+from bytemark_sync.runs.writer import DryRunWriter, RunClosed, SyncWriter
 from bytemark_sync.slack.reporter import report_forgotten, report_run
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 from bytemark_sync.storage.pending import Deferred, stream, users_named_by, users_with_pending
@@ -56,11 +56,11 @@ def sync_here(
 
     def job(run: SyncRun | None, totals: Totals) -> None:
         idle.extend(nothing_pending(scope))
-        recorder: Records = Recorder(run, stop) if run else DryRecorder()
+        writer: Writer = SyncWriter(run, stop) if run else DryRunWriter()
         deferred = Deferred()
         work(
             stream(scope, now=timezone.now(), deferred=deferred),
-            recorder,
+            writer,
             client_settings=client_settings,
             workers=workers,
             stop=stop,

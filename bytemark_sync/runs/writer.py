@@ -92,7 +92,7 @@ class BatchClaim:
     bookmarks: Bookmarks = field(default_factory=dict)
 
 
-class Recorder:
+class SyncWriter:
     """For one run, or for one batch of it.
 
     Each transaction and each sign of life looks at the run's row too: `stop` is set once a person asked for that, and
@@ -223,8 +223,8 @@ class Recorder:
             self._stop.set()
 
 
-class DryRecorder:
-    """Counts what a `Recorder` would write, and writes nothing."""
+class DryRunWriter:
+    """Counts what a `SyncWriter` would write, and writes nothing."""
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Flushed:
         findings = [_finding(each) for each in worked]

@@ -49,7 +49,7 @@ def _count(counts: dict[str, int], name: str) -> None:
     counts[name] = counts.get(name, 0) + 1
 
 
-class Recorder:
+class RequestCounts:
     def __init__(self) -> None:
         self.stats = Stats()
         self.seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)

@@ -21,7 +21,7 @@ from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import ANSWERS, FaultBook, FaultRule, decode_rules, parse_faults
 from bytemark_sync.sandbox.http_server import Answer, Connection, Request
 from bytemark_sync.sandbox.listing import Listing
-from bytemark_sync.sandbox.request_counts import Recorder, Seen, fingerprint
+from bytemark_sync.sandbox.request_counts import RequestCounts, Seen, fingerprint
 from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
 from bytemark_sync.sandbox.world import Rider, World
 
@@ -56,7 +56,7 @@ class Sandbox(SandboxControl):
         rules = parse_faults(faults) if isinstance(faults, str) else list(faults)
         self._book = FaultBook(rules, seed)
         self._listing = Listing(world, envelope, seed)
-        self._recorder = Recorder()
+        self._counts = RequestCounts()
         self._rng = Random(f"latency {seed}")
         self._latency = latency
         self._rejection = rejection or FaultRule("status", status=401, code=50020)
@@ -126,8 +126,8 @@ class Sandbox(SandboxControl):
             return self._control(request), _nothing
         if request.path != self._orders_path:
             return self._elsewhere(request), _nothing
-        self._recorder.begin(request.first)
-        return self._orders(request), self._recorder.end
+        self._counts.begin(request.first)
+        return self._orders(request), self._counts.end
 
     def _orders(self, request: Request) -> Answer:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -138,7 +138,7 @@ class Sandbox(SandboxControl):
         answer = self._answer(request, rider, page, per_page, rules)
         names = " ".join(rule.kind for rule in rules)
         seen = Seen(user_id, fingerprint(token) if token else "", page, per_page, answer.status, names, time.time())
-        self._recorder.add(request.path, seen)
+        self._counts.add(request.path, seen)
         if self._log_requests:
             sys.stderr.write(f"page={page} user={user_id} token={seen.token} -> {answer.status} {names}\n")
         return answer
@@ -174,7 +174,7 @@ class Sandbox(SandboxControl):
 
     def _elsewhere(self, request: Request) -> Answer:
         """Any other path: where a followed redirect would arrive."""
-        self._recorder.add_elsewhere(request.path, "authorization" in request.headers)
+        self._counts.add_elsewhere(request.path, "authorization" in request.headers)
         return _error(404, 0, "")
 
     def _control(self, request: Request) -> Answer:
@@ -182,15 +182,15 @@ class Sandbox(SandboxControl):
         try:
             match request.method, what:
                 case "GET", "stats":
-                    return Answer(200, encode(self._recorder.stats), JSON)
+                    return Answer(200, encode(self._counts.stats), JSON)
                 case "GET", "requests":
-                    return Answer(200, encode(list(self._recorder.seen)), JSON)
+                    return Answer(200, encode(list(self._counts.seen)), JSON)
                 case "POST", "faults":
                     self._book.replace(decode_rules(request.body))
                 case "POST", "world":
                     self._listing.replace(msgspec.json.decode(request.body, type=World))
                 case "POST", "reset":
-                    self._recorder.reset()
+                    self._counts.reset()
                     self._book.replace([])
                 case _:
                     return Answer(404, b"{}", JSON)

@@ -35,11 +35,12 @@ test-mysql: ## the same on a MySQL server besides (TEST_MYSQL_URL=mysql://user:p
 	@$(MAKE) setup-test lint check
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-lint: setup-dev ## ruff and mypy; changes nothing
+lint: setup-dev ## ruff, mypy, and import-linter's contracts; changes nothing
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	@mkdir -p .test-tmp
 	$(LAPTOP) $(PYTHON) -m mypy
+	.venv/bin/lint-imports
 
 fmt: setup-dev ## let ruff mend and format the code
 	$(PYTHON) -m ruff check --fix .
@@ -76,4 +77,4 @@ setup-test: ## the same with MariaDB, Redis and Chromium for the tests
 	@scripts/setup.sh test
 
 clean: ## delete the demo, caches and test data; .venv stays
-	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .demo .test-tmp .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis

@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.apps import AppConfig
 
 
@@ -14,11 +16,19 @@ class BytemarkSyncConfig(AppConfig):
 
         from bytemark_sync.checks import foreign_tables, portal, queue_settings  # noqa: F401 - they register themselves
         from bytemark_sync.management import staff_groups
-        from bytemark_sync.queue import due_runs, heartbeat, schedules
+        from bytemark_sync.queue import due_runs, schedules
 
         connection_created.connect(foreign_tables.refuse_foreign_tables)
         post_migrate.connect(schedules.create_schedules, sender=self)
         post_migrate.connect(staff_groups.create_groups, sender=self)
         pre_save.connect(due_runs.before_change, sender=Schedule)
         pre_delete.connect(due_runs.before_delete, sender=Schedule)
-        post_spawn.connect(heartbeat.start)
+        post_spawn.connect(_start_heartbeat)
+
+
+def _start_heartbeat(**_signal: Any) -> None:
+    """django-q2's `post_spawn`. The queue is given the look for a silence, for it imports nothing of `monitoring`."""
+    from bytemark_sync.monitoring import health
+    from bytemark_sync.queue import heartbeat
+
+    heartbeat.start(health.check_silence)

@@ -107,11 +107,12 @@ def test_pre_commit_runs_the_checkers_of_make_lint() -> None:
     """Each of its hooks is local and runs a program of .venv, so no version can differ and nothing is fetched."""
     config = (ROOT / ".pre-commit-config.yaml").read_text()
     lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
-    programs = re.findall(r"\$\(PYTHON\) -m (ruff check|ruff format --check|mypy)", lint)
-    assert programs == ["ruff check", "ruff format --check", "mypy"]
+    programs = re.findall(r"(?:\$\(PYTHON\) -m |\.venv/bin/)(ruff check|ruff format --check|mypy|lint-imports)", lint)
+    assert programs == ["ruff check", "ruff format --check", "mypy", "lint-imports"]
     assert re.findall(r"repo: (\S+)", config) == ["local"]
     entries = re.findall(r"entry: (.*)", config)
-    assert re.findall(r"\.venv/bin/python -m (ruff check|ruff format --check|mypy)", "\n".join(entries)) == programs
+    run = r"\.venv/bin/(?:python -m )?(ruff check|ruff format --check|mypy|lint-imports)"
+    assert re.findall(run, "\n".join(entries)) == programs
     assert config.count("language: system") == len(entries) == len(programs)
 
 

@@ -6,17 +6,15 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from django.db.models import F
-
 from bytemark_sync.domain.comparison import Difference, compare, compare_left
 from bytemark_sync.domain.counters import Flushed
 from bytemark_sync.domain.matching import FoundOrder, LeftOrder, PassItem, normalise
-from bytemark_sync.models import AuditFinding, Order, OrderItem, StoredOrder, SyncRun
+from bytemark_sync.models import AuditFinding, Order, OrderItem, SyncRun
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.runs.writer import BatchClaim, SyncWriter
 from bytemark_sync.storage.bulk_insert import insert
 from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
-from bytemark_sync.storage.order_items import Finding
+from bytemark_sync.storage.order_items import Finding, add_rows, rows_of
 
 MAX_DETAIL_LENGTH = 600
 
@@ -57,7 +55,7 @@ class AuditWriter(SyncWriter):
                 if isinstance(order, LeftOrder):
                     flushed.counts.count_left([order.reason])
                     flushed.left.append((finding.user_id, order))
-        self._insert(rows)
+        add_rows(rows)
         flushed.counts.items_created = len(rows)
         self._keep(ids, findings)
         return flushed
@@ -96,16 +94,6 @@ class AuditWriter(SyncWriter):
             repaired=repaired,
         )
 
-    def _insert(self, rows: list[OrderItem]) -> None:
-        if not rows:
-            return
-        insert(rows)
-        added: defaultdict[int, int] = defaultdict(int)
-        for row in rows:
-            added[row.order_id] += 1
-        for order_id, count in added.items():
-            StoredOrder.objects.filter(order_id=order_id).update(items=F("items") + count)
-
     def _keep(self, ids: Sequence[int], findings: list[AuditFinding]) -> None:
         """A batch that was queued again looks at some orders a second time; the last look holds."""
         for chunk in chunks(ids, IDS_PER_QUERY):
@@ -136,14 +124,4 @@ def _differences(order: FoundOrder | LeftOrder, stored: Sequence[PassItem]) -> l
 def _missing_rows(order: FoundOrder | LeftOrder, differences: Sequence[Difference], uuid: str) -> list[OrderItem]:
     if isinstance(order, LeftOrder):
         return []
-    return [
-        OrderItem(
-            order_id=order.order.id,
-            order_uuid=uuid,
-            oauth_token=order.token.reveal(),
-            product_uuid=each.missing.product_uuid,
-            pass_uuid=each.missing.pass_uuid,
-        )
-        for each in differences
-        if each.missing is not None
-    ]
+    return rows_of(order, [each.missing for each in differences if each.missing is not None], uuid)

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connections
@@ -21,6 +20,7 @@ from django.utils import timezone
 from django_q.signals import post_execute_in_worker, pre_execute
 
 from bytemark_sync.models import ClusterBeat
+from bytemark_sync.queue import watchdog
 from bytemark_sync.queue.locks import CLOCK_SKEW, take_turn
 from bytemark_sync.queue.supervisor import Hearing, end_guard
 
@@ -33,11 +33,11 @@ SILENCE_EVERY = 2 * 3600.0
 """Seconds without the hourly look for a silence, after which a worker looks: a broken schedule stops the hourly one."""
 
 
-def start(**_signal: Any) -> None:
-    """Called in each new worker process (django-q2's `post_spawn`)."""
+def start(check_silence: Callable[[], object]) -> None:
+    """Called in each new worker process; `check_silence` is the hourly look, for when its schedule is broken."""
     pre_execute.connect(_hearing.begin)
     post_execute_in_worker.connect(_hearing.end)
-    threading.Thread(target=_run, args=(os.getppid(),), name="pulse", daemon=True).start()
+    threading.Thread(target=_run, args=(os.getppid(), check_silence), name="pulse", daemon=True).start()
 
 
 def watch_every() -> float:
@@ -45,10 +45,10 @@ def watch_every() -> float:
     return float(min(30.0, max(0.5, settings.SYNC_HEARTBEAT_LIMIT / 8)))
 
 
-def _run(cluster: int) -> None:
+def _run(cluster: int, check_silence: Callable[[], object]) -> None:
     """Until the cluster's own process is gone, whose child a worker is."""
     name = f"{socket.gethostname()}:{cluster}"
-    look = _Step("The watchdog cannot look", lambda: _turn(name))
+    look = _Step("The watchdog cannot look", lambda: _turn(name, check_silence))
     listen = _Step("The broker cannot be asked", _listen)
     while os.getppid() == cluster:
         look()
@@ -73,13 +73,11 @@ class _Step:
                 logger.warning("%s (%s); it is tried again.", self._failure, self._trouble)
 
 
-def _turn(cluster: str) -> None:
+def _turn(cluster: str, check_silence: Callable[[], object]) -> None:
     """All that needs the database alone: a broker that is away neither silences the cluster nor stops the watchdog."""
-    from bytemark_sync.tasks import check_silence, watch
-
     beat(cluster)
     if take_turn("watch", watch_every()):
-        watch()
+        watchdog.watch()
     if take_turn("silence", SILENCE_EVERY):
         check_silence()
 

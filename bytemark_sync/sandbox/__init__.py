@@ -6,8 +6,9 @@ thread, `manage.py bytemark_sandbox` from a process of its own. Shapes follow do
 
 from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import FaultRule, parse_faults
+from bytemark_sync.sandbox.records import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider
 from bytemark_sync.sandbox.server import Sandbox
-from bytemark_sync.sandbox.world import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
+from bytemark_sync.sandbox.world import World
 
 __all__ = [
     "ExpectedItem",

@@ -7,8 +7,9 @@ from random import Random
 from typing import Any
 
 from bytemark_sync.sandbox.faults import FaultRule
+from bytemark_sync.sandbox.records import ListedItem, ListedOrder, Rider
 from bytemark_sync.sandbox.wire import JUNK, Json, encode, order_json, page_json
-from bytemark_sync.sandbox.world import ListedItem, ListedOrder, Rider, World
+from bytemark_sync.sandbox.world import World
 
 CACHED_PAGES = 20_000
 

@@ -9,7 +9,7 @@ from itertools import islice
 from django.conf import settings
 from django.db import connection, transaction
 
-from bytemark_sync.sandbox.world import World
+from bytemark_sync.sandbox.records import Records
 
 TABLES = ("bytemark_orders", "bytemark_tokens", "bytemark_order_items")
 CHUNK = 5_000
@@ -31,13 +31,13 @@ def placed(statement: str, portal_database: str) -> str:
     return re.sub(rf"(?<![`.\w])({'|'.join(TABLES)})\b", rf"`{portal_database}`.\1", statement)
 
 
-def fill(world: World) -> None:
+def fill(world: Records) -> None:
     """Insert `world`'s orders with their keys, token rows, and items of the orders that are stored already."""
     for statement, rows in inserts(world):
         _insert(statement, rows)
 
 
-def inserts(world: World) -> Iterator[tuple[str, Rows]]:
+def inserts(world: Records) -> Iterator[tuple[str, Rows]]:
     """What fills the tables: a statement with `%s` for each value, and its rows."""
     yield ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders)
     yield TOKENS, ((row.user_id, row.token, "active") for row in world.tokens)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from bytemark_sync.sandbox.records import ListedItem, ListedOrder, PortalOrder, PortalToken, Records, Rider
 from bytemark_sync.sandbox.wire import MALFORMED
-from bytemark_sync.sandbox.world import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 
 TROUBLES = (
     "not_listed",
@@ -24,10 +24,12 @@ NOISE = ("paid", "no_token_row", "stored", "amount_0.00")
 """Orders that are not pending; a world with trouble has some of each."""
 
 
-def build(*, users: int, orders_per_user: int, listed: tuple[int, int], seed: int, trouble: float) -> World:
-    """`users` with `orders_per_user` pending orders each, among `listed` (from, to) orders at Bytemark."""
+def fill(
+    world: Records, *, users: int, orders_per_user: int, listed: tuple[int, int], seed: int, trouble: float
+) -> None:
+    """Add `users` with `orders_per_user` pending orders each, among `listed` (from, to) orders at Bytemark."""
     rng = Random(f"world {seed}")
-    world = World(seed=seed)
+    world.seed = seed
     troubled = round(users * trouble)
     every = users / troubled if troubled else 0.0
     kinds: dict[int, str] = {int(n * every): TROUBLES[n % len(TROUBLES)] for n in range(troubled)}
@@ -36,7 +38,6 @@ def build(*, users: int, orders_per_user: int, listed: tuple[int, int], seed: in
     if troubled:
         for number in range(max(4, users // 10)):
             _add_noise(world, rng, 1001 + users + number, NOISE[number % len(NOISE)])
-    return world
 
 
 def token(rng: Random) -> str:
@@ -59,7 +60,7 @@ def listed_order(rng: Random, products: list[str]) -> ListedOrder:
     return ListedOrder(uuid(rng), items)
 
 
-def _add_user(world: World, rng: Random, user: int, wanted: int, listed: tuple[int, int], trouble: str) -> None:
+def _add_user(world: Records, rng: Random, user: int, wanted: int, listed: tuple[int, int], trouble: str) -> None:
     good, stale = token(rng), token(rng)
     products = [uuid(Random(f"product {world.seed} {n}")) for n in range(8)]
     orders = [listed_order(rng, products) for _ in range(max(wanted, rng.randint(*listed)))]
@@ -101,7 +102,7 @@ def _spoil(rng: Random, orders: list[ListedOrder], place: int, row: PortalOrder,
             row.oauth_token = stale
 
 
-def _add_noise(world: World, rng: Random, user: int, kind: str) -> None:
+def _add_noise(world: Records, rng: Random, user: int, kind: str) -> None:
     good = token(rng)
     order = listed_order(rng, [uuid(rng), uuid(rng)])
     row = PortalOrder(len(world.orders) + 1, order.uuid, user, good, kind=kind)

@@ -21,9 +21,10 @@ from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import ANSWERS, FaultBook, FaultRule, decode_rules, parse_faults
 from bytemark_sync.sandbox.http_server import Answer, Connection, Request
 from bytemark_sync.sandbox.listing import Listing
+from bytemark_sync.sandbox.records import Rider
 from bytemark_sync.sandbox.request_counts import RequestCounts, Seen, fingerprint
 from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
-from bytemark_sync.sandbox.world import Rider, World
+from bytemark_sync.sandbox.world import World
 
 JSON = {"Content-Type": "application/json"}
 HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body><h1>Be right back</h1></body></html>"

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bytemark_sync.sandbox.world import ListedOrder
+from bytemark_sync.sandbox.records import ListedOrder
 
 Json = dict[str, Any]
 SERVER_TIME = "2026-01-01T00:00:00Z"

@@ -9,67 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.sandbox import sample
+from bytemark_sync.sandbox.records import ExpectedItem, ListedOrder, PortalOrder, Records
 
 
-class ListedItem(msgspec.Struct, omit_defaults=True):
-    """One product of a listed order, with the uuids of its passes."""
-
-    product: str
-    passes: list[str] = []
-
-
-class ListedOrder(msgspec.Struct, omit_defaults=True):
-    """An order as Bytemark lists it. `malformed` names a defect of `wire.MALFORMED` that its JSON is given."""
-
-    uuid: str
-    items: list[ListedItem] = []
-    malformed: str = ""
-
-
-class Rider(msgspec.Struct, omit_defaults=True):
-    """A Bytemark account: any of `tokens` opens it; `orders` are listed in this order."""
-
-    user_id: int
-    tokens: list[str]
-    orders: list[ListedOrder] = []
-
-
-class PortalOrder(msgspec.Struct, omit_defaults=True):
-    """A row of `bytemark_orders`; `kind` says why the sample has it, `stored` what it already has as items."""
-
-    id: int
-    order_uuid: str
-    user_id: int
-    oauth_token: str
-    amount: str = "0"
-    kind: str = "listed"
-    stored: list[ListedItem] = []
-
-
-class PortalToken(msgspec.Struct, omit_defaults=True):
-    """A row of `bytemark_tokens`."""
-
-    user_id: int
-    token: str
-
-
-class ExpectedItem(NamedTuple):
-    """A row of `bytemark_order_items`, without its own key."""
-
-    order_id: int
-    order_uuid: str
-    oauth_token: str
-    product_uuid: str
-    pass_uuid: str
-
-
-class World(msgspec.Struct, omit_defaults=True):
-    """Everything that a run can see. `seed` only says where a sample came from."""
-
-    riders: list[Rider] = []
-    orders: list[PortalOrder] = []
-    tokens: list[PortalToken] = []
-    seed: int = 0
+class World(Records, omit_defaults=True):
+    """Everything that a run can see, and what a correct run makes of it."""
 
     @classmethod
     def sample(
@@ -80,10 +25,10 @@ class World(msgspec.Struct, omit_defaults=True):
         seed: int = 1,
         trouble: float = 0.0,
     ) -> World:
-        """A deterministic world; see `sample.build`. `trouble` is the share of users with something wrong (0 to 1)."""
-        from bytemark_sync.sandbox.sample import build
-
-        return build(users=users, orders_per_user=orders_per_user, listed=listed, seed=seed, trouble=trouble)
+        """A deterministic world; see `sample.fill`. `trouble` is the share of users with something wrong (0 to 1)."""
+        world = cls()
+        sample.fill(world, users=users, orders_per_user=orders_per_user, listed=listed, seed=seed, trouble=trouble)
+        return world
 
     @classmethod
     def load(cls, path: str | Path) -> World:

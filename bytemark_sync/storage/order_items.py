@@ -7,13 +7,15 @@ then written. This order of steps, not a unique key, lets any number of writers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db.models import F
 from django.utils import timezone
 
-from bytemark_sync.domain.matching import FoundOrder, LeftOrder, normalise
+from bytemark_sync.domain.matching import FoundOrder, LeftOrder, PassItem, normalise
 from bytemark_sync.domain.reasons import DEFERRED
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
 from bytemark_sync.models.portal import FREE
@@ -87,16 +89,7 @@ def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written,
                     items=len(found.items),
                 )
             )
-            rows += [
-                OrderItem(
-                    order_id=found.order.id,
-                    order_uuid=uuid,
-                    oauth_token=found.token.reveal(),
-                    product_uuid=item.product_uuid,
-                    pass_uuid=item.pass_uuid,
-                )
-                for item in found.items
-            ]
+            rows += rows_of(found, found.items, uuid)
     if not stored:
         return
     ids = [row.order_id for row in stored]
@@ -107,6 +100,27 @@ def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written,
     OrderOutcome.objects.filter(order_id__in=ids).delete()
     written.stored.update(ids)
     written.items += len(rows)
+
+
+def rows_of(found: FoundOrder, items: Iterable[PassItem], uuid: str) -> list[OrderItem]:
+    """The portal's rows of `items`; `uuid` as the order table has it."""
+    return [
+        OrderItem(
+            order_id=found.order.id,
+            order_uuid=uuid,
+            oauth_token=found.token.reveal(),
+            product_uuid=item.product_uuid,
+            pass_uuid=item.pass_uuid,
+        )
+        for item in items
+    ]
+
+
+def add_rows(rows: Sequence[OrderItem]) -> None:
+    """Add what an audit found missing to orders that have rows already, and count it. The caller locked the orders."""
+    insert(rows)
+    for order_id, count in Counter(row.order_id for row in rows).items():
+        StoredOrder.objects.filter(order_id=order_id).update(items=F("items") + count)
 
 
 def _note(

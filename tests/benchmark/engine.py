@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from bytemark_sync.sandbox import World
-from bytemark_sync.sandbox.world import Rider
+from bytemark_sync.sandbox.records import Rider
 from tests.benchmark.ground import FIRST_BULK_USER, PENDING_USERS, Cost, Ground, fill_bulk, sample, sandbox
 from tests.benchmark.report import Row, Section
 

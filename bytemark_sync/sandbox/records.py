@@ -1,0 +1,68 @@
+"""The rows of a world: riders and their orders at Bytemark, the portal's orders and tokens, the items expected."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+
+class ListedItem(msgspec.Struct, omit_defaults=True):
+    """One product of a listed order, with the uuids of its passes."""
+
+    product: str
+    passes: list[str] = []
+
+
+class ListedOrder(msgspec.Struct, omit_defaults=True):
+    """An order as Bytemark lists it. `malformed` names a defect of `wire.MALFORMED` that its JSON is given."""
+
+    uuid: str
+    items: list[ListedItem] = []
+    malformed: str = ""
+
+
+class Rider(msgspec.Struct, omit_defaults=True):
+    """A Bytemark account: any of `tokens` opens it; `orders` are listed in this order."""
+
+    user_id: int
+    tokens: list[str]
+    orders: list[ListedOrder] = []
+
+
+class PortalOrder(msgspec.Struct, omit_defaults=True):
+    """A row of `bytemark_orders`; `kind` says why the sample has it, `stored` what it already has as items."""
+
+    id: int
+    order_uuid: str
+    user_id: int
+    oauth_token: str
+    amount: str = "0"
+    kind: str = "listed"
+    stored: list[ListedItem] = []
+
+
+class PortalToken(msgspec.Struct, omit_defaults=True):
+    """A row of `bytemark_tokens`."""
+
+    user_id: int
+    token: str
+
+
+class ExpectedItem(NamedTuple):
+    """A row of `bytemark_order_items`, without its own key."""
+
+    order_id: int
+    order_uuid: str
+    oauth_token: str
+    product_uuid: str
+    pass_uuid: str
+
+
+class Records(msgspec.Struct, omit_defaults=True):
+    """All of them together. `seed` only says where a sample came from."""
+
+    riders: list[Rider] = []
+    orders: list[PortalOrder] = []
+    tokens: list[PortalToken] = []
+    seed: int = 0

@@ -1,37 +1,25 @@
-"""Which stored orders an audit looks at, streamed user by user in flat memory, and the door to an audit.
+"""Which stored orders an audit looks at, streamed user by user in flat memory.
 
 An order is stored when it has rows in `bytemark_order_items`; like the rest of the product, the audit takes only those
-whose `amount` is '0'. The run is the sync's own: same client, pool, attempts, heartbeat and stop.
+whose `amount` is '0'.
 """
 
 from __future__ import annotations
 
 import heapq
-import logging
 import random
-import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from bytemark_sync.audit.findings_writer import AuditWriter
-from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.domain.counters import Totals
 from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
 from bytemark_sync.domain.run_scope import AuditScope
-from bytemark_sync.models import Order, OrderItem, RunKind, SyncRun
+from bytemark_sync.models import Order, OrderItem
 from bytemark_sync.models.portal import FREE
-from bytemark_sync.runs import lifecycle
-from bytemark_sync.runs.engine import Progress, work
-from bytemark_sync.runs.in_process import RunReport, run_here
-from bytemark_sync.storage.database_retry import retrying
-from bytemark_sync.storage.finding_counts import found_by
 from bytemark_sync.storage.keyset import (
     IDS_PER_QUERY,
     Key,
@@ -46,8 +34,6 @@ from bytemark_sync.storage.keyset import (
     usable,
 )
 from bytemark_sync.storage.pending import DueUser
-
-logger = logging.getLogger(__name__)
 
 
 class _Row(NamedTuple):
@@ -150,59 +136,3 @@ def _stored_tokens(ids: Sequence[int]) -> dict[int, list[str]]:
         for order_id, token in fetched(query):
             tokens[order_id].append(token or "")
     return dict(tokens)
-
-
-@dataclass(slots=True)
-class AuditReport(RunReport):
-    """How an audit went: the run's own report, findings by kind, and how many of them are repaired."""
-
-    findings: dict[str, int] = field(default_factory=dict)
-    repaired: int = 0
-
-
-def audit_here(
-    scope: AuditScope,
-    *,
-    client_settings: BytemarkSettings,
-    workers: int,
-    stop: threading.Event,
-    requested_by: str = "",
-    progress: Progress | None = None,
-) -> AuditReport:
-    """Audit `scope` in this process and close the run truthfully, whatever ends it."""
-
-    def job(run: SyncRun, totals: Totals) -> None:
-        work(
-            audit_stream(scope),
-            AuditWriter(run, stop, repair=scope.repair),
-            client_settings=client_settings,
-            workers=workers,
-            stop=stop,
-            totals=totals,
-            progress=progress,
-        )
-
-    went = run_here(partial(lifecycle.open_run, RunKind.AUDIT, scope, requested_by=requested_by), job)
-    report = AuditReport(went.run_id, went.status, went.totals, went.seconds, went.error)
-    if went.run_id is not None:
-        found = retrying(partial(found_by, [went.run_id]))[went.run_id]
-        report.findings, report.repaired = found.kinds, found.repaired
-    _log(report)
-    return report
-
-
-def _log(report: AuditReport) -> None:
-    counts = report.totals.counts
-    logger.info(
-        "audit %s %s: %d users, %d failed; %d orders, %d findings, %d repaired; %d requests in %.1f s%s",
-        report.run_id,
-        report.status.value,
-        counts.users,
-        counts.users_failed,
-        counts.orders,
-        sum(report.findings.values()),
-        report.repaired,
-        counts.api_requests,
-        report.seconds,
-        f"; {report.error}" if report.error else "",
-    )

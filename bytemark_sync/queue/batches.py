@@ -12,9 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,21 +21,19 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from bytemark_sync.audit import selection
-from bytemark_sync.audit.findings_writer import AuditWriter
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
-from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import BatchStatus, ClusterBeat, RunKind, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.queue.broker import BATCH, enqueue
+from bytemark_sync.queue.kinds import strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.engine import work
-from bytemark_sync.runs.writer import BatchClaim, ClaimLost, RunClosed, SyncWriter
+from bytemark_sync.runs.writer import BatchClaim, ClaimLost, RunClosed
 from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
-from bytemark_sync.storage.pending import DueUser, ReadUpTo, stream
+from bytemark_sync.storage.pending import Deferred
 from bytemark_sync.storage.strict_mode import refuse_cut_values
 
 logger = logging.getLogger(__name__)
@@ -127,21 +123,12 @@ def _claim(batch_id: int) -> BatchClaim | None:
 def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     """The users that the batch still has, until half of the task's time is over."""
     refuse_cut_values()
-    user_ids = tuple(claim.user_ids)
+    strategy = strategy_of(run)
     stop = threading.Event()
-    writer = SyncWriter(run, stop, claim)
-    users: Iterator[DueUser | ReadUpTo]
-    if run.kind == RunKind.AUDIT:
-        audit_scope = AuditScope.from_json(run.scope)
-        users = selection.audit_stream(audit_scope, user_ids=user_ids)
-        writer = AuditWriter(run, stop, claim, repair=audit_scope.repair)
-    else:
-        scope = replace(Scope.from_json(run.scope), limit=None)
-        users = stream(scope, now=timezone.now(), user_ids=user_ids, under_way=set(map(int, claim.bookmarks)))
     totals = Totals()
     work(
-        with_bookmarks(users, claim.bookmarks),
-        writer,
+        with_bookmarks(strategy.users(Deferred(), claim), claim.bookmarks),
+        strategy.writer(run, stop, claim),
         client_settings=bytemark_settings(),
         workers=settings.BYTEMARK_WORKERS,
         stop=stop,

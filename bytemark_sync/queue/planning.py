@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -13,18 +12,18 @@ from django.db.models import F, Max, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from bytemark_sync.audit import selection
 from bytemark_sync.domain.reasons import Reason
-from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches
 from bytemark_sync.queue.broker import PLAN, enqueue
+from bytemark_sync.queue.kinds import strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.storage.database_retry import DatabaseAway, explain, in_transaction, retrying
 from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
-from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, is_due, pending_orders, stream
+from bytemark_sync.storage.pending import Deferred, ReadUpTo, is_due, pending_orders
 from bytemark_sync.storage.strict_mode import refuse_cut_values
 
 logger = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ def _plan(run_id: int) -> None:
     deferred = Deferred()
     cursor = run.planned_user_id
     number = retrying(lambda: run.batches.aggregate(last=Max("number"))["last"] or 0)
-    read = _due(Scope.from_json(run.scope), run, deferred)
+    read = _due(run, deferred)
     for step in _steps(read, cursor, deadline):
         number += bool(step.user_ids)
         if not _save(run_id, cursor, number, step, deferred):
@@ -173,13 +172,10 @@ def _here(run_id: int, cursor: int | None, **more: Any) -> Any:
     return SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None, **place, **more)
 
 
-def _due(scope: Scope, run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
+def _due(run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
     """User ids still to plan, rising, at most the scope's limit over all planners of the run; and the groups' ends."""
-    if run.kind == RunKind.AUDIT:
-        return selection.audit_users(AuditScope.from_json(run.scope), after_user=run.planned_user_id)
-    unlimited = replace(scope, limit=None)
-    due = stream(unlimited, now=timezone.now(), deferred=deferred, after_user=run.planned_user_id)
-    read: Iterator[int | ReadUpTo] = (each.pending.user_id if isinstance(each, DueUser) else each for each in due)
+    read = strategy_of(run).user_ids(deferred, after=run.planned_user_id)
+    scope = Scope.from_json(run.scope)  # an audit's has neither filters nor a limit
     if scope.filters:
         read = _matching(scope.filters, read)
     return read if scope.limit is None else _at_most(scope.limit - run.users_planned, read)

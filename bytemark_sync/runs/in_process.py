@@ -1,4 +1,4 @@
-"""A run that this process works by itself, from opening to closing: the door of `manage.py sync_order_items`."""
+"""A run that this process works by itself, from opening to closing: the door of the two commands."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
-
-from django.utils import timezone
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import Counts, Totals
-from bytemark_sync.domain.matching import normalise
-from bytemark_sync.domain.run_scope import Scope
-from bytemark_sync.models import RunKind, RunStatus, SyncRun
+from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
-from bytemark_sync.runs.engine import Progress, Writer, work
-from bytemark_sync.runs.writer import DryRunWriter, RunClosed, SyncWriter
+from bytemark_sync.runs.engine import Progress, work
+from bytemark_sync.runs.strategy import Strategy
+from bytemark_sync.runs.writer import DryRunWriter, RunClosed
 from bytemark_sync.slack.reporter import report_forgotten, report_run
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
-from bytemark_sync.storage.pending import Deferred, stream, users_named_by, users_with_pending
+from bytemark_sync.storage.finding_counts import Found
+from bytemark_sync.storage.pending import Deferred
 
 logger = logging.getLogger(__name__)
-
-R = TypeVar("R", SyncRun, SyncRun | None)
 
 
 @dataclass(slots=True)
@@ -38,11 +33,13 @@ class RunReport:
     totals: Totals
     seconds: float
     error: str = ""
-    nothing_pending: list[str] = field(default_factory=list)
+    nothing_to_work: list[str] = field(default_factory=list)
+    found: Found = field(default_factory=Found)
+    """What an audit found that went to its end."""
 
 
-def sync_here(
-    scope: Scope,
+def work_here(
+    strategy: Strategy,
     *,
     client_settings: BytemarkSettings,
     workers: int,
@@ -51,16 +48,15 @@ def sync_here(
     requested_by: str = "",
     progress: Progress | None = None,
 ) -> RunReport:
-    """Work `scope` in this process and close the run truthfully, whatever ends it."""
-    idle: list[str] = []
+    """Work the strategy's scope in this process and close the run truthfully, whatever ends it."""
+    nothing_to_work: list[str] = []
 
     def job(run: SyncRun | None, totals: Totals) -> None:
-        idle.extend(nothing_pending(scope))
-        writer: Writer = SyncWriter(run, stop) if run else DryRunWriter()
+        nothing_to_work.extend(strategy.nothing_to_work())
         deferred = Deferred()
         work(
-            stream(scope, now=timezone.now(), deferred=deferred),
-            writer,
+            strategy.users(deferred),
+            strategy.writer(run, stop) if run else DryRunWriter(),
             client_settings=client_settings,
             workers=workers,
             stop=stop,
@@ -70,16 +66,20 @@ def sync_here(
         totals.orders_deferred = deferred.orders
 
     def open_run() -> SyncRun | None:
-        return None if dry_run else lifecycle.open_run(RunKind.SYNC, scope, requested_by=requested_by)
+        return None if dry_run else lifecycle.open_run(strategy.kind, strategy.scope, requested_by=requested_by)
 
-    report = run_here(open_run, job, dry_run=dry_run)
-    report.nothing_pending = idle
-    name = f"run {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
-    _log(name, report)
+    report = _from_open_to_close(open_run, job, dry_run=dry_run)
+    report.nothing_to_work = nothing_to_work
+    if report.run_id and not report.error:
+        report.found = strategy.found(report.run_id)
+    name = f"{strategy.kind.label} {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
+    _log(name, report, strategy.words(report.totals.counts, report.found))
     return report
 
 
-def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry_run: bool = False) -> RunReport:
+def _from_open_to_close(
+    open_run: Callable[[], SyncRun | None], job: Callable[[SyncRun | None, Totals], None], *, dry_run: bool
+) -> RunReport:
     """Open a run, do its `job` and close it; how it went, as its row tells it. A dry run writes nothing.
 
     Runs that are found dead, and those that died before they told Slack, are told too: without a cluster nobody else
@@ -93,8 +93,8 @@ def run_here(open_run: Callable[[], R], job: Callable[[R, Totals], None], *, dry
     try:
         if not dry_run:
             dead = retrying(lifecycle.close_dead_runs)
-        run = opened = open_run()
-        job(opened, totals)
+        run = open_run()
+        job(run, totals)
     except RunClosed as closed:
         error = str(closed)
     except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
@@ -139,25 +139,15 @@ def _tell_of_the_dead(run_ids: list[int]) -> None:
         logger.error("dead runs could not be reported; the next run reports them")
 
 
-def nothing_pending(scope: Scope) -> list[str]:
-    """Named users and orders that have nothing pending, in words."""
-    users = users_with_pending(scope.users) if scope.users else set()
-    named = users_named_by(scope.orders) if scope.orders else {}
-    words = [f"user {user_id}" for user_id in scope.users if user_id not in users]
-    return words + [f"order {uuid}" for uuid in scope.orders if normalise(uuid) not in named]
-
-
-def _log(name: str, report: RunReport) -> None:
+def _log(name: str, report: RunReport, words: str) -> None:
     counts = report.totals.counts
     logger.info(
-        "%s %s: %d users, %d failed; %d of %d orders synced, %d items; %d requests in %.1f s%s",
+        "%s %s: %d users, %d failed; %s; %d requests in %.1f s%s",
         name,
         report.status.value,
         counts.users,
         counts.users_failed,
-        counts.orders_synced,
-        counts.orders,
-        counts.items_created,
+        words,
         counts.api_requests,
         report.seconds,
         f"; {report.error}" if report.error else "",

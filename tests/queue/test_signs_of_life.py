@@ -21,6 +21,7 @@ from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, Syn
 from bytemark_sync.queue.requests import request_run, request_stop
 from bytemark_sync.runs import in_process, lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
+from bytemark_sync.runs.strategy import SyncStrategy
 from tests.support.queue import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -143,8 +144,12 @@ def sync_here(act: Callable[[int], None]) -> tuple[in_process.RunReport, list[in
         time.sleep(lifecycle.beat_every() * 1.1)
 
     with at_each_group(take_long) as read:
-        report = in_process.sync_here(
-            Scope(), client_settings=bytemark_settings(), workers=2, stop=threading.Event(), requested_by="test"
+        report = in_process.work_here(
+            SyncStrategy(Scope()),
+            client_settings=bytemark_settings(),
+            workers=2,
+            stop=threading.Event(),
+            requested_by="test",
         )
     return report, read
 

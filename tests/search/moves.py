@@ -15,12 +15,13 @@ from django_q.scheduler import scheduler
 from hypothesis import strategies as st
 
 from bytemark_sync import tasks
-from bytemark_sync.audit.selection import audit_here
+from bytemark_sync.audit.strategy import AuditStrategy
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import Order, Trigger
 from bytemark_sync.queue.requests import request_audit, request_run, request_stop
 from bytemark_sync.runs.client_settings import bytemark_settings
-from bytemark_sync.runs.in_process import sync_here
+from bytemark_sync.runs.in_process import work_here
+from bytemark_sync.runs.strategy import SyncStrategy
 from tests.search.ground import add_order
 from tests.search.process import FINAL, Blow
 
@@ -86,9 +87,9 @@ class Here:
     def play(self, search: Search) -> None:
         here: dict[str, Any] = {"client_settings": bytemark_settings(), "workers": 1, "stop": threading.Event()}
         if self.audit:
-            search.start("audit_here", lambda: audit_here(AuditScope(self.users), **here), self.fate)
+            search.start("audit_here", lambda: work_here(AuditStrategy(AuditScope(self.users)), **here), self.fate)
         else:
-            search.start("sync_here", lambda: sync_here(Scope(self.users), **here), self.fate)
+            search.start("sync_here", lambda: work_here(SyncStrategy(Scope(self.users)), **here), self.fate)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from bytemark_sync.audit.selection import AuditReport, audit_here, choose, stored_named_by
+from bytemark_sync.audit.selection import choose, stored_named_by
+from bytemark_sync.audit.strategy import AuditStrategy
 from bytemark_sync.domain.comparison import FINDING_LABELS
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.matching import normalise
@@ -33,6 +34,7 @@ from bytemark_sync.management.base import (
     workers,
 )
 from bytemark_sync.models import AuditFinding, RunStatus
+from bytemark_sync.runs.in_process import RunReport, work_here
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 
 MAX_SAMPLED = 10_000
@@ -141,8 +143,8 @@ class Command(JobCommand):
     def _audit(self, scope: AuditScope, options: dict[str, Any]) -> None:
         stop = threading.Event()
         with stopping_on_signals(stop) as caught:
-            report = audit_here(
-                scope,
+            report = work_here(
+                AuditStrategy(scope),
                 client_settings=checked_settings(),
                 workers=options["workers"] or settings.BYTEMARK_WORKERS,
                 stop=stop,
@@ -160,12 +162,12 @@ class Command(JobCommand):
             raise CommandError("stopped in the admin; the findings so far are kept", returncode=1)
         if report.error:
             raise CommandError(f"the audit could not go on: {report.error}", returncode=1)
-        total, failed = sum(report.findings.values()), report.totals.counts.users_failed
+        total, failed = report.found.total, report.totals.counts.users_failed
         if total or failed:
             raise CommandError(f"{many(total, 'finding')}, {many(failed, 'user')} failed", returncode=1)
 
 
-def _json(report: AuditReport) -> str:
+def _json(report: RunReport) -> str:
     counts = report.totals.counts
     values = {
         "run_id": report.run_id,
@@ -174,9 +176,9 @@ def _json(report: AuditReport) -> str:
         "users_failed": counts.users_failed,
         "orders": counts.orders,
         "orders_invalid": counts.orders_invalid,
-        "findings": {kind.value: report.findings.get(kind.value, 0) for kind in FINDING_LABELS},
-        "findings_total": sum(report.findings.values()),
-        "repaired": report.repaired,
+        "findings": {kind.value: report.found.kinds.get(kind.value, 0) for kind in FINDING_LABELS},
+        "findings_total": report.found.total,
+        "repaired": report.found.repaired,
         "api_requests": counts.api_requests,
         "retries": counts.retries,
         "seconds": round(report.seconds, 3),
@@ -186,7 +188,7 @@ def _json(report: AuditReport) -> str:
     return json.dumps(values)
 
 
-def _summary(report: AuditReport) -> Iterator[str]:
+def _summary(report: RunReport) -> Iterator[str]:
     counts = report.totals.counts
     yield f"Audit {report.run_id}: {report.status.label.lower()} in {report.seconds:.1f} s"
     rows = [
@@ -194,15 +196,15 @@ def _summary(report: AuditReport) -> Iterator[str]:
         ("Orders held against Bytemark", counts.orders, ""),
         ("  malformed, not compared", counts.orders_invalid, ""),
         ("Requests", counts.api_requests, many(counts.retries, "retry", "retries") if counts.retries else ""),
-        ("Findings", sum(report.findings.values()), f"{report.repaired:,} repaired" if report.repaired else ""),
+        ("Findings", report.found.total, f"{report.found.repaired:,} repaired" if report.found.repaired else ""),
     ]
     for name, number, remark in rows:
         if number or not name.startswith(" "):
             yield f"  {name:<30}{number:>9,}   {remark}".rstrip()
     for kind, label in FINDING_LABELS.items():
-        if not report.findings.get(kind.value):
+        if not report.found.kinds.get(kind.value):
             continue
-        yield f"  {label:<30}{report.findings[kind.value]:>9,}"
+        yield f"  {label:<30}{report.found.kinds[kind.value]:>9,}"
         mine = AuditFinding.objects.filter(run_id=report.run_id, kind=kind.value).order_by("pk").select_related("order")
         for finding in mine[:EXAMPLES]:
             uuid = (finding.order.order_uuid or "").strip()

@@ -31,7 +31,8 @@ from bytemark_sync.management.base import (
 )
 from bytemark_sync.management.output import json_line, queued_line, summary_lines
 from bytemark_sync.models import RunStatus
-from bytemark_sync.runs.in_process import RunReport, nothing_pending, sync_here
+from bytemark_sync.runs.in_process import RunReport, work_here
+from bytemark_sync.runs.strategy import SyncStrategy
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 
 READERS: dict[str, Callable[[str], Any]] = {"user": int, "order": order_uuid, "limit": at_least_one, "workers": workers}
@@ -79,7 +80,7 @@ class Command(JobCommand):
         from bytemark_sync.queue import broker
         from bytemark_sync.queue.requests import request_run
 
-        self._say_nothing_pending(nothing_pending(scope))
+        self._say_nothing_pending(SyncStrategy(scope).nothing_to_work())
         request = retrying(
             lambda: request_run(
                 trigger=Trigger.COMMAND,
@@ -101,8 +102,8 @@ class Command(JobCommand):
     def _sync(self, scope: Scope, client_settings: BytemarkSettings, options: dict[str, Any]) -> None:
         stop = threading.Event()
         with stopping_on_signals(stop) as caught, _progress_bar(options) as progress:
-            report = sync_here(
-                scope,
+            report = work_here(
+                SyncStrategy(scope),
                 client_settings=client_settings,
                 workers=options["workers"] or settings.BYTEMARK_WORKERS,
                 stop=stop,
@@ -127,7 +128,7 @@ class Command(JobCommand):
 
     def _print(self, report: RunReport, options: dict[str, Any]) -> None:
         """With --json the summary goes to standard error, so that standard output is the object alone."""
-        self._say_nothing_pending(report.nothing_pending)
+        self._say_nothing_pending(report.nothing_to_work)
         if options["verbosity"] > 0:
             out = self.stderr if options["json"] else self.stdout
             for line in summary_lines(report, dry_run=options["dry_run"]):

@@ -1,0 +1,90 @@
+"""What a run does, by its kind: which users it works, and what it writes of them. The engine is the same for all.
+
+The sync is here, the audit in audit/strategy.py; queue/kinds.py chooses for a queued run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from django.utils import timezone
+
+from bytemark_sync.domain.counters import Counts
+from bytemark_sync.domain.matching import normalise
+from bytemark_sync.domain.run_scope import AuditScope, Scope
+from bytemark_sync.models import RunKind, SyncRun
+from bytemark_sync.runs.engine import Writer
+from bytemark_sync.runs.writer import BatchClaim, SyncWriter
+from bytemark_sync.storage.finding_counts import Found
+from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, stream, users_named_by, users_with_pending
+
+
+class Strategy(Protocol):
+    """Everything in which kinds of runs differ."""
+
+    kind: ClassVar[RunKind]
+
+    @property
+    def scope(self) -> Scope | AuditScope: ...
+
+    def nothing_to_work(self) -> list[str]:
+        """Users and orders that the scope names in vain, in words."""
+
+    def users(self, deferred: Deferred, claim: BatchClaim | None = None) -> Iterator[DueUser | ReadUpTo]:
+        """The scope's users with their orders, by rising user id; with a claim those that the batch has still to work.
+
+        Orders that are passed over are counted in `deferred`.
+        """
+
+    def user_ids(self, deferred: Deferred, *, after: int | None) -> Iterator[int | ReadUpTo]:
+        """For planning: the scope's users behind `after`, whatever its limit and filters, which planning applies."""
+
+    def writer(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None) -> Writer: ...
+
+    def found(self, run_id: int) -> Found:
+        """The findings of a run of this kind. Raises `DatabaseGone`."""
+
+    def words(self, counts: Counts, found: Found) -> str:
+        """What the run has come to, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStrategy:
+    """Pending orders are fetched, and stored or left with a reason."""
+
+    kind: ClassVar[RunKind] = RunKind.SYNC
+    scope: Scope
+
+    def nothing_to_work(self) -> list[str]:
+        users = users_with_pending(self.scope.users) if self.scope.users else set()
+        named = users_named_by(self.scope.orders) if self.scope.orders else {}
+        words = [f"user {user_id}" for user_id in self.scope.users if user_id not in users]
+        return words + [f"order {uuid}" for uuid in self.scope.orders if normalise(uuid) not in named]
+
+    def users(self, deferred: Deferred, claim: BatchClaim | None = None) -> Iterator[DueUser | ReadUpTo]:
+        now = timezone.now()
+        if claim is None:
+            return stream(self.scope, now=now, deferred=deferred)
+        return stream(
+            replace(self.scope, limit=None),
+            now=now,
+            user_ids=tuple(claim.user_ids),
+            under_way=set(map(int, claim.bookmarks)),
+            deferred=deferred,
+        )
+
+    def user_ids(self, deferred: Deferred, *, after: int | None) -> Iterator[int | ReadUpTo]:
+        due = stream(replace(self.scope, limit=None), now=timezone.now(), deferred=deferred, after_user=after)
+        return (each.pending.user_id if isinstance(each, DueUser) else each for each in due)
+
+    def writer(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None) -> Writer:
+        return SyncWriter(run, stop, claim)
+
+    def found(self, run_id: int) -> Found:
+        return Found()
+
+    def words(self, counts: Counts, found: Found) -> str:
+        return f"{counts.orders_synced} of {counts.orders} orders synced, {counts.items_created} items"

@@ -139,7 +139,7 @@ def build_world() -> tuple[World, list[FaultRule]]:
     return world, rules
 
 
-class Stage:
+class Harness:
     """A portal with marks in it, everything that the product talks to, and all that it said."""
 
     def __init__(self, url: str, sandbox: Sandbox, slack: str, folder: Path) -> None:
@@ -220,71 +220,71 @@ def test_marked_secrets_are_found_nowhere(
     tmp_path: Path,
 ) -> None:
     world, rules = build_world()
-    stage = Stage(fresh_database(backend), sandbox(world, faults=rules), slack.url, tmp_path)
-    stage.portal.fill(world)
+    harness = Harness(fresh_database(backend), sandbox(world, faults=rules), slack.url, tmp_path)
+    harness.portal.fill(world)
     if backend == "sqlite":  # elsewhere the portal's table has it
-        stage.portal.execute("ALTER TABLE bytemark_tokens ADD password VARCHAR(99)")
-    stage.portal.execute("UPDATE bytemark_tokens SET password = %s", f"{MARK}-password")
+        harness.portal.execute("ALTER TABLE bytemark_tokens ADD password VARCHAR(99)")
+    harness.portal.execute("UPDATE bytemark_tokens SET password = %s", f"{MARK}-password")
 
     # The command and its companions.
-    assert stage.run("sync_order_items", "--dry-run", "-v", 3, "--include-deferred") == 1
-    assert stage.run("sync_order_items", "-v", 3, "--json", "--traceback") == 1
-    assert stage.failed_users() == len(rules) + 1 + 3
-    assert stage.run("sync_order_items", "-v", 3, "--include-deferred", env={"LOG_FORMAT": "json"}) == 1
-    assert stage.run("check", "--database", "default") == 0
-    assert stage.run("audit_order_items", "-v", 3) in (0, 1)
-    assert stage.run("sync_status", "--json") in (0, 1)
-    assert stage.run("sync_order_items", env={"BYTEMARK_CUSTOMER_API_URL": f"https://u:{MARK}@example.com"}) == 2
-    assert stage.run("sync_order_items", env={"BYTEMARK_CUSTOMER_API_URL": f"https://example.com?key={MARK}"}) == 2
-    assert stage.run("sync_order_items", url=f"mysql://u:{MARK}@h:port/x") == 2
-    assert stage.run("sync_order_items", url=f"oracle://u:{MARK}@h/x") == 2
-    stage.portal.execute("ALTER TABLE bytemark_order_items RENAME TO away")
-    assert stage.run("sync_order_items", "--traceback", "-v", 3) == 1
-    stage.portal.execute("ALTER TABLE away RENAME TO bytemark_order_items")
-    assert stage.portal.value("SELECT COUNT(*) FROM bytemark_order_items") >= 20
+    assert harness.run("sync_order_items", "--dry-run", "-v", 3, "--include-deferred") == 1
+    assert harness.run("sync_order_items", "-v", 3, "--json", "--traceback") == 1
+    assert harness.failed_users() == len(rules) + 1 + 3
+    assert harness.run("sync_order_items", "-v", 3, "--include-deferred", env={"LOG_FORMAT": "json"}) == 1
+    assert harness.run("check", "--database", "default") == 0
+    assert harness.run("audit_order_items", "-v", 3) in (0, 1)
+    assert harness.run("sync_status", "--json") in (0, 1)
+    assert harness.run("sync_order_items", env={"BYTEMARK_CUSTOMER_API_URL": f"https://u:{MARK}@example.com"}) == 2
+    assert harness.run("sync_order_items", env={"BYTEMARK_CUSTOMER_API_URL": f"https://example.com?key={MARK}"}) == 2
+    assert harness.run("sync_order_items", url=f"mysql://u:{MARK}@h:port/x") == 2
+    assert harness.run("sync_order_items", url=f"oracle://u:{MARK}@h/x") == 2
+    harness.portal.execute("ALTER TABLE bytemark_order_items RENAME TO away")
+    assert harness.run("sync_order_items", "--traceback", "-v", 3) == 1
+    harness.portal.execute("ALTER TABLE away RENAME TO bytemark_order_items")
+    assert harness.portal.value("SELECT COUNT(*) FROM bytemark_order_items") >= 20
 
     # The queue, the admin, the monitors.
     if backend != "sqlite":
-        work_the_queue(stage)
-        look_at_every_page(stage)
+        work_the_queue(harness)
+        look_at_every_page(harness)
 
     assert slack.posts, "Slack was told of the failed runs"
-    stage.said["Slack"] = "\n".join(request.body.decode() for request in slack.server.requests)
-    assert sum("DEBUG urllib3" in text for text in stage.said.values()) >= 3  # the libraries' logs were on
-    assert sum("DEBUG django.db.backends" in text for text in stage.said.values()) >= 3
-    assert_no_marks(stage.said, stage.portal)
-    stats = stage.sandbox.stats()
+    harness.said["Slack"] = "\n".join(request.body.decode() for request in slack.server.requests)
+    assert sum("DEBUG urllib3" in text for text in harness.said.values()) >= 3  # the libraries' logs were on
+    assert sum("DEBUG django.db.backends" in text for text in harness.said.values()) >= 3
+    assert_no_marks(harness.said, harness.portal)
+    stats = harness.sandbox.stats()
     assert (stats.elsewhere, stats.elsewhere_with_authorization) == (0, 0)
     # They stand where they belong.
-    assert MARK in str(stage.portal.all("SELECT oauth_token FROM bytemark_order_items"))
+    assert MARK in str(harness.portal.all("SELECT oauth_token FROM bytemark_order_items"))
 
 
-def work_the_queue(stage: Stage) -> None:
+def work_the_queue(harness: Harness) -> None:
     """A queued run and an audit, worked by a real cluster."""
-    assert stage.run("sync_order_items", "--enqueue", "--include-deferred", "--json") == 0
-    log = (Path(stage.env["PYTHONPATH"].split(":")[0]) / "cluster.log").open("w+")  # type: ignore[union-attr]
-    cluster = start_manage("qcluster", "-v", 3, database_url=stage.url, env=stage.env, stdout=log, stderr=log)
+    assert harness.run("sync_order_items", "--enqueue", "--include-deferred", "--json") == 0
+    log = (Path(harness.env["PYTHONPATH"].split(":")[0]) / "cluster.log").open("w+")  # type: ignore[union-attr]
+    cluster = start_manage("qcluster", "-v", 3, database_url=harness.url, env=harness.env, stdout=log, stderr=log)
     try:
-        with watched_processes(stage.said, "cluster"):
-            wait_for(lambda: stage.portal.runs()[-1]["status"] in ("partial", "failed"), 60, "the queued run ends")
-            wait_for(lambda: not stage.portal.value("SELECT COUNT(*) FROM django_q_ormq"), 30, "the queue is empty")
+        with watched_processes(harness.said, "cluster"):
+            wait_for(lambda: harness.portal.runs()[-1]["status"] in ("partial", "failed"), 60, "the queued run ends")
+            wait_for(lambda: not harness.portal.value("SELECT COUNT(*) FROM django_q_ormq"), 30, "the queue is empty")
     finally:
         cluster.terminate()
         cluster.wait(30)
     log.seek(0)
-    stage.said["cluster's log"] = log.read()
+    harness.said["cluster's log"] = log.read()
     log.close()
-    assert "bytemark_sync" in stage.said["cluster's log"]
+    assert "bytemark_sync" in harness.said["cluster's log"]
 
 
-def look_at_every_page(stage: Stage) -> None:
+def look_at_every_page(harness: Harness) -> None:
     """Every page that a superuser reaches by links, the monitors' two, and what the web server says of it."""
-    assert stage.run("createsuperuser", "--noinput", "--username", "root", "--email", "r@example.com") == 0
+    assert harness.run("createsuperuser", "--noinput", "--username", "root", "--email", "r@example.com") == 0
     port = free_port()
-    log = (Path(stage.env["PYTHONPATH"].split(":")[0]) / "web.log").open("w+")  # type: ignore[union-attr]
+    log = (Path(harness.env["PYTHONPATH"].split(":")[0]) / "web.log").open("w+")  # type: ignore[union-attr]
     server = spawn(
         [sys.executable, ROOT / "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
-        env=clean_environment(stage.env | places(stage.url)),
+        env=clean_environment(harness.env | places(harness.url)),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -304,19 +304,19 @@ def look_at_every_page(stage: Stage) -> None:
             }
             page = session.post(f"{base}/admin/login/", data=form, headers={"Referer": f"{base}/admin/login/"})
         assert page.url == f"{base}/admin/"
-        seen = crawl(session, base, stage.said)
+        seen = crawl(session, base, harness.said)
         assert seen > 25, seen
         for path in ("/healthz", "/metrics", "/no/such/page", "/admin/bytemark_sync/order/999999/change/"):
-            stage.said[path] = session.get(base + path).text
+            harness.said[path] = session.get(base + path).text
         metrics = session.get(f"{base}/metrics", headers={"Authorization": f"Bearer {MARK}-metrics"})
         assert metrics.status_code == 200
-        stage.said["metrics"] = metrics.text
-        stage.said["healthz"] = session.get(f"{base}/healthz").text
+        harness.said["metrics"] = metrics.text
+        harness.said["healthz"] = session.get(f"{base}/healthz").text
     finally:
         server.terminate()
         server.wait(30)
     log.seek(0)
-    stage.said["web server's log"] = log.read()
+    harness.said["web server's log"] = log.read()
     log.close()
 
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from tests.benchmark import admin, engine, growth, report
-from tests.benchmark.ground import Ground
+from tests.benchmark.harness import Harness
 from tests.benchmark.report import Section
 
-Part = Callable[[Ground, bool], Section]
+Part = Callable[[Harness, bool], Section]
 PARTS: dict[str, Part] = {
     "targets": engine.targets,
     "speed": growth.speed,
@@ -33,10 +33,10 @@ def main() -> int:
         return 2
     started, load = time.monotonic(), os.getloadavg()[0]
     sections = []
-    with Ground() as ground:
+    with Harness() as harness:
         for name in names:
             print(f"{time.monotonic() - started:4.0f} s  {name} ...", file=sys.stderr, flush=True)
-            sections.append(PARTS[name](ground, quick))
+            sections.append(PARTS[name](harness, quick))
     print(report.terminal(sections))
     if not quick and not sys.argv[1:]:
         print(f"\nWritten to {report.write(sections, time.monotonic() - started, load)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmark.ground import Ground, fill_bulk
+from tests.benchmark.harness import Harness, fill_bulk
 from tests.benchmark.pages import FIRST, LATER, REFERENCE_SECONDS, RUNS, is_late
 from tests.benchmark.report import Row, Section
 from tests.support.harness import Portal
@@ -12,15 +12,15 @@ FEW = 5_000
 """Of so many pending orders one is left, for the portal in its daily life: few are pending, far apart."""
 
 
-def pages(ground: Ground, quick: bool) -> Section:
+def pages(harness: Harness, quick: bool) -> Section:
     """A backlog (half of all orders are pending) and the daily life behind it."""
     orders = 100_000 if quick else 1_000_000
-    with ground.portal() as portal:
+    with harness.portal() as portal:
         fill_bulk(portal, orders // 2, stored=orders // 2, orders_per_user=3)
         _fill_story(portal, orders)
-        backlog = _opened(ground, portal)
+        backlog = _opened(harness, portal)
         _work_off(portal, orders)
-        daily = _opened(ground, portal, "Dashboard", "Pending orders", "Riders")
+        daily = _opened(harness, portal, "Dashboard", "Pending orders", "Riders")
     found = backlog | {f"{name}, few pending": times for name, times in daily.items()}
     slower = max(1.0, min(each["reference"] for each in found.values()) / REFERENCE_SECONDS)
     note = (
@@ -52,9 +52,9 @@ def _rows(found: dict[str, dict[str, float]], slower: float) -> list[Row]:
     return [*rows, Row(f"The other {len(found) - len(shown)} pages", "faster", target, True)]
 
 
-def _opened(ground: Ground, portal: Portal, *names: str) -> dict[str, dict[str, float]]:
+def _opened(harness: Harness, portal: Portal, *names: str) -> dict[str, dict[str, float]]:
     env = {"ALLOWED_HOSTS": "testserver"}
-    cost = ground.run(portal, "http://127.0.0.1:9", "-m", "tests.benchmark.pages", *names, env=env)
+    cost = harness.run(portal, "http://127.0.0.1:9", "-m", "tests.benchmark.pages", *names, env=env)
     found: dict[str, dict[str, float]] = cost.json
     return found
 

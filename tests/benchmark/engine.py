@@ -6,7 +6,7 @@ from statistics import median
 
 from bytemark_sync.sandbox import World
 from bytemark_sync.sandbox.records import Rider
-from tests.benchmark.ground import FIRST_BULK_USER, PENDING_USERS, Cost, Ground, fill_bulk, sample, sandbox
+from tests.benchmark.harness import FIRST_BULK_USER, PENDING_USERS, Cost, Harness, fill_bulk, sample, sandbox
 from tests.benchmark.report import Row, Section
 
 WORKERS = 16
@@ -14,11 +14,11 @@ MILLISECONDS = 50
 MANY_USERS = 2000
 
 
-def targets(ground: Ground, quick: bool) -> Section:
+def targets(harness: Harness, quick: bool) -> Section:
     rows = [
-        *_speed(ground, 1 if quick else 3),
-        *_many_users(ground, *((1, 1000) if quick else (3, MANY_USERS))),
-        *_memory(ground),
+        *_speed(harness, 1 if quick else 3),
+        *_many_users(harness, *((1, 1000) if quick else (3, MANY_USERS))),
+        *_memory(harness),
     ]
     note = (
         f"{PENDING_USERS} users with 3 pending orders each among 10 to 60 listed ones; the sandbox answers after"
@@ -29,15 +29,15 @@ def targets(ground: Ground, quick: bool) -> Section:
     return Section("The engine's targets", note, rows)
 
 
-def _speed(ground: Ground, pairs: int) -> list[Row]:
+def _speed(harness: Harness, pairs: int) -> list[Row]:
     world = sample()
     old, new = [], []
     with sandbox(world, MILLISECONDS) as api:
         for _ in range(pairs):
-            with ground.portal(world) as portal:
-                old.append(ground.old_way(portal, api.url))
-            with ground.portal(world) as portal:
-                new.append(ground.sync(portal, api.url, WORKERS))
+            with harness.portal(world) as portal:
+                old.append(harness.old_way(portal, api.url))
+            with harness.portal(world) as portal:
+                new.append(harness.sync(portal, api.url, WORKERS))
                 assert portal.items() == world.expected_items()
     assert all(one.json["requests"] == new[0].json["api_requests"] for one in old)
     ratio = median(before.seconds / after.seconds for before, after in zip(old, new, strict=True))
@@ -55,14 +55,14 @@ def _over_ideal(cost: Cost) -> float:
     return float(cost.json["seconds"]) / ideal
 
 
-def _many_users(ground: Ground, times: int, users: int) -> list[Row]:
+def _many_users(harness: Harness, times: int, users: int) -> list[Row]:
     world = sample(users)
     runs, idle = [], []
     with sandbox(world, MILLISECONDS) as api:
         for _ in range(times):
-            with ground.portal(world) as portal:
-                runs.append(ground.sync(portal, api.url, WORKERS))
-                idle.append(ground.sync(portal, api.url, WORKERS))  # nothing is pending now: start-up alone
+            with harness.portal(world) as portal:
+                runs.append(harness.sync(portal, api.url, WORKERS))
+                idle.append(harness.sync(portal, api.url, WORKERS))  # nothing is pending now: start-up alone
     over = min(_over_ideal(cost) for cost in runs)
     requests = runs[0].json["api_requests"]
     processor = median(
@@ -75,15 +75,15 @@ def _many_users(ground: Ground, times: int, users: int) -> list[Row]:
     ]
 
 
-def _memory(ground: Ground, few: int = 1_000, many: int = 100_000) -> list[Row]:
+def _memory(harness: Harness, few: int = 1_000, many: int = 100_000) -> list[Row]:
     """Every user's list is empty, so that each pending order is streamed, asked for and noted, in little time."""
     peaks = {}
     riders = [Rider(FIRST_BULK_USER + number, [f"bulk-{FIRST_BULK_USER + number}"]) for number in range(many // 10)]
     with sandbox(World(riders), 0) as api:
         for pending in (few, many):
-            with ground.portal() as portal:
+            with harness.portal() as portal:
                 fill_bulk(portal, pending)
-                cost = ground.sync(portal, api.url, WORKERS)
+                cost = harness.sync(portal, api.url, WORKERS)
                 assert cost.json["orders_not_found"] == pending
                 peaks[pending] = cost.memory_kib
     ratio = peaks[many] / peaks[few]

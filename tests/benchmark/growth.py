@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 
 from bytemark_sync.sandbox import ListedOrder, Rider, World
-from tests.benchmark.ground import FIRST_BULK_USER, Ground, fill_bulk, sample, sandbox
+from tests.benchmark.harness import FIRST_BULK_USER, Harness, fill_bulk, sample, sandbox
 from tests.benchmark.report import Row, Section
 from tests.support.harness import Portal, manage, start_manage
 from tests.support.servers import Redis, wait_for
@@ -15,18 +15,18 @@ from tests.support.servers import Redis, wait_for
 LONG_LIST, LONG_LIST_MILLISECONDS = 300, 10
 
 
-def speed(ground: Ground, quick: bool) -> Section:
+def speed(harness: Harness, quick: bool) -> Section:
     """Whole processes at 16 and 64 workers, against the old way."""
     rows = []
     for milliseconds, users in ((0, 200),) if quick else ((0, 200), (50, 200), (200, 100)):
         world = sample(users)
         with sandbox(world, milliseconds) as api:
-            with ground.portal(world) as portal:
-                old = ground.old_way(portal, api.url)
+            with harness.portal(world) as portal:
+                old = harness.old_way(portal, api.url)
             rows.append(Row(f"{milliseconds} ms, {users} users, old way", f"{old.seconds:.1f} s"))
             for workers in (16, 64):
-                with ground.portal(world) as portal:
-                    new = ground.sync(portal, api.url, workers)
+                with harness.portal(world) as portal:
+                    new = harness.sync(portal, api.url, workers)
                     assert portal.items() == world.expected_items()
                 text = f"{old.seconds / new.seconds:.1f} times as fast"
                 rows.append(Row(f"{milliseconds} ms, {users} users, {workers} workers", text))
@@ -34,7 +34,7 @@ def speed(ground: Ground, quick: bool) -> Section:
     return Section("Latency and workers", note, rows)
 
 
-def long_lists(ground: Ground, quick: bool) -> Section:
+def long_lists(harness: Harness, quick: bool) -> Section:
     """Users whose lists are long, and twice as many of them."""
     few = 1_000  # and no fewer: a thousand pending orders are read at once
     many = few * 3 // 2 if quick else few * 2
@@ -44,9 +44,9 @@ def long_lists(ground: Ground, quick: bool) -> Section:
     rows, peaks = [], {}
     with sandbox(World(riders), LONG_LIST_MILLISECONDS) as api:
         for users in (few, many):
-            with ground.portal() as portal:
+            with harness.portal() as portal:
                 fill_bulk(portal, users, orders_per_user=1)
-                cost = ground.sync(portal, api.url, 16)
+                cost = harness.sync(portal, api.url, 16)
             assert cost.json["orders_not_found"] == users
             peaks[users] = cost.memory_kib
             text = f"{cost.memory_kib / 1024:.1f} MiB, {cost.json['api_requests']:,} requests"
@@ -60,13 +60,13 @@ def long_lists(ground: Ground, quick: bool) -> Section:
     return Section("Long lists", note, rows)
 
 
-def planning(ground: Ground, quick: bool) -> Section:
+def planning(harness: Harness, quick: bool) -> Section:
     """Planning a run of everything for the queue."""
     rows, peaks = [], []
     for pending in (1_000, 100_000) if quick else (1_000, 100_000, 1_000_000):
-        with ground.portal() as portal:
+        with harness.portal() as portal:
             fill_bulk(portal, pending, stored=pending // 2, orders_per_user=3)
-            cost = ground.run(portal, "http://127.0.0.1:9", "-m", "tests.benchmark.planning")
+            cost = harness.run(portal, "http://127.0.0.1:9", "-m", "tests.benchmark.planning")
         peaks.append(cost.memory_kib)
         text = f"{cost.json['seconds']:.2f} s, {cost.memory_kib / 1024:.0f} MiB"
         rows.append(Row(f"{pending:,} pending: {cost.json['users']:,} users in {cost.json['batches']} batches", text))
@@ -75,14 +75,14 @@ def planning(ground: Ground, quick: bool) -> Section:
     return Section("Planning for the queue", "Half as many orders again are stored already.", rows)
 
 
-def clusters(ground: Ground, quick: bool) -> Section:
+def clusters(harness: Harness, quick: bool) -> Section:
     """The same run by one, two and four worker processes on Redis."""
     world = sample(200 if quick else 1000)
     seconds = {}
     with Redis() as redis, sandbox(world, 50) as api:
         for processes in (1, 2, 4):
-            with ground.portal(world) as portal:
-                seconds[processes] = _queued(ground, portal, api.url, redis.url, processes)
+            with harness.portal(world) as portal:
+                seconds[processes] = _queued(harness, portal, api.url, redis.url, processes)
                 assert portal.items() == world.expected_items()
     rows = [Row("1 worker process", f"{seconds[1]:.1f} s")]
     for processes in (2, 4):
@@ -95,7 +95,7 @@ def clusters(ground: Ground, quick: bool) -> Section:
     return Section("Worker processes on Redis", note, rows)
 
 
-def _queued(ground: Ground, portal: Portal, api_url: str, redis_url: str, processes: int) -> float:
+def _queued(harness: Harness, portal: Portal, api_url: str, redis_url: str, processes: int) -> float:
     env = {
         "DJANGO_SETTINGS_MODULE": "tests.benchmark.cluster_settings",
         "BENCH_CLUSTER_WORKERS": str(processes),
@@ -105,7 +105,7 @@ def _queued(ground: Ground, portal: Portal, api_url: str, redis_url: str, proces
         "DEBUG": "0",
         "SECRET_KEY": "made-up-for-the-benchmark-" + "0" * 30,
     }
-    log = ground.server.folder / f"cluster-{processes}.log"
+    log = harness.server.folder / f"cluster-{processes}.log"
     with ExitStack() as stack:
         output = stack.enter_context(log.open("w"))
         cluster = start_manage("qcluster", database_url=portal.url, env=env, stdout=output, stderr=subprocess.STDOUT)

@@ -31,14 +31,14 @@ def play(made: Machines, seeds: Iterator[int]) -> None:
     import django
 
     django.setup()
+    from tests.faults.harness import Harness
     from tests.faults.plan import plan
-    from tests.faults.stage import Stage
 
-    stage = Stage(made)
+    harness = Harness(made)
     for seed in seeds:
         scenario = plan(seed, made.lane)
         began = time.monotonic()
-        problems, evidence = stage.play(scenario)
+        problems, evidence = harness.play(scenario)
         line = {
             "seed": seed,
             "kind": scenario.kind,

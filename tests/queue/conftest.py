@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
-from tests.support.clusters import SetUp, Stage
+from tests.support.clusters import ClusterScenario, MakeClusterScenario
 from tests.support.harness import FreshDatabase
 from tests.support.queue import Queue
 from tests.support.servers import Redis
@@ -38,12 +38,12 @@ def serve(sandbox: Callable[..., Sandbox], settings: Any) -> Callable[..., Sandb
 
 
 @pytest.fixture
-def set_up(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[SetUp]:
+def cluster_scenario(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[MakeClusterScenario]:
     with ExitStack() as stack:
 
         def build(
             backend: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3
-        ) -> Stage:
-            return Stage(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
+        ) -> ClusterScenario:
+            return ClusterScenario(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
 
         yield build

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clusters import LIMIT, Cluster, SetUp
+from tests.support.clusters import LIMIT, Cluster, MakeClusterScenario
 from tests.support.harness import SERVERS, manage
 from tests.support.servers import Databases, MariaDB, Redis, wait_for
 
@@ -25,97 +25,99 @@ pytestmark = pytest.mark.cluster
     ("backend", "broker"), [("sqlite", "database"), *((each, "database") for each in SERVERS), ("mariadb", "redis")]
 )
 def test_two_clusters_share_a_run_and_one_is_killed(
-    set_up: SetUp, request: pytest.FixtureRequest, backend: str, broker: str
+    cluster_scenario: MakeClusterScenario, request: pytest.FixtureRequest, backend: str, broker: str
 ) -> None:
     redis = request.getfixturevalue("redis_server") if broker == "redis" else None
-    stage = set_up(backend, redis=redis)
-    first, second = stage.cluster(), stage.cluster()
-    stage.enqueue()
+    scenario = cluster_scenario(backend, redis=redis)
+    first, second = scenario.cluster(), scenario.cluster()
+    scenario.enqueue()
     wait_for(lambda: first.worked() and second.worked(), 30, "both clusters work")
-    stage.wait_for_a_third()
+    scenario.wait_for_a_third()
     first.kill()
-    stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
+    scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
     assert second.stop() == 0
 
 
 def test_workers_side_by_side_do_not_deadlock_on_their_run(
-    set_up: SetUp, server_backend: str, server: Databases
+    cluster_scenario: MakeClusterScenario, server_backend: str, server: Databases
 ) -> None:
-    stage = set_up(server_backend, latency=0.02)
+    scenario = cluster_scenario(server_backend, latency=0.02)
     before = server.deadlocks()
-    stage.cluster(), stage.cluster()
-    stage.enqueue()
-    stage.everything_is_stored_once_and_told_truthfully(within=30)
+    scenario.cluster(), scenario.cluster()
+    scenario.enqueue()
+    scenario.everything_is_stored_once_and_told_truthfully(within=30)
     assert server.deadlocks() - before <= 1
 
 
 @pytest.mark.server
-def test_redis_is_restarted_in_the_middle_and_forgets_everything(set_up: SetUp) -> None:
+def test_redis_is_restarted_in_the_middle_and_forgets_everything(cluster_scenario: MakeClusterScenario) -> None:
     with Redis() as redis:
-        stage = set_up(redis=redis)
-        cluster = stage.cluster()
-        stage.enqueue()
-        stage.wait_for_a_third()
+        scenario = cluster_scenario(redis=redis)
+        cluster = scenario.cluster()
+        scenario.enqueue()
+        scenario.wait_for_a_third()
         redis.kill()
         redis.start()
         # django-q2's own pause after a lost broker is 10 s, so that much more than the limit itself is to be allowed.
-        stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT + 10)
+        scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT + 10)
         assert cluster.stop() == 0
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("broker", ["database", "redis"])
-def test_the_database_is_restarted_in_the_middle(set_up: SetUp, request: pytest.FixtureRequest, broker: str) -> None:
+def test_the_database_is_restarted_in_the_middle(
+    cluster_scenario: MakeClusterScenario, request: pytest.FixtureRequest, broker: str
+) -> None:
     redis = request.getfixturevalue("redis_server") if broker == "redis" else None
     with MariaDB(durable=True) as server:
         url = server.create_two_places("restarted")
         assert manage("migrate", "-v0", database_url=url).status == 0
-        stage = set_up(url=url, redis=redis)
-        cluster = stage.cluster()
-        stage.enqueue()
-        stage.wait_for_a_third()
+        scenario = cluster_scenario(url=url, redis=redis)
+        cluster = scenario.cluster()
+        scenario.enqueue()
+        scenario.wait_for_a_third()
         server.kill()
         time.sleep(1)
         server.start()
-        stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT + 10)
+        scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT + 10)
         assert cluster.stop() == 0
 
 
-def test_the_only_cluster_dies_and_a_new_one_goes_on(set_up: SetUp) -> None:
-    stage = set_up("sqlite")
-    cluster = stage.cluster()
-    stage.enqueue()
-    stage.wait_for_a_third()
+def test_the_only_cluster_dies_and_a_new_one_goes_on(cluster_scenario: MakeClusterScenario) -> None:
+    scenario = cluster_scenario("sqlite")
+    cluster = scenario.cluster()
+    scenario.enqueue()
+    scenario.wait_for_a_third()
     cluster.kill()
-    assert stage.is_closed() is False
-    stage.cluster()
-    stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
+    assert scenario.is_closed() is False
+    scenario.cluster()
+    scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
 
 
 @pytest.mark.server
-def test_a_request_while_redis_is_away_is_worked_when_it_is_back(set_up: SetUp) -> None:
+def test_a_request_while_redis_is_away_is_worked_when_it_is_back(cluster_scenario: MakeClusterScenario) -> None:
     with Redis() as redis:
-        stage = set_up("mariadb", redis=redis, latency=0.0)
-        stage.env["SYNC_HEARTBEAT_LIMIT"] = "4"
+        scenario = cluster_scenario("mariadb", redis=redis, latency=0.0)
+        scenario.env["SYNC_HEARTBEAT_LIMIT"] = "4"
         redis.kill()
-        stage.enqueue()
+        scenario.enqueue()
         redis.start()
-        stage.cluster()
-        stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
+        scenario.cluster()
+        scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
 
 
-def test_a_cluster_shows_that_it_lives_and_stops_in_good_order(set_up: SetUp) -> None:
-    stage = set_up("sqlite", latency=0.15)
-    assert stage.health()["cluster_alive"] is False
-    cluster = stage.cluster()
-    wait_for(lambda: bool(stage.health()["cluster_alive"]), 20, "the cluster's sign of life")
-    stage.enqueue()
-    stage.wait_for_a_third()
+def test_a_cluster_shows_that_it_lives_and_stops_in_good_order(cluster_scenario: MakeClusterScenario) -> None:
+    scenario = cluster_scenario("sqlite", latency=0.15)
+    assert scenario.health()["cluster_alive"] is False
+    cluster = scenario.cluster()
+    wait_for(lambda: bool(scenario.health()["cluster_alive"]), 20, "the cluster's sign of life")
+    scenario.enqueue()
+    scenario.wait_for_a_third()
     assert cluster.stop() == 0
-    (run,) = stage.portal.runs()
+    (run,) = scenario.portal.runs()
     assert run["status"] == "running"  # the rest waits in the queue for the next cluster
-    stage.cluster()
-    stage.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
+    scenario.cluster()
+    scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
 
 
 def _children(pid: int) -> list[int]:
@@ -129,18 +131,20 @@ def _children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("victim", ["idle workers", "guard"])
-def test_a_cluster_works_on_after_any_of_its_processes_is_killed(set_up: SetUp, victim: str) -> None:
+def test_a_cluster_works_on_after_any_of_its_processes_is_killed(
+    cluster_scenario: MakeClusterScenario, victim: str
+) -> None:
     """An idle worker dies with the lock of the queue in its hands; a guard leaves its workers and pusher behind."""
-    stage = set_up("sqlite", latency=0.0)
-    cluster = stage.cluster()
+    scenario = cluster_scenario("sqlite", latency=0.0)
+    cluster = scenario.cluster()
     wait_for(lambda: "pushing tasks" in cluster.log.read_text(), 30, "the cluster is complete")
     (guard,) = _children(cluster.process.pid)
     orphans = _children(guard)
     for pid in orphans[:4] if victim == "idle workers" else [guard]:
         os.kill(pid, signal.SIGKILL)
     time.sleep(2)  # by now the guard has replaced its workers, and whoever has no guard is gone
-    stage.enqueue()
-    stage.everything_is_stored_once_and_told_truthfully(within=60)
+    scenario.enqueue()
+    scenario.everything_is_stored_once_and_told_truthfully(within=60)
     assert not any(Path(f"/proc/{pid}").exists() for pid in (orphans if victim == "guard" else orphans[:4]))
     assert cluster.stop() == 0
 

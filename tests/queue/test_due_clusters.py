@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.clusters import LIMIT, SetUp, Stage
+from tests.support.clusters import LIMIT, ClusterScenario, MakeClusterScenario
 from tests.support.harness import manage
 from tests.support.servers import MariaDB, Redis, wait_for
 
@@ -18,9 +18,9 @@ SCHEDULER_PASSES = 35
 """Seconds within which django-q2's scheduler has surely looked."""
 
 
-def due_in(stage: Stage, seconds: float) -> datetime:
+def due_in(scenario: ClusterScenario, seconds: float) -> datetime:
     at = (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)
-    stage.portal.execute(
+    scenario.portal.execute(
         "UPDATE django_q_schedule SET next_run = %s WHERE func = %s",
         at.replace(tzinfo=None),
         "bytemark_sync.tasks.scheduled_run",
@@ -28,74 +28,74 @@ def due_in(stage: Stage, seconds: float) -> datetime:
     return at
 
 
-def scheduled(stage: Stage) -> list[dict[str, Any]]:
+def scheduled(scenario: ClusterScenario) -> list[dict[str, Any]]:
     try:
-        return [run for run in stage.portal.runs() if run["trigger"] == "schedule"]
+        return [run for run in scenario.portal.runs() if run["trigger"] == "schedule"]
     except Exception:  # the database is away
         return []
 
 
-def moved_on(stage: Stage) -> bool:
+def moved_on(scenario: ClusterScenario) -> bool:
     """Whether django-q2's scheduler is done with the due time."""
     query = "SELECT next_run FROM django_q_schedule WHERE func = %s"
-    (next_run,) = stage.portal.all(query, "bytemark_sync.tasks.scheduled_run")[0]
+    (next_run,) = scenario.portal.all(query, "bytemark_sync.tasks.scheduled_run")[0]
     return bool(next_run > datetime.now(UTC).replace(tzinfo=None))
 
 
-def one_run_is_made_and_worked(stage: Stage, at: datetime, within: float) -> None:
-    wait_for(lambda: bool(scheduled(stage)), within, "the due run is made", every=0.2)
-    stage.everything_is_stored_once_and_told_truthfully(within=60)
-    wait_for(lambda: moved_on(stage), SCHEDULER_PASSES, "the schedule is moved on", every=0.5)
+def one_run_is_made_and_worked(scenario: ClusterScenario, at: datetime, within: float) -> None:
+    wait_for(lambda: bool(scheduled(scenario)), within, "the due run is made", every=0.2)
+    scenario.everything_is_stored_once_and_told_truthfully(within=60)
+    wait_for(lambda: moved_on(scenario), SCHEDULER_PASSES, "the schedule is moved on", every=0.5)
     time.sleep(3)  # the task that came with it, and the watchdog, find nothing to do
-    (run,) = scheduled(stage)
+    (run,) = scheduled(scenario)
     assert run["due_at"] == at.replace(tzinfo=None)
 
 
 @pytest.mark.parametrize("held", [15])
-def test_a_lock_is_waited_for_in_vain_when_the_run_is_due(set_up: SetUp, held: int) -> None:
+def test_a_lock_is_waited_for_in_vain_when_the_run_is_due(cluster_scenario: MakeClusterScenario, held: int) -> None:
     """Longer than the 10 s after which the server ends a wait."""
-    stage = set_up("mariadb", latency=0.0)
-    stage.cluster()
-    connection = stage.portal.connect()
+    scenario = cluster_scenario("mariadb", latency=0.0)
+    scenario.cluster()
+    connection = scenario.portal.connect()
     cursor = connection.cursor()
     cursor.execute("BEGIN")
     cursor.execute("SELECT * FROM bytemark_sync_latch FOR UPDATE")  # with the gaps: nobody can add one either
-    at = due_in(stage, 1)
+    at = due_in(scenario, 1)
     time.sleep(held)
-    assert scheduled(stage) == []
+    assert scheduled(scenario) == []
     cursor.execute("COMMIT")
     connection.close()
-    one_run_is_made_and_worked(stage, at, within=LIMIT + 10)
+    one_run_is_made_and_worked(scenario, at, within=LIMIT + 10)
 
 
 @pytest.mark.parametrize("broker", ["database", "redis"])
 def test_the_database_is_restarted_when_the_run_is_due(
-    set_up: SetUp, request: pytest.FixtureRequest, broker: str
+    cluster_scenario: MakeClusterScenario, request: pytest.FixtureRequest, broker: str
 ) -> None:
     redis = request.getfixturevalue("redis_server") if broker == "redis" else None
     with MariaDB(durable=True) as server:
         url = server.create_database("restarted")
         assert manage("migrate", "-v0", database_url=url).status == 0
-        stage = set_up(url=url, redis=redis, latency=0.0)
-        stage.cluster()
-        at = due_in(stage, 1)
+        scenario = cluster_scenario(url=url, redis=redis, latency=0.0)
+        scenario.cluster()
+        at = due_in(scenario, 1)
         server.kill()
         time.sleep(4)
         server.start()
-        one_run_is_made_and_worked(stage, at, within=LIMIT + 10)
+        one_run_is_made_and_worked(scenario, at, within=LIMIT + 10)
 
 
-def test_redis_is_away_when_the_run_is_due_and_comes_back_empty(set_up: SetUp) -> None:
+def test_redis_is_away_when_the_run_is_due_and_comes_back_empty(cluster_scenario: MakeClusterScenario) -> None:
     with Redis() as redis:
-        stage = set_up("mariadb", redis=redis, latency=0.0)
-        cluster = stage.cluster()
-        wait_for(lambda: bool(stage.health()["cluster_alive"]), 20, "the cluster's sign of life")
+        scenario = cluster_scenario("mariadb", redis=redis, latency=0.0)
+        cluster = scenario.cluster()
+        wait_for(lambda: bool(scenario.health()["cluster_alive"]), 20, "the cluster's sign of life")
         redis.kill()
-        at = due_in(stage, 1)
-        wait_for(lambda: bool(scheduled(stage)), LIMIT + 10, "the due run is made", every=0.2)
-        stage.portal.execute("UPDATE bytemark_sync_cluster SET heartbeat_at = '2020-01-01'")
-        wait_for(lambda: bool(stage.health()["cluster_alive"]), 30, "the cluster's sign of life")
-        assert stage.health()["problems"] == ["The broker (Redis) cannot be reached: runs wait for it."]
+        at = due_in(scenario, 1)
+        wait_for(lambda: bool(scheduled(scenario)), LIMIT + 10, "the due run is made", every=0.2)
+        scenario.portal.execute("UPDATE bytemark_sync_cluster SET heartbeat_at = '2020-01-01'")
+        wait_for(lambda: bool(scenario.health()["cluster_alive"]), 30, "the cluster's sign of life")
+        assert scenario.health()["problems"] == ["The broker (Redis) cannot be reached: runs wait for it."]
         redis.start()
-        one_run_is_made_and_worked(stage, at, within=LIMIT)
+        one_run_is_made_and_worked(scenario, at, within=LIMIT)
         assert cluster.stop() == 0

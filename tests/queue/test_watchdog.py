@@ -235,7 +235,7 @@ def test_a_command_that_died_in_silence_is_closed_and_told(settings: Any) -> Non
     assert all(run.error and run.slack for run in ended)
 
 
-# --- The pulse ------------------------------------------------------------------------------------------------------
+# --- The heartbeat --------------------------------------------------------------------------------------------------
 
 
 def test_a_cluster_renews_its_row_and_clears_away_those_long_gone() -> None:

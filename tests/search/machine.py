@@ -26,10 +26,10 @@ from bytemark_sync.runs import engine, writer
 from bytemark_sync.sandbox import Sandbox, World
 from tests.faults import checks
 from tests.search.clock import Clock
-from tests.search.ground import KINDS, NoThreads, empty_tables, world_of
 from tests.search.moves import Before, Deliver, Fate, GoOn, Move, Watch, moves
 from tests.search.process import Blow, Process
 from tests.search.promises import OPEN, Book, settled
+from tests.search.world import KINDS, NoThreads, empty_tables, world_of
 
 MOST_PROCESSES = 3
 CURSED, ROUNDS = 10, 24

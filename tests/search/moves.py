@@ -22,8 +22,8 @@ from bytemark_sync.queue.requests import request_audit, request_run, request_sto
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.in_process import work_here
 from bytemark_sync.runs.strategy import SyncStrategy
-from tests.search.ground import add_order
 from tests.search.process import FINAL, Blow
+from tests.search.world import add_order
 
 if TYPE_CHECKING:
     from tests.search.machine import Search

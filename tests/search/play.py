@@ -27,7 +27,7 @@ def search(steps: int, seed: int | None = None) -> None:
     Without a seed the same steps each time, and the first that break a promise are told as they are: to shorten a long
     list takes minutes.
     """
-    with ground(), pytest.MonkeyPatch.context() as patch:
+    with environment(), pytest.MonkeyPatch.context() as patch:
         # Five of six examples would be the one before them with a single move repeated.
         patch.setattr(ConjectureRunner, "generate_mutations_from", lambda _runner, _data: None)
         run_state_machine_as_test(
@@ -46,8 +46,8 @@ def search(steps: int, seed: int | None = None) -> None:
 
 
 @contextmanager
-def ground() -> Iterator[None]:
-    """What a `Search` stands on; a printed example can be played again within it."""
+def environment() -> Iterator[None]:
+    """What a `Search` needs around it; a printed example can be played again within it."""
     context = ssl.create_default_context()  # costs more than all the rest of a client
     with (
         Sandbox(World()) as sandbox,

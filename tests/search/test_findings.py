@@ -6,7 +6,7 @@ import pytest
 
 from tests.search.machine import Search
 from tests.search.moves import Deliver, Here, Move
-from tests.search.play import ground
+from tests.search.play import environment
 from tests.search.process import Blow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
     "move", [Here(False, (), (Blow.KILL, 2)), Deliver(0, False, (Blow.KILL, 4))], ids=["run", "batch"]
 )
 def test_requests_are_counted_with_their_answers_where_a_user_is_written_in_parts(move: Move) -> None:
-    with ground():
+    with environment():
         state = Search()
         state.begin(kinds=["long list"], a_batch=1, handed_out=8, a_transaction=2, curse={}, planned=True)
         state.move(move=move)

@@ -107,7 +107,7 @@ def test_a_user_with_thousands_of_orders_is_stored_whole(scenario: MakeScenario)
 # --- Deferral: what the command tries again, and when -----------------------------------------------------------------
 
 
-def deferred_ground(scenario: MakeScenario) -> Scenario:
+def deferred_scenario(scenario: MakeScenario) -> Scenario:
     """An order that is not listed, one without passes, one whose token is rejected, one that fails; and their run."""
     world = World()
     add_user(world, 1, [], wanted=["gone"])
@@ -155,7 +155,7 @@ def elapse(at: Scenario, days: float) -> None:
 
 
 def test_hopeless_orders_are_deferred_and_api_errors_never(scenario: MakeScenario) -> None:
-    at = deferred_ground(scenario)
+    at = deferred_scenario(scenario)
     assert waits(at) == {1: 1.0, 2: 1.0, 3: 1.0, 4: None}
     done = at.sync("--json")
     assert (done.status, done.json["users"], done.json["orders_synced"], done.json["orders_deferred"]) == (0, 1, 1, 3)
@@ -166,7 +166,7 @@ def test_hopeless_orders_are_deferred_and_api_errors_never(scenario: MakeScenari
 
 
 def test_the_wait_doubles_up_to_thirty_days(sqlite_scenario: MakeScenario) -> None:
-    at = deferred_ground(sqlite_scenario)
+    at = deferred_scenario(sqlite_scenario)
     at.sync()
     for expected in (2, 4, 8, 16, 30, 30):
         elapse(at, 31)
@@ -178,7 +178,7 @@ def test_the_wait_doubles_up_to_thirty_days(sqlite_scenario: MakeScenario) -> No
 
 
 def test_what_is_named_is_tried_at_once_and_include_deferred_tries_all(sqlite_scenario: MakeScenario) -> None:
-    at = deferred_ground(sqlite_scenario)
+    at = deferred_scenario(sqlite_scenario)
     at.sync()
     assert at.sync("--json", "--user", 1).json["orders"] == 1
     assert at.sync("--json", "--order", "BARE").json["orders_without_passes"] == 1
@@ -187,7 +187,7 @@ def test_what_is_named_is_tried_at_once_and_include_deferred_tries_all(sqlite_sc
 
 
 def test_a_changed_token_ends_a_token_deferral_alone(scenario: MakeScenario) -> None:
-    at = deferred_ground(scenario)
+    at = deferred_scenario(scenario)
     at.sync()
     at.portal.execute("UPDATE bytemark_tokens SET token = 'another' WHERE user_id = 3")
     at.portal.execute("INSERT INTO bytemark_tokens (user_id, token) VALUES (1, 'key-1b')")
@@ -197,7 +197,7 @@ def test_a_changed_token_ends_a_token_deferral_alone(scenario: MakeScenario) -> 
 
 
 def test_a_new_order_brings_the_users_deferred_ones_along(scenario: MakeScenario) -> None:
-    at = deferred_ground(scenario)
+    at = deferred_scenario(scenario)
     at.sync()
     at.world.riders[0].orders = [listed("gone"), listed("new")]
     at.sandbox.set_world(at.world)

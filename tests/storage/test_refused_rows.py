@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture
-def mariadb_ground(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
+def mariadb_scenario(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
     """MariaDB alone: elsewhere triggers and global settings want rights that a test's user may not have."""
     return make_scenario("mariadb", fresh_database, sandbox)
 
@@ -35,8 +35,10 @@ def signal(at: Scenario, event: str, when: str, errno: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("errno", [1644, 3819, 30001])
-def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_ground: MakeScenario, errno: int) -> None:
-    at = mariadb_ground(simple_world(users=30, orders=3))
+def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(
+    mariadb_scenario: MakeScenario, errno: int
+) -> None:
+    at = mariadb_scenario(simple_world(users=30, orders=3))
     refused = at.world.orders[40]
     signal(
         at,
@@ -62,8 +64,8 @@ def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(mariadb_gro
     at.settle()
 
 
-def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_ground: MakeScenario) -> None:
-    at = mariadb_ground(simple_world(users=3, orders=2))
+def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_scenario: MakeScenario) -> None:
+    at = mariadb_scenario(simple_world(users=3, orders=2))
     table = f"`{at.portal.portal_database}`.bytemark_order_items"
     at.portal.execute(f"ALTER TABLE {table} ADD UNIQUE one_pass (pass_uuid)")
     at.portal.execute(f"ALTER TABLE {table} ADD CONSTRAINT one_kind CHECK (pass_uuid <> 'pass-103-1b')")
@@ -81,8 +83,8 @@ def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_ground: Mak
     at.settle()
 
 
-def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_ground: MakeScenario) -> None:
-    at = mariadb_ground(simple_world(users=6, orders=5))
+def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_scenario: MakeScenario) -> None:
+    at = mariadb_scenario(simple_world(users=6, orders=5))
     signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno="1644", text="'no'")
     done = at.sync("--json")
     assert (done.json["users"], done.json["orders_synced"], done.json["orders_invalid"]) == (6, 0, 30)
@@ -97,8 +99,10 @@ def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_ground: Mak
     at.settle()
 
 
-def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made(mariadb_ground: MakeScenario) -> None:
-    at = mariadb_ground(simple_world(users=3, orders=2))
+def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made(
+    mariadb_scenario: MakeScenario,
+) -> None:
+    at = mariadb_scenario(simple_world(users=3, orders=2))
     assert at.sync().status == 0
     lost = [at.portal.items()[0], at.portal.items()[-1]]
     for item in lost:
@@ -126,9 +130,9 @@ def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made
     assert at.portal.items() == at.world.expected_items()
 
 
-def test_a_right_that_is_missing_is_no_orders_problem(mariadb_ground: MakeScenario, mariadb: MariaDB) -> None:
+def test_a_right_that_is_missing_is_no_orders_problem(mariadb_scenario: MakeScenario, mariadb: MariaDB) -> None:
     """A trigger says so as the server would: no order is looked for, and none is called malformed."""
-    at = mariadb_ground(simple_world(users=3, orders=2))
+    at = mariadb_scenario(simple_world(users=3, orders=2))
     signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno="1142", text="'INSERT command denied'")
     done = at.sync("--json")
     assert (done.status, done.json["status"]) == (1, "failed")
@@ -158,7 +162,7 @@ def _all(server: MariaDB, statement: str) -> list[tuple[int, ...]]:
 
 
 def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem(
-    mariadb_ground: MakeScenario, mariadb: MariaDB, small_packets: int
+    mariadb_scenario: MakeScenario, mariadb: MariaDB, small_packets: int
 ) -> None:
     world = World()
     add_user(world, 7, [listed("wide", *(f"pass-{n}" for n in range(100))), listed("o2")])
@@ -172,7 +176,7 @@ def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem
             if order.user_id == rider.user_id:
                 order.oauth_token = rider.tokens[0]
         next(row for row in world.tokens if row.user_id == rider.user_id).token = rider.tokens[0]
-    at = mariadb_ground(world)
+    at = mariadb_scenario(world)
     mariadb.execute(f"SET GLOBAL max_allowed_packet = {small_packets}")
     huge = {order.id for order in world.orders if order.user_id == 8}
     for _ in range(2):
@@ -188,8 +192,8 @@ def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem
 
 
 @pytest.mark.parametrize("errno", READ_ONLY_AND_THE_LIKE)
-def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_ground: MakeScenario, errno: int) -> None:
-    at = mariadb_ground(simple_world(users=5, orders=2))
+def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario: MakeScenario, errno: int) -> None:
+    at = mariadb_scenario(simple_world(users=5, orders=2))
     refusing(at, "INSERT ON bytemark_order_items", "TRUE", errno)
     process = at.start("--json")
     wait_for(lambda: hits(at) >= 3, 60, "the run tries again", every=0.02)
@@ -199,8 +203,8 @@ def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_ground: M
     at.settle()
 
 
-def test_the_end_of_a_run_waits_too(mariadb_ground: MakeScenario) -> None:
-    at = mariadb_ground(simple_world(users=2, orders=1))
+def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
+    at = mariadb_scenario(simple_world(users=2, orders=1))
     refusing(at, "UPDATE ON bytemark_sync_run", "NEW.status <> OLD.status", 1290)
     process = at.start("--json")
     wait_for(lambda: hits(at) >= 1, 60, "the run is about to end", every=0.02)
@@ -213,8 +217,8 @@ def test_the_end_of_a_run_waits_too(mariadb_ground: MakeScenario) -> None:
 
 
 @pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
-def test_a_request_for_a_run_waits_too(mariadb_ground: MakeScenario, command: str) -> None:
-    at = mariadb_ground(simple_world(users=2, orders=1))
+def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: str) -> None:
+    at = mariadb_scenario(simple_world(users=2, orders=1))
     refusing(at, "INSERT ON bytemark_sync_run", "TRUE", 1290)
     process = start_manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
     wait_for(lambda: hits(at) >= 2 or process.poll() is not None, 60, "it is tried again", every=0.02)
@@ -224,8 +228,8 @@ def test_a_request_for_a_run_waits_too(mariadb_ground: MakeScenario, command: st
     assert [run["status"] for run in at.portal.runs()] == ["queued"]
 
 
-def test_a_failover_in_the_middle_is_waited_for(mariadb_ground: MakeScenario, mariadb: MariaDB) -> None:
-    at = mariadb_ground(simple_world(users=100, orders=2), latency=0.05)
+def test_a_failover_in_the_middle_is_waited_for(mariadb_scenario: MakeScenario, mariadb: MariaDB) -> None:
+    at = mariadb_scenario(simple_world(users=100, orders=2), latency=0.05)
     process = at.start("--json", "--workers", "4")
     wait_for(lambda: at.portal.items() != [] or process.poll() is not None, 30, "a write", every=0.01)
     try:

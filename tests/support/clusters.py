@@ -50,7 +50,7 @@ class Cluster:
         return "processing sync_batch" in self.log.read_text()
 
 
-class Stage:
+class ClusterScenario:
     """A world in a database, the API that knows it, and a way to start clusters on it."""
 
     def __init__(self, stack: ExitStack, folder: Path, url: str, *, redis: Redis | None, latency: float) -> None:
@@ -110,4 +110,4 @@ class Stage:
         return manage("sync_status", "--json", database_url=self.url, env=self.env).json
 
 
-SetUp = Callable[..., Stage]
+MakeClusterScenario = Callable[..., ClusterScenario]

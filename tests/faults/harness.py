@@ -51,7 +51,7 @@ HEALS_WITHIN = 60.0
 """Seconds after which a cluster must have ended every run, with a heartbeat limit of two."""
 
 
-class Stage:
+class Harness:
     """The lane's database, and its stand-in for Slack, over all scenarios."""
 
     def __init__(self, made: Machines) -> None:

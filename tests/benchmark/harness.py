@@ -1,4 +1,4 @@
-"""What every measurement stands on: a durable private MariaDB, a sandbox process, and commands whose cost is taken."""
+"""What every measurement needs: a durable private MariaDB, a sandbox process, and commands whose cost is taken."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Cost:
     json: dict[str, Any]
 
 
-class Ground:
-    """`with Ground() as ground:`; databases are made from one that is migrated once."""
+class Harness:
+    """`with Harness() as harness:`; databases are made from one that is migrated once."""
 
-    def __enter__(self) -> Ground:
+    def __enter__(self) -> Harness:
         # Durable as installed: each commit is on the disk before it is answered.
         self.server = MariaDB(durable=True, options=["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M"])
         self.server.__enter__()

@@ -28,7 +28,7 @@ class BytemarkSyncConfig(AppConfig):
 
 def _start_heartbeat(**_signal: Any) -> None:
     """django-q2's `post_spawn`. The queue is given the look for a silence, for it imports nothing of `monitoring`."""
-    from bytemark_sync.monitoring import health
+    from bytemark_sync.monitoring import silence
     from bytemark_sync.queue import heartbeat
 
-    heartbeat.start(health.check_silence)
+    heartbeat.start(silence.check)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from bytemark_sync.monitoring import health
+from bytemark_sync.monitoring import silence
 from bytemark_sync.queue import batches, due_runs, planning, watchdog
 from bytemark_sync.storage import retention
 
@@ -44,7 +44,7 @@ def watch() -> None:
 
 def check_silence() -> str:
     """Tell Slack when no scheduled run has succeeded for too long; what was told."""
-    return health.check_silence()
+    return silence.check()
 
 
 def prune() -> dict[str, int]:

@@ -1,11 +1,13 @@
-"""The one way in which a person is told a point in time: pages, Slack, commands, the words of a run."""
+"""The one way in which a person is told a point or a span of time: pages, Slack, commands, the words of a run."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+
+from bytemark_sync.domain.counters import many
 
 
 def dated(at: datetime) -> str:
@@ -21,3 +23,8 @@ def dated_text(text: str) -> str:
     """An ISO time in the same way; as it is where it is none."""
     at = parse_datetime(text)
     return dated(at) if at else text
+
+
+def hours(span: timedelta) -> str:
+    """ "36 hours"."""
+    return many(round(span.total_seconds() / 3600), "hour")

@@ -1,4 +1,4 @@
-"""Is the job well? For `/healthz`, `manage.py sync_status`, `/metrics` and the hourly look for a silence.
+"""Is the job well? For `/healthz`, `manage.py sync_status`, `/metrics` and the message about a silence.
 
 At most 3 queries, the one that counts pending orders at most every `PENDING_FOR` seconds a process.
 """
@@ -17,13 +17,11 @@ from django.db.models import Count, Min, Subquery
 from django.utils import timezone
 from django_q.models import Schedule
 
-from bytemark_sync.domain.counters import many
-from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun
 from bytemark_sync.queue import broker, schedules
-from bytemark_sync.queue.locks import CLOCK_SKEW, take_turn
-from bytemark_sync.slack import reporter
+from bytemark_sync.queue.locks import CLOCK_SKEW
 from bytemark_sync.storage.pending import pending_orders, still_pending
-from bytemark_sync.times import dated
+from bytemark_sync.times import dated, hours
 
 T = TypeVar("T")
 
@@ -33,7 +31,6 @@ OVERDUE = timedelta(minutes=15)
 PENDING_FOR = 20.0
 PENDING_SHARE = 50.0
 """A count is kept for this many times what it took, so that counting never costs more than 2 % of the time."""
-TELL_AGAIN = 24 * 3600.0
 WORKED = (RunStatus.SUCCEEDED, RunStatus.PARTIAL)
 """A partial run has worked: the orders of a few users with rejected tokens must not hide a job that stands still."""
 
@@ -143,7 +140,7 @@ def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], long
     if health.last_run_at:
         health.last_run_age_seconds = int((now - health.last_run_at).total_seconds())
     if now - (health.last_run_at or vital["created_at"]) > longest:
-        health.problems.append(f"No run has succeeded for {_hours(longest)}.")
+        health.problems.append(f"No run has succeeded for {hours(longest)}.")
 
 
 class Kept(Generic[T]):
@@ -177,39 +174,3 @@ def _count_left() -> dict[str, int]:
 count_pending = Kept(_count_pending)
 count_left = Kept(_count_left)
 """Pending orders that a run has left before, by reason."""
-
-
-# --- The look for a silence ---------------------------------------------------------------------------------------
-
-
-def check_silence() -> str:
-    """Tell Slack when no scheduled run has succeeded for too long: at once, then once a day. What was done."""
-    now = timezone.now()
-    Latch.objects.filter(name="silence").update(at=now)
-    last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=WORKED).order_by("-pk").first()
-    since = last.finished_at if last else schedules.installed_at()
-    longest = schedules.longest_silence(schedules.sync_schedules())
-    if since is None or now - since <= longest:
-        Latch.objects.filter(name="silence told").delete()
-        return "no silence"
-    if not take_turn("silence told", TELL_AGAIN):
-        return "told before"
-    result = reporter.send(_silence(now - since, last))
-    if result.startswith("failed"):
-        Latch.objects.filter(name="silence told").delete()
-    return result
-
-
-def _silence(lasted: timedelta, last: SyncRun | None) -> str:
-    health = look()
-    lines = [f":mute: {reporter.place()}: no scheduled run has succeeded for {_hours(lasted)}."]
-    if last:
-        lines.append(reporter.run_link(last) or f"The last one that did was run {last.pk}.")
-    lines += [f"• {reporter.escape(problem)}" for problem in health.problems]
-    if health.next_scheduled_run:
-        lines.append(f"Next daily run: {dated(health.next_scheduled_run)}.")
-    return "\n".join(lines)
-
-
-def _hours(span: timedelta) -> str:
-    return many(round(span.total_seconds() / 3600), "hour")

@@ -1,1 +1,1 @@
-"""What Slack is told, and how it gets there."""
+"""Slack: every text (messages), when it is told (reporter), and how it gets there (delivery)."""

@@ -18,7 +18,6 @@ from bytemark_sync import tasks
 from bytemark_sync.admin.pending_figures import count_pending_figures
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
-    ClusterBeat,
     Latch,
     Order,
     OrderItem,
@@ -32,6 +31,7 @@ from bytemark_sync.models import (
 from bytemark_sync.monitoring import health
 from bytemark_sync.queue import schedules
 from tests.support.harness import manage
+from tests.support.job_state import cluster_seen, installed, run_ended
 from tests.support.slack import FakeSlack
 
 pytestmark = pytest.mark.django_db
@@ -43,20 +43,6 @@ def _count_afresh(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
     monkeypatch.setattr(health, "PENDING_SHARE", -1.0)
     health.count_pending(fresh=True)
     health.count_left(fresh=True)
-
-
-def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) -> SyncRun:
-    at = timezone.now() - ago
-    fields = {"trigger": Trigger.SCHEDULE, "started_at": at - timedelta(minutes=5), "finished_at": at} | fields
-    return SyncRun.objects.create(status=status, **fields)
-
-
-def installed(ago: timedelta) -> int:
-    return Latch.objects.update(created_at=timezone.now() - ago)
-
-
-def cluster_seen(ago: timedelta) -> ClusterBeat:
-    return ClusterBeat.objects.create(name="host:1", workers=4, heartbeat_at=timezone.now() - ago)
 
 
 def all_well() -> SyncRun:
@@ -290,43 +276,3 @@ def test_metrics_are_prometheus_text(client: Client, settings: Any) -> None:
     assert samples[("bytemark_sync_last_run_requests", "ok")] == 50
     assert samples[("bytemark_sync_last_run_latency_seconds", "1")] == 2.0
     assert samples[("bytemark_sync_last_run_seconds",)] == 300
-
-
-# --- A silence ------------------------------------------------------------------------------------------------------
-
-
-def test_a_silence_is_told_once_a_day(fake_slack: FakeSlack) -> None:
-    run = run_ended(timedelta(hours=40))
-    run_ended(timedelta(hours=1), RunStatus.FAILED)
-    run_ended(timedelta(hours=1), trigger=Trigger.COMMAND)
-    assert tasks.check_silence() == "sent"
-    assert tasks.check_silence() == "told before"
-    (post,) = fake_slack.posts
-    assert "no scheduled run has succeeded for 40 hours" in post["text"]
-    assert f"/syncrun/{run.pk}/change/" in post["text"]
-    assert "No cluster is alive" in post["text"]
-    Latch.objects.filter(name="silence told").update(at=timezone.now() - timedelta(hours=25))
-    assert tasks.check_silence() == "sent"
-
-
-def test_no_silence_within_36_hours_and_a_new_one_is_told_at_once(fake_slack: FakeSlack) -> None:
-    run = run_ended(timedelta(hours=40))
-    tasks.check_silence()
-    SyncRun.objects.filter(pk=run.pk).update(finished_at=timezone.now() - timedelta(hours=35))
-    assert tasks.check_silence() == "no silence"
-    SyncRun.objects.filter(pk=run.pk).update(finished_at=timezone.now() - timedelta(hours=37))
-    assert tasks.check_silence() == "sent"
-
-
-def test_a_schedule_that_never_worked_is_a_silence_from_the_installation_on(fake_slack: FakeSlack) -> None:
-    assert tasks.check_silence() == "no silence"
-    installed(timedelta(hours=37))
-    assert tasks.check_silence() == "sent"
-
-
-def test_a_message_that_did_not_go_out_is_tried_again_the_next_hour(fake_slack: FakeSlack, settings: Any) -> None:
-    run_ended(timedelta(hours=40))
-    url, settings.SLACK_API_URL = settings.SLACK_API_URL, "http://127.0.0.1:1/"
-    assert tasks.check_silence().startswith("failed")
-    settings.SLACK_API_URL = url
-    assert tasks.check_silence() == "sent"

@@ -16,7 +16,7 @@ from bytemark_sync.domain.counters import done_of, many
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.monitoring import health
-from bytemark_sync.slack.reporter import name_of
+from bytemark_sync.slack.messages import name_of
 from bytemark_sync.storage.database_retry import explain
 from bytemark_sync.times import dated
 

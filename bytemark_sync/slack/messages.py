@@ -1,0 +1,138 @@
+"""Every text that Slack is sent. It holds no token, e-mail or password; names and errors are escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Count
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.reasons import REASON_LABELS, USER_FAILURES, Reason
+from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncRun
+from bytemark_sync.storage.finding_counts import found_by
+from bytemark_sync.times import dated, hours
+
+ORIGIN = "bytemark_sync/sync_order_items"
+USERS_PER_REASON = 5
+LATE = timedelta(hours=1)
+"""A message that comes later than this says when the run ended."""
+
+
+def digest(run: SyncRun) -> str:
+    """What went wrong in a run that failed or was partial: counts, and failures by reason with a few users each."""
+    lines = [f"{_head(run, ':x:' if run.status == RunStatus.FAILED else ':warning:')} {_words(run)}", _counts(run)]
+    if run.error:
+        lines.append(f"Why: {_escape(run.error[:500])}")
+    lines += _reasons(run)
+    if link := _run_link(run):
+        lines.append(link)
+    return "\n".join(lines)
+
+
+def recovery(run: SyncRun, bad_runs: int) -> str:
+    """A good run ends a series of `bad_runs`."""
+    bad = many(bad_runs, f"bad {run.get_kind_display()}")
+    return f"{_head(run, ':white_check_mark:')} succeeded again after {bad}.\n{_counts(run)}"
+
+
+def silence(lasted: timedelta, last: SyncRun | None, problems: Iterable[str], next_run: datetime | None) -> str:
+    """No scheduled run has succeeded since `last`; `problems` are what /healthz names."""
+    lines = [f":mute: {_place()}: no scheduled run has succeeded for {hours(lasted)}."]
+    if last:
+        lines.append(_run_link(last) or f"The last one that did was run {last.pk}.")
+    lines += [f"• {_escape(problem)}" for problem in problems]
+    if next_run:
+        lines.append(f"Next daily run: {dated(next_run)}.")
+    return "\n".join(lines)
+
+
+def _escape(text: str) -> str:
+    """Slack's three control characters, so that no value becomes a link or a mention."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _place() -> str:
+    return f"*{_escape(settings.PROJECT_NAME)}* {_escape(settings.PROJECT_STAGE)} `{ORIGIN}`"
+
+
+def _run_link(run: SyncRun) -> str:
+    """A link to the run in the admin; empty where `SITE_URL` is not set."""
+    if not settings.SITE_URL:
+        return ""
+    try:
+        path = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk])
+    except NoReverseMatch:
+        return ""
+    return f"<{settings.SITE_URL}{path}|{str(run).capitalize()} in the admin>"
+
+
+def _head(run: SyncRun, sign: str) -> str:
+    """Which run; and when it ended, where the message comes late."""
+    ended = run.finished_at
+    late = f", ended {dated(ended)}," if ended and timezone.now() - ended > LATE else ""
+    return f"{sign} {_place()}: {name_of(run)}{late}"
+
+
+def name_of(run: SyncRun) -> str:
+    """ "run 7 (schedule)", "audit 8"."""
+    return str(run) if run.kind == RunKind.AUDIT else f"{run} ({run.trigger})"
+
+
+def _words(run: SyncRun) -> str:
+    return "failed" if run.status == RunStatus.FAILED else "was partial: some of it failed"
+
+
+def _counts(run: SyncRun) -> str:
+    parts = [
+        f"{many(run.users, 'user')}, {run.users_failed:,} failed",
+        *(_audited(run) if run.kind == RunKind.AUDIT else _synced(run)),
+        f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
+    ]
+    return " · ".join(parts)
+
+
+def _audited(run: SyncRun) -> list[str]:
+    found = found_by([run.pk])[run.pk]
+    return [
+        f"{many(run.orders, 'order')} audited",
+        f"{many(found.total, 'finding')}, {found.repaired:,} repaired",
+        f"{run.orders_invalid:,} malformed",
+    ]
+
+
+def _synced(run: SyncRun) -> list[str]:
+    return [
+        f"{run.orders_synced:,} of {many(run.orders, 'order')} stored",
+        f"{run.orders_not_found:,} not listed",
+        f"{run.orders_without_passes:,} without passes",
+        f"{run.orders_invalid:,} malformed",
+        f"{run.orders_deferred:,} deferred",
+        f"{many(run.items_created, 'item')}",
+    ]
+
+
+def _reasons(run: SyncRun) -> Iterator[str]:
+    """One line a reason, those that fail a whole user first."""
+    left = OrderOutcome.objects.filter(last_run=run)
+    groups = left.order_by().values_list("reason").annotate(Count("user_id", distinct=True), Count("pk"))
+    found = {reason: (users, orders) for reason, users, orders in groups}
+    for reason in sorted(Reason, key=lambda reason: reason not in USER_FAILURES):
+        if reason.value in found:
+            users, orders = found[reason.value]
+            some = left.filter(reason=reason).order_by("user_id").values_list("user_id", flat=True).distinct()
+            ids = ", ".join(str(user_id) for user_id in some[:USERS_PER_REASON])
+            more = ", ..." if users > USERS_PER_REASON else ""
+            noun = "user" if users == 1 else "users"
+            label = REASON_LABELS[reason]
+            # Bytemark's form and the database's refusal share this reason: the words of one order tell which it is.
+            why = (
+                left.filter(reason=reason).values_list("detail", flat=True).first()
+                if reason is Reason.MALFORMED
+                else ""
+            )
+            example = f". For example: {_escape(why or '')}" if why else ""
+            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} ({noun} {ids}{more}){example}"

@@ -1,0 +1,24 @@
+"""What monitors look at, written into the tables: runs that ended, the installation, a cluster's sign of life."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from bytemark_sync.models import ClusterBeat, Latch, RunStatus, SyncRun, Trigger
+
+
+def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) -> SyncRun:
+    at = timezone.now() - ago
+    fields = {"trigger": Trigger.SCHEDULE, "started_at": at - timedelta(minutes=5), "finished_at": at} | fields
+    return SyncRun.objects.create(status=status, **fields)
+
+
+def installed(ago: timedelta) -> int:
+    return Latch.objects.update(created_at=timezone.now() - ago)
+
+
+def cluster_seen(ago: timedelta) -> ClusterBeat:
+    return ClusterBeat.objects.create(name="host:1", workers=4, heartbeat_at=timezone.now() - ago)

@@ -27,9 +27,9 @@ PARTS = {
     "answers": (
         [
             f"{_CLIENT}/{name}.py"
-            for name in ("answers", "refusals", "errors", "failures", "attempts", "stats", "token")
+            for name in ("decoding", "body_errors", "errors", "transport_errors", "retry", "stats", "token")
         ],
-        [f"tests/bytemark/test_{name}.py" for name in ("answers", "errors", "attempts", "words")],
+        [f"tests/bytemark/test_{name}.py" for name in ("decoding", "errors", "retry", "stats", "error_words")],
     ),
     "client": (
         [f"{_CLIENT}/{name}.py" for name in ("client", "transport")],

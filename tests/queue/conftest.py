@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bytemark_sync.models import Order, OrderToken
 from bytemark_sync.sandbox import Sandbox, World
 from tests.support.clusters import ClusterScenario, MakeClusterScenario
 from tests.support.harness import FreshDatabase
@@ -47,3 +48,15 @@ def cluster_scenario(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[
             return ClusterScenario(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
 
         yield build
+
+
+@pytest.fixture
+def users(settings: Any) -> list[int]:
+    """Ten users with two pending orders each, and no API behind them."""
+    settings.BYTEMARK_CUSTOMER_API_URL = "http://127.0.0.1:9"
+    settings.SYNC_BATCH_USERS = 3
+    for user_id in range(1, 11):
+        OrderToken.objects.create(user_id=user_id, token=f"made-up-{user_id}")
+        for part in "ab":
+            Order.objects.create(order_uuid=f"{part}-{user_id}", user_id=user_id, amount="0", oauth_token="t")
+    return list(range(1, 11))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pydoc
 import random
+from datetime import timedelta
 from typing import Any
 
+from django.utils import timezone
 from django_q.models import OrmQ
 
-from bytemark_sync.models import OrderItem
+from bytemark_sync import tasks
+from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.models import Order, OrderItem, OrderOutcome, SyncBatch, SyncRun, Trigger
+from bytemark_sync.queue.requests import request_run
 from bytemark_sync.sandbox import ExpectedItem
 
 
@@ -40,3 +45,28 @@ def items() -> list[ExpectedItem]:
     """What is stored, as `World.expected_items` has it."""
     fields = ("order_id", "order_uuid", "oauth_token", "product_uuid", "pass_uuid")
     return sorted(ExpectedItem(*row) for row in OrderItem.objects.values_list(*fields))
+
+
+def planned(run: SyncRun | None) -> list[int]:
+    assert run is not None
+    tasks.plan_run(run.pk)
+    batches = SyncBatch.objects.filter(run=run).order_by("number").values_list("user_ids", flat=True)
+    return [user_id for batch in batches for user_id in batch]
+
+
+def ask(**wanted: Any) -> SyncRun:
+    run = request_run(trigger=wanted.pop("trigger", Trigger.COMMAND), **wanted).run
+    assert run is not None
+    return run
+
+
+def outcome(user_id: int, reason: Reason, *, days: int = 0, waits: bool = False) -> None:
+    now = timezone.now()
+    for order in Order.objects.filter(user_id=user_id):
+        OrderOutcome.objects.create(
+            order=order,
+            user_id=user_id,
+            reason=reason,
+            first_at=now - timedelta(days=days),
+            next_at=now + timedelta(days=1) if waits else None,
+        )

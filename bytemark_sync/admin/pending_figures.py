@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from bytemark_sync.admin.background_counts import Watched
 from bytemark_sync.admin.labels import NEVER
-from bytemark_sync.admin.pending_rows import probed
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order
+from bytemark_sync.storage.pending import pending_row_by_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def count_pending_figures() -> Iterator[PendingFigures]:
     now = timezone.now()
     figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
     per_user = (
-        probed(Order.objects.order_by())
+        pending_row_by_row(Order.objects.order_by())
         .values("user_id")
         .annotate(
             n=Count("pk"),

@@ -12,7 +12,7 @@ from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter
 
 from bytemark_sync.admin.labels import NEVER, REASON_WORDS
-from bytemark_sync.admin.pending_rows import deferred
+from bytemark_sync.storage.pending import passed_over
 
 YES = "yes"
 
@@ -75,7 +75,7 @@ class DeferredFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
-        return deferred(queryset, this_minute()) if self.value() == YES else queryset.none()
+        return passed_over(queryset, this_minute()) if self.value() == YES else queryset.none()
 
 
 class AgeFilter(DropdownFilter):  # type: ignore[misc]

@@ -17,10 +17,10 @@ from bytemark_sync.admin.order_states import outcome_of, state_of, waits_until
 from bytemark_sync.admin.orders import StoryAdmin
 from bytemark_sync.admin.pagination import KeyedPaginator
 from bytemark_sync.admin.pending_filters import AgeFilter, DeferredFilter, ReasonFilter
-from bytemark_sync.admin.pending_rows import probed
 from bytemark_sync.admin.read_only import came_from
 from bytemark_sync.admin.resync import Wanted, confirm, resync_view
 from bytemark_sync.models import PendingOrder
+from bytemark_sync.storage.pending import pending_row_by_row
 
 NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
 
@@ -40,7 +40,7 @@ class PendingOrderAdmin(StoryAdmin):
     actions_row = ("resync_row",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return probed(super().get_queryset(request))
+        return pending_row_by_row(super().get_queryset(request))
 
     def get_urls(self) -> list[URLPattern]:
         own = path("resync/", self.admin_site.admin_view(resync_view), name="bytemark_sync_resync")

@@ -23,13 +23,13 @@ from bytemark_sync.admin.labels import EVERYTHING, REASON_WORDS, page_of, scope_
 from bytemark_sync.admin.pagination import MAX_LISTS
 from bytemark_sync.admin.pending_figures import PENDING_FIGURES
 from bytemark_sync.admin.pending_filters import AGES, YES, this_minute, with_reason
-from bytemark_sync.admin.pending_rows import deferred, probed
 from bytemark_sync.admin.read_only import RESYNC, came_from, user_id_of, uuids_of
 from bytemark_sync.domain.reasons import USER_FAILURES
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.queue.requests import RunRequest, request_run, under_way
+from bytemark_sync.storage.pending import passed_over, pending_row_by_row
 
 MAX_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
@@ -108,7 +108,7 @@ class Wanted:
         """The pending orders that this names."""
         if self.nobody:
             return Order.objects.none()
-        rows = probed(Order.objects.all())
+        rows = pending_row_by_row(Order.objects.all())
         if self.users:
             return rows.filter(user_id__in=self.users)
         if self.failed_of is not None:
@@ -118,7 +118,7 @@ class Wanted:
         if self.age:
             rows = AGES[self.age].narrow(rows, this_minute())
         if self.deferred:
-            rows = deferred(rows, this_minute())
+            rows = passed_over(rows, this_minute())
         if self.search:
             user_id = user_id_of(self.search)
             rows = rows.filter(Q(order_uuid__in=uuids_of(self.search)) if user_id is None else Q(user_id=user_id))

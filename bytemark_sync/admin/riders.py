@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Case, Count, Exists, IntegerField, Max, Min, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Count, Exists, IntegerField, Max, Min, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Trim
 from django.db.models.lookups import Exact
 from django.http import HttpRequest, HttpResponse
@@ -19,13 +19,13 @@ from unfold.decorators import action
 from bytemark_sync.admin.csv_export import ExportedAdmin
 from bytemark_sync.admin.labels import NEVER, REASON_WORDS, badge, link, moment, reason_badge, run_link
 from bytemark_sync.admin.pagination import KeyedPaginator
-from bytemark_sync.admin.pending_rows import one_row_a_user, probed
 from bytemark_sync.admin.read_only import came_from, user_id_of
 from bytemark_sync.admin.resync import confirm
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, PortalUser, StoredOrder
 from bytemark_sync.queue.requests import under_way
-from bytemark_sync.storage.pending import pending_orders
+from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
+from bytemark_sync.storage.portal_schema import is_indexed
 
 PRESENT, MISSING, NEEDED = "present", "missing", "needed"
 NEEDS_TOKEN = (Reason.TOKEN_REJECTED, Reason.NO_TOKEN)
@@ -34,9 +34,19 @@ HAS_TOKEN = Q(token__isnull=False) & ~Q(Exact(Trim("token"), Value("")))
 """Of one row: blanks are no token, as the sync reads them."""
 
 
+def one_row_a_user(tokens: QuerySet[Any]) -> QuerySet[Any]:
+    """The newest row of each user among `tokens` (all rows of the token table), and every row that has no user."""
+    if not is_indexed(OrderToken, "user_id"):
+        newest = OrderToken.objects.order_by().values("user_id").annotate(newest=Max("pk")).values("newest")
+        return tokens.filter(Q(user_id__isnull=True) | Q(pk__in=newest))
+    newer = OrderToken.objects.filter(user_id=OuterRef("user_id"), pk__gt=OuterRef("pk")).order_by("pk").values("pk")
+    rows: QuerySet[Any] = tokens.alias(newer=Subquery(newer[:1])).filter(newer__isnull=True)
+    return rows
+
+
 def left_for(reasons: Iterable[str]) -> QuerySet[Any]:
     """The users with a pending order that was left for one of these reasons."""
-    return probed(Order.objects.order_by().filter(outcome__reason__in=list(reasons))).values("user_id")
+    return pending_row_by_row(Order.objects.order_by().filter(outcome__reason__in=list(reasons))).values("user_id")
 
 
 class TokenFilter(DropdownFilter):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """Which orders are pending, and whose turn it is, streamed user by user in flat memory.
 
 An order is pending when it has no row in `bytemark_order_items`, its `amount` is `'0'`, and its user has a row in
-`bytemark_tokens` (docs/contract.md#which-orders-are-pending).
+`bytemark_tokens` (docs/contract.md#which-orders-are-pending). The definition has two query plans, each measured:
+`pending_orders` for many rows, `pending_row_by_row` for a list's first page.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
@@ -37,6 +38,7 @@ from bytemark_sync.storage.keyset import (
     tokens_of,
     usable,
 )
+from bytemark_sync.storage.portal_schema import is_indexed
 
 
 class _Row(NamedTuple):
@@ -73,11 +75,38 @@ class Deferred:
 
 def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
     """Every pending order once (among `orders`), however many token rows its user has."""
-    return (Order.objects.all() if orders is None else orders).filter(
-        FREE,
-        ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))),
-        Exists(OrderToken.objects.filter(user_id=OuterRef("user_id"))),
-    )
+    return _without_items(Order.objects.all() if orders is None else orders).filter(Exists(_token_rows()))
+
+
+def pending_row_by_row(orders: QuerySet[Order]) -> QuerySet[Order]:
+    """The same orders, asked for each row through the portal's indexes, until a list's page is full.
+
+    The `NOT EXISTS` of `pending_orders` makes MariaDB read every item before the first row (1.1 s with a million
+    items). Here a scalar subquery is asked for each row: 1 ms where the newest orders are pending, 1.2 s at worst.
+    Without an index each of these questions would be a full scan: then the first plan is taken.
+    """
+    if not (is_indexed(OrderItem, "order_id") and is_indexed(OrderToken, "user_id")):
+        return pending_orders(orders)
+    rows = orders.alias(an_item=_first_key(_items()), a_token=_first_key(_token_rows()))
+    return rows.filter(FREE, an_item__isnull=True, a_token__isnull=False)
+
+
+def _without_items(orders: QuerySet[Order]) -> QuerySet[Order]:
+    return orders.filter(FREE, ~Exists(_items()))
+
+
+def _items() -> QuerySet[OrderItem]:
+    """Of an order in an outer query."""
+    return OrderItem.objects.filter(order_id=OuterRef("pk"))
+
+
+def _token_rows() -> QuerySet[OrderToken]:
+    """Of the user of an order in an outer query."""
+    return OrderToken.objects.filter(user_id=OuterRef("user_id"))
+
+
+def _first_key(rows: QuerySet[Any]) -> Subquery:
+    return Subquery(rows.order_by("pk").values("pk")[:1])
 
 
 def still_pending() -> Exists:
@@ -91,6 +120,16 @@ def is_due(now: datetime) -> Q:
     A token that changed since makes an order due as well (`_waits`); no query can see that.
     """
     return Q(outcome__isnull=True) | Q(outcome__next_at__isnull=True) | Q(outcome__next_at__lte=now)
+
+
+def passed_over(orders: QuerySet[Any], now: datetime) -> QuerySet[Any]:
+    """Those among pending `orders` that scheduled runs pass over at `now`: all pending orders of their users wait.
+
+    As `is_due`, it sees no changed token.
+    """
+    due = pending_row_by_row(Order.objects.filter(is_due(now), user_id=OuterRef("user_id")))
+    rows: QuerySet[Any] = orders.filter(outcome__next_at__gt=now).alias(a_due_one=_first_key(due))
+    return rows.filter(a_due_one__isnull=True)
 
 
 def fingerprint(tokens: Iterable[str | None]) -> str:
@@ -186,8 +225,7 @@ def _users(
     user_ids: list[int] | None, after: int | None
 ) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None]]]]]:
     """Group by group, with its last user: each whole user's pending rows (newest order last), and `bytemark_tokens`."""
-    free = Order.objects.filter(FREE, ~Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
-    keys = keys_of_all(free, after) if user_ids is None else _keys_of(user_ids, after)
+    keys = keys_of_all(_without_items(Order.objects.all()), after) if user_ids is None else _keys_of(user_ids, after)
     for owners in groups(keys):
         rows = _rows(owners)
         tokens = tokens_of(sorted({row.user_id for row in rows}))

@@ -6,9 +6,11 @@ A user without any right on a table does not see it: to that user it is not ther
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
@@ -87,3 +89,9 @@ class PortalSchema:
         with self._connection.cursor() as cursor:
             cursor.execute(query.format(here="table_schema = %s"), [self.database, *values])
             return list(cursor.fetchall())
+
+
+@cache
+def is_indexed(model: type[Model], column: str) -> bool:
+    """`PortalSchema.is_indexed`, asked once a process."""
+    return PortalSchema(connection).is_indexed(model, column)

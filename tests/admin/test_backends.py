@@ -56,7 +56,7 @@ def test_the_riders_list_is_right_without_the_portals_index(
     run_manage: Callable[..., Finished], portal: Portal
 ) -> None:
     code = """
-from bytemark_sync.admin.pending_rows import one_row_a_user
+from bytemark_sync.admin.riders import one_row_a_user
 from bytemark_sync.models import OrderToken
 from bytemark_sync.storage.portal_schema import PortalSchema
 from django.db import connection
@@ -78,14 +78,13 @@ def test_the_pending_list_is_right_without_the_portals_indexes(
 ) -> None:
     """A portal may lack the index that the list reads by; then it is read in another way."""
     code = """
-from bytemark_sync.admin.pending_rows import probed
 from bytemark_sync.storage.portal_schema import PortalSchema
 from bytemark_sync.models import Order, OrderItem
-from bytemark_sync.storage.pending import pending_orders
+from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
 from django.db import connection
 keys = set(pending_orders().values_list("pk", flat=True))
 indexed = PortalSchema(connection).is_indexed(OrderItem, "order_id")
-print(indexed, keys == set(probed(Order.objects.all()).values_list("pk", flat=True)), len(keys))
+print(indexed, keys == set(pending_row_by_row(Order.objects.all()).values_list("pk", flat=True)), len(keys))
 """
     fill(portal)
     done = run_manage("shell", "-v", "0", "-c", code)

@@ -12,8 +12,8 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from bytemark_sync.admin.pending_rows import probed
 from bytemark_sync.models import Order
+from bytemark_sync.storage.pending import pending_row_by_row
 from tests.support.admin_data import SECRET, Filled
 
 APP = "/admin/bytemark_sync/"
@@ -59,7 +59,7 @@ def test_no_query_reads_a_key(logged_in: Callable[[str], Client], filled: Filled
     pages += [f"{APP}{name}/?o=-1.2.3.4.5.6" for name in LISTS]
     pages += [f"{APP}{name}/{filled.pending[3].pk}/change/" for name in ("order", "pendingorder")]
     pages += ["/admin/", f"{APP}orderitem/export/"]
-    probed(Order.objects.all())  # asks for the indexes, which names columns, once a process
+    pending_row_by_row(Order.objects.all())  # asks for the indexes, which names columns, once a process
     with CaptureQueriesContext(connection) as queries:
         for page in pages:
             body(client.get(page))

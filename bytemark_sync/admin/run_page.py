@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from bytemark_sync.admin.cached_counts import remembered
+from bytemark_sync.admin.background_counts import WatchedEach
 from bytemark_sync.admin.labels import (
     ADVICE,
     ago,
@@ -36,13 +37,24 @@ from bytemark_sync.storage.finding_counts import Found, found_by
 
 END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
 
+MAX_RUNS = 100
+"""Runs whose dear figures are kept."""
 TAKEN_WITHIN = timedelta(minutes=1)
 """A broker that is well takes a run's task at once."""
 
 
+Answered = tuple[dict[str, int], Histogram]
+"""Requests by kind of answer, and their latency."""
+LEFT: WatchedEach[list[tuple[str, int]]] = WatchedEach(MAX_RUNS)
+ANSWERED: WatchedEach[Answered] = WatchedEach(MAX_RUNS)
+
+
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Each field as the templates run_*.html show it; `live_url` and `slack_url` are empty where nothing is to come."""
+    """Each field as the templates run_*.html show it; a url is empty where nothing is to come from it.
+
+    `figures_url` is where the figures of a run that has ended are looked for while they are being counted.
+    """
 
     run: SyncRun
     state: SafeString
@@ -58,13 +70,17 @@ class RunPage:
     end_template: str
     live_url: str
     slack_url: str
+    figures_url: str
     stop_url: str
     retry_url: str
 
 
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
-    """Four queries; the dear ones are remembered for a little while."""
-    answers, latency = _api(run)
+    """Four queries; the page waits for none that is dear."""
+    answered, left = _answered(run), _left_by_reason(run) if run.kind != RunKind.AUDIT else []
+    answers, latency = answered or ({}, Histogram())
+    is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page asks anyway
+    figures_url = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk]) if is_counting else ""
     found = found_by([run.pk])[run.pk] if run.kind == RunKind.AUDIT else None
     return RunPage(
         run=run,
@@ -73,7 +89,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
         percent=run_percent(run),
         times=_times(run),
         counts=_counts(run, found),
-        reasons=_reasons(run) if found is None else findings_table(run, found),
+        reasons=_reasons(run, left or []) if found is None else findings_table(run, found),
         answers=_answers(answers),
         latency=_latency(latency),
         request=_request(run),
@@ -81,6 +97,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
         end_template=f"unfold/helpers/messages/{END_MESSAGES.get(run.status, 'warning')}.html",
         live_url=live_url if run.status in ALIVE else "",
         slack_url=f"{live_url}?part=request" if _awaits_slack(run) else "",
+        figures_url=figures_url,
         stop_url=stop_url,
         retry_url=retry_url,
     )
@@ -152,13 +169,18 @@ def _sync_counts(run: SyncRun) -> list[tuple[str, int]]:
     ]
 
 
-def _reasons(run: SyncRun) -> dict[str, Any]:
-    """Orders that this run left pending, by reason, each leading to its orders."""
+def _left_by_reason(run: SyncRun) -> list[tuple[str, int]] | None:
+    """Orders that this run left pending, most first; None while that is not known."""
 
-    def count() -> list[tuple[str, int]]:
+    def count() -> Iterator[list[tuple[str, int]]]:
         rows = OrderAttempt.objects.filter(run_id=run.pk).order_by().values_list("reason").annotate(n=Count("pk"))
-        return sorted(rows, key=lambda row: -row[1])
+        yield sorted(rows, key=lambda row: -row[1])
 
+    return LEFT.of((run.pk, run.status), count).latest()
+
+
+def _reasons(run: SyncRun, left: list[tuple[str, int]]) -> dict[str, Any]:
+    """Orders that this run left pending, by reason, each leading to its orders."""
     orders = reverse("admin:bytemark_sync_orderattempt_changelist")
     return {
         "title": "Left pending, by reason",
@@ -169,25 +191,25 @@ def _reasons(run: SyncRun) -> dict[str, Any]:
                 link(f"{orders}?run={run.pk}&reason={reason}", many(n, "order")),
                 SafeString(f'<span class="whitespace-normal">{ADVICE[reason].todo}</span>'),
             ]
-            for reason, n in remembered(f"reasons of run {run.pk}", count)
+            for reason, n in left
         ],
     }
 
 
-def _api(run: SyncRun) -> tuple[dict[str, int], Histogram]:
-    """Requests by kind of answer, and their latency; of a run at work, what its batches have so far."""
+def _answered(run: SyncRun) -> Answered | None:
+    """Of a run at work, what its batches have so far; None while that is not known."""
     if run.answers or run.status not in ALIVE:
         return run.answers, Histogram.from_json(run.latency)
 
-    def add_up() -> tuple[dict[str, int], Histogram]:
+    def add_up() -> Iterator[Answered]:
         answers: Counter[str] = Counter()
         latency = Histogram()
         for batch_answers, batch_latency in run.batches.values_list("answers", "latency").iterator(chunk_size=500):
             answers.update(batch_answers)
             latency.merge(Histogram.from_json(batch_latency))
-        return dict(answers), latency
+        yield dict(answers), latency
 
-    return remembered(f"api of run {run.pk}", add_up)
+    return ANSWERED.of(run.pk, add_up).latest()
 
 
 def _answers(answers: dict[str, int]) -> dict[str, Any]:

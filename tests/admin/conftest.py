@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.core.cache import cache
 from django.test import Client
 
+from bytemark_sync.admin import run_page
 from tests.support.admin_data import Filled, fill
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -16,7 +16,8 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    cache.clear()
+    for figures in (run_page.LEFT, run_page.ANSWERED):
+        figures.clear()
 
 
 @pytest.fixture

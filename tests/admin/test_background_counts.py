@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from bytemark_sync.admin import resync
+from bytemark_sync.admin import resync, run_page
 from bytemark_sync.admin.background_counts import WAIT, WAIT_FOR_ANY, Watched, WatchedEach
 from bytemark_sync.admin.pagination import CountedPaginator, KeyedPaginator
 from bytemark_sync.admin.pending_filters import this_minute
@@ -101,6 +101,22 @@ class TestWatched:
         each.of("c", lambda: iter([3]))
         assert each.of("a", lambda: iter([1])) is a
         assert each.of("b", lambda: iter([2])) is not b
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_page_of_a_run_that_has_ended_does_not_wait_for_its_reasons(logged_in: Callable[[str], Client]) -> None:
+    client = logged_in("operator")
+    run = fill().runs[-1]
+    url, again = f"{APP}syncrun/{run.pk}/change/", 'hx-select="#run-figures"'
+    slow = Slow([("not_found", 3)])
+    run_page.LEFT.of((run.pk, run.status), slow).begin()
+    html = page(client, url)
+    assert "The rest is being counted" in html
+    assert again in html
+    assert f'hx-get="{url}"' in html
+    slow.let[0].set()
+    wait_for(lambda: "Left pending, by reason" in page(client, url), PATIENCE_SECONDS, "the reasons are there")
+    assert again not in page(client, url)
 
 
 @pytest.mark.django_db(transaction=True)

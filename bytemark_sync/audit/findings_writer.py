@@ -11,7 +11,8 @@ from bytemark_sync.domain.counters import Flushed
 from bytemark_sync.domain.matching import FoundOrder, LeftOrder, PassItem, normalise
 from bytemark_sync.models import AuditFinding, Order, OrderItem, SyncRun
 from bytemark_sync.models.portal import FREE
-from bytemark_sync.runs.writer import BatchClaim, SyncWriter
+from bytemark_sync.runs.run_rows import BatchClaim
+from bytemark_sync.runs.writer import RunWriter
 from bytemark_sync.storage.bulk_insert import insert
 from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
 from bytemark_sync.storage.order_items import Finding, add_rows, rows_of
@@ -19,8 +20,8 @@ from bytemark_sync.storage.order_items import Finding, add_rows, rows_of
 MAX_DETAIL_LENGTH = 600
 
 
-class AuditWriter(SyncWriter):
-    """As `SyncWriter`, with the same counts, heartbeat and claims. Only a `repair` changes the portal's tables."""
+class AuditWriter(RunWriter):
+    """Keeps the findings. Only a `repair` changes the portal's tables."""
 
     def __init__(
         self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None, *, repair: bool = False

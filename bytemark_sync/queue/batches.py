@@ -30,7 +30,7 @@ from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.engine import work
-from bytemark_sync.runs.writer import BatchClaim, ClaimLost, RunClosed
+from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
 from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
 from bytemark_sync.storage.pending import Deferred

@@ -14,8 +14,9 @@ from bytemark_sync.domain.counters import Counts, Totals
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.engine import Progress, work
+from bytemark_sync.runs.run_rows import RunClosed
 from bytemark_sync.runs.strategy import Strategy
-from bytemark_sync.runs.writer import DryRunWriter, RunClosed
+from bytemark_sync.runs.writer import DryRunWriter
 from bytemark_sync.slack.reporter import report_forgotten, report_run
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 from bytemark_sync.storage.finding_counts import Found

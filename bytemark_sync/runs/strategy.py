@@ -17,7 +17,8 @@ from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import RunKind, SyncRun
 from bytemark_sync.runs.engine import Writer
-from bytemark_sync.runs.writer import BatchClaim, SyncWriter
+from bytemark_sync.runs.run_rows import BatchClaim
+from bytemark_sync.runs.writer import SyncWriter
 from bytemark_sync.storage.finding_counts import Found
 from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, stream, users_named_by, users_with_pending
 

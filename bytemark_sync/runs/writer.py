@@ -7,37 +7,22 @@ So the counts are exact even where the process is killed, and a batch that is qu
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
-from django.db.models import F
-from django.utils import timezone
-
-from bytemark_sync.bytemark.stats import ApiSample, Histogram
+from bytemark_sync.bytemark.stats import ApiSample
 from bytemark_sync.domain.counters import Counts, Flushed
 from bytemark_sync.domain.matching import Bookmark, LeftOrder, UserResult
 from bytemark_sync.domain.reasons import Reason
-from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
-from bytemark_sync.runs.bookmarks import Bookmarks, moved
+from bytemark_sync.models import SyncRun
+from bytemark_sync.runs.run_rows import BatchClaim, RunRows, Step, WrittenBefore
 from bytemark_sync.storage.database_retry import RowRefused, in_transaction, retrying
 from bytemark_sync.storage.order_items import Finding, Written, write
 from bytemark_sync.storage.pending import DueUser
 
 ORDERS_PER_TRANSACTION = 2000
-
-
-class ClaimLost(Exception):
-    """The batch was queued again and belongs to another worker now; nothing more may be written for it."""
-
-
-class RunClosed(Exception):
-    """Somebody else has closed the run, as dead for example; nothing more may be written for it."""
-
-
-class _WrittenBefore(Exception):
-    """The transaction is in the database already: the connection was lost after its commit, before the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,42 +64,21 @@ class _End:
         return {user_id: mark for user_id, mark in marks if mark and (mark.pages or mark.attempts)}
 
 
-@dataclass(slots=True)
-class BatchClaim:
-    """A worker's hold on a queued batch; `user_ids` are those still to work, written back as they are done.
-
-    `bookmarks` are of those among them who are under way.
-    """
-
-    batch_id: int
-    worker: str
-    user_ids: list[int]
-    bookmarks: Bookmarks = field(default_factory=dict)
-
-
-class SyncWriter:
-    """For one run, or for one batch of it.
-
-    Each transaction and each sign of life looks at the run's row too: `stop` is set once a person asked for that, and
-    a run that is closed ends the work with `RunClosed`.
-    """
+class RunWriter(ABC):
+    """For one run, or for one batch of it: `flush` writes what users came to, in transactions of bounded size."""
 
     def __init__(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None) -> None:
         self._run = run
-        self._stop = stop
-        self._claim = claim
-        kept: SyncRun | SyncBatch = SyncBatch.objects.get(pk=claim.batch_id) if claim else run
-        self._answers: dict[str, int] = dict(kept.answers)
-        self._latency = Histogram.from_json(kept.latency)
-        self._writes = kept.writes
+        self._rows = RunRows(run, stop, claim)
         self._wanted: dict[int, list[int]] = {}
+
+    @abstractmethod
+    def _apply(self, part: list[Finding]) -> Flushed:
+        """Inside the transaction: what is written of the users' orders."""
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Flushed:
         """Write the users' orders and count them; what came of it. Raises `RowRefused`, and what `beat` does."""
-        self._answers = {
-            kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
-        }
-        self._latency.merge(sample.latency)
+        self._rows.add(sample)
         self._wanted = {each.result.user_id: [order.id for order in each.due.pending.orders] for each in worked}
         total = Flushed()
         parts = list(_parts([_finding(each) for each in worked])) or [[]]
@@ -127,10 +91,9 @@ class SyncWriter:
 
     def beat(self) -> None:
         """A sign of life. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
-        retrying(lambda: self._progress(Counts(), [], _End(), self._writes))
+        retrying(self._rows.beat)
 
     def _write(self, part: list[Finding], end: _End) -> Flushed:
-        """Each transaction has a number, so that one repeated after a commit without an answer takes no effect."""
         flushed = Flushed()
 
         def transaction() -> None:
@@ -138,23 +101,20 @@ class SyncWriter:
             applied = self._apply(part)
             applied.counts.orders = _size(part)
             applied.counts.add(end.counts())
-            self._progress(applied.counts, part, end, self._writes + 1)
+            settled = {finding.user_id: set(_ids(finding)) for finding in part}
+            self._rows.write(Step(applied.counts, self._wanted, settled, end.done, end.broken_off))
             flushed = applied
 
         try:
             in_transaction(transaction)
-        except _WrittenBefore:
+        except WrittenBefore:
             pass
         except RowRefused as refused:
             if not part:
                 raise
             return self._write_apart(part, end, str(refused))
-        self._writes += 1
+        self._rows.committed()
         return flushed
-
-    def _apply(self, part: list[Finding]) -> Flushed:
-        """Inside the transaction: what is written of the users' orders. An audit writes something else."""
-        return _flushed(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
 
     def _write_apart(self, part: list[Finding], end: _End, refusal: str) -> Flushed:
         """The server refused a row: find the order by halves, for it alone is left."""
@@ -178,49 +138,12 @@ class SyncWriter:
             raise RowRefused(refusal)
         return replace(finding, found=(), left=left)
 
-    def _progress(self, counts: Counts, part: list[Finding], end: _End, number: int) -> None:
-        """Batch first, run last: the run's row is shared, so its lock is held for the shortest time.
 
-        `number` is the transaction's; that of the last one for a mere sign of life.
-        """
-        now = timezone.now()
-        api = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
-        if self._claim:
-            done = end.done
-            left = [user_id for user_id in self._claim.user_ids if user_id not in done]
-            bookmarks = moved(
-                self._claim.bookmarks,
-                wanted=self._wanted,
-                settled={finding.user_id: set(_ids(finding)) for finding in part},
-                broken_off=end.broken_off,
-                done=done,
-            )
-            mine = SyncBatch.objects.filter(
-                pk=self._claim.batch_id, worker=self._claim.worker, status=BatchStatus.RUNNING
-            )
-            values = {"user_ids": left, "bookmarks": bookmarks, "heartbeat_at": now, **api}
-            if not mine.filter(writes=self._writes).update(**values):
-                raise _WrittenBefore if mine.filter(writes=number).exists() else ClaimLost
-            self._claim.user_ids, self._claim.bookmarks = left, bookmarks
-            api = {}
-        growth = {name: F(name) + count for name, count in counts.as_dict().items() if count}
-        self._write_run({**growth, "heartbeat_at": now, **api}, number)
+class SyncWriter(RunWriter):
+    """Stores the orders that were found, and the reasons of those that were not."""
 
-    def _write_run(self, values: dict[str, Any], number: int) -> None:
-        """One statement, as long as the row is as expected; only then is it read why it is not."""
-        run = SyncRun.objects.filter(pk=self._run.pk)
-        mine = {} if self._claim else {"writes": self._writes}
-        if run.filter(status=RunStatus.RUNNING, stop_requested=False, **mine).update(**values):
-            return
-        row = run.only("status", "stop_requested", "writes").first()
-        if row is None:  # lost by a server that crashed: nobody has closed it
-            return
-        if not self._claim and row.writes == number > self._writes:
-            raise _WrittenBefore
-        if not run.filter(status=RunStatus.RUNNING).update(**values):
-            raise RunClosed("the run was closed by another process")
-        if row.stop_requested:
-            self._stop.set()
+    def _apply(self, part: list[Finding]) -> Flushed:
+        return _flushed(part, write(part, run_id=self._run.pk, reference=self._run.created_at))
 
 
 class DryRunWriter:

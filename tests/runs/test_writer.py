@@ -35,7 +35,8 @@ from bytemark_sync.models import (
     Trigger,
 )
 from bytemark_sync.runs import writer as writer_module
-from bytemark_sync.runs.writer import BatchClaim, ClaimLost, DryRunWriter, RunClosed, SyncWriter, Worked
+from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
+from bytemark_sync.runs.writer import DryRunWriter, SyncWriter, Worked
 from bytemark_sync.storage.database_retry import RowRefused, in_transaction
 from bytemark_sync.storage.pending import DueUser
 

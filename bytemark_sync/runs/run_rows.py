@@ -1,0 +1,130 @@
+"""The rows of a run and of its batch, as whoever works them writes them: counts, signs of life, users still to work.
+
+Each transaction has a number, so that one repeated after a commit without an answer takes no effect
+(docs/decisions/0014-numbered-writes.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import F
+from django.utils import timezone
+
+from bytemark_sync.bytemark.stats import ApiSample, Histogram
+from bytemark_sync.domain.counters import Counts
+from bytemark_sync.domain.matching import Bookmark
+from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.runs.bookmarks import Bookmarks, moved
+
+
+class ClaimLost(Exception):
+    """The batch was queued again and belongs to another worker now; nothing more may be written for it."""
+
+
+class RunClosed(Exception):
+    """Somebody else has closed the run, as dead for example; nothing more may be written for it."""
+
+
+class WrittenBefore(Exception):
+    """The transaction is in the database already: the connection was lost after its commit, before the answer."""
+
+
+@dataclass(slots=True)
+class BatchClaim:
+    """A worker's hold on a queued batch; `user_ids` are those still to work, written back as they are done.
+
+    `bookmarks` are of those among them who are under way.
+    """
+
+    batch_id: int
+    worker: str
+    user_ids: list[int]
+    bookmarks: Bookmarks = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one transaction comes to: its counts, the orders that it settles, and how far their users are with it."""
+
+    counts: Counts = field(default_factory=Counts)
+    wanted: Mapping[int, Collection[int]] = field(default_factory=dict)
+    """User id -> the ids of all orders that were looked for."""
+    settled: Mapping[int, Collection[int]] = field(default_factory=dict)
+    done: Collection[int] = ()
+    broken_off: Mapping[int, Bookmark] = field(default_factory=dict)
+
+
+class RunRows:
+    """Of one run, or of one batch of it.
+
+    Each write looks at the run's row too: `stop` is set once a person asked for that, and a run that is closed ends
+    the work with `RunClosed`.
+    """
+
+    def __init__(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None) -> None:
+        self._run = run
+        self._stop = stop
+        self._claim = claim
+        kept: SyncRun | SyncBatch = SyncBatch.objects.get(pk=claim.batch_id) if claim else run
+        self._answers: dict[str, int] = dict(kept.answers)
+        self._latency = Histogram.from_json(kept.latency)
+        self._writes = kept.writes
+
+    def add(self, sample: ApiSample) -> None:
+        """Requests, which the next write tells of."""
+        self._answers = {
+            kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
+        }
+        self._latency.merge(sample.latency)
+
+    def beat(self) -> None:
+        """A sign of life. Raises `ClaimLost` and `RunClosed`."""
+        self._write(Step(), self._writes)
+
+    def write(self, step: Step) -> None:
+        """Within the transaction that `step` is of. Raises what `beat` does, and `WrittenBefore`."""
+        self._write(step, self._writes + 1)
+
+    def committed(self) -> None:
+        """The transaction of the last `write` is in the database."""
+        self._writes += 1
+
+    def _write(self, step: Step, number: int) -> None:
+        """Batch first, run last: the run's row is shared, so its lock is held for the shortest time."""
+        now = timezone.now()
+        api = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
+        if self._claim:
+            self._write_batch(self._claim, step, {"heartbeat_at": now, **api})
+            api = {}
+        growth = {name: F(name) + count for name, count in step.counts.as_dict().items() if count}
+        self._write_run({**growth, "heartbeat_at": now, **api}, number)
+
+    def _write_batch(self, claim: BatchClaim, step: Step, values: dict[str, Any]) -> None:
+        left = [user_id for user_id in claim.user_ids if user_id not in step.done]
+        bookmarks = moved(
+            claim.bookmarks, wanted=step.wanted, settled=step.settled, broken_off=step.broken_off, done=step.done
+        )
+        mine = SyncBatch.objects.filter(pk=claim.batch_id, worker=claim.worker, status=BatchStatus.RUNNING)
+        if not mine.filter(writes=self._writes).update(user_ids=left, bookmarks=bookmarks, **values):
+            raise WrittenBefore if mine.filter(writes=values["writes"]).exists() else ClaimLost
+        claim.user_ids, claim.bookmarks = left, bookmarks
+
+    def _write_run(self, values: dict[str, Any], number: int) -> None:
+        """One statement, as long as the row is as expected; only then is it read why it is not."""
+        run = SyncRun.objects.filter(pk=self._run.pk)
+        mine = {} if self._claim else {"writes": self._writes}
+        if run.filter(status=RunStatus.RUNNING, stop_requested=False, **mine).update(**values):
+            return
+        row = run.only("status", "stop_requested", "writes").first()
+        if row is None:  # lost by a server that crashed: nobody has closed it
+            return
+        if not self._claim and row.writes == number > self._writes:
+            raise WrittenBefore
+        if not run.filter(status=RunStatus.RUNNING).update(**values):
+            raise RunClosed("the run was closed by another process")
+        if row.stop_requested:
+            self._stop.set()

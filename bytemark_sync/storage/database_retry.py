@@ -1,8 +1,9 @@
-"""Database work that survives what passes: deadlocks, lock waits, a restart, a failover, a killed connection.
+"""Database work, repeated after an error that goes away by itself, and described for a person after any other.
 
-One table says of each error what happens next. What passes is waited for, `PATIENCE_SECONDS` at most, and the whole
-transaction is repeated, so nothing is ever half-written. What the server has against a row (its values, a trigger, its
-size) is `RowRefused`, so that the caller can find the row. All else ends as `DatabaseGone` in words for a person.
+One table says what follows each error. A deadlock, a lock wait, a restart, a failover or a killed connection goes away:
+the whole transaction is repeated for up to `PATIENCE_SECONDS`, so nothing is ever half-written. An error that is due to
+a row (its values, its size, a trigger) is raised as `RowRefused`, and the caller looks for the row. Any other error is
+raised as `DatabaseGone`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from django.db import (
 from MySQLdb.constants import CR, ER
 
 from bytemark_sync.domain.unexpected_errors import describe
+from bytemark_sync.storage import server_errors
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +44,14 @@ class _Next(Enum):
 
     AGAIN = auto()
     RECONNECT = auto()  # and again
-    REFUSE = auto()  # the statement's rows are to blame: without one of them it passes
+    REFUSE = auto()  # one of the statement's rows is to blame: without that row it succeeds
     STOP = auto()
 
 
-# Numbers that MySQLdb has no name for: 1077 normal shutdown, 1927 MariaDB's and 4031 MySQL's connection killed,
-# 3572 NOWAIT, 3988 a character that the column's character set does not have, 1021 disk full.
-_AGAIN = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, 3572}
+_AGAIN = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, server_errors.LOCK_NOWAIT}
 _LOST = {
-    *(ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, 1077, ER.ABORTING_CONNECTION, 1927, 4031),
+    *(ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, server_errors.NORMAL_SHUTDOWN, ER.ABORTING_CONNECTION),
+    *(server_errors.CONNECTION_KILLED, server_errors.CLIENT_INTERACTION_TIMEOUT),
     *(ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED),
     *(CR.CONNECTION_ERROR, CR.CONN_HOST_ERROR, CR.SERVER_GONE_ERROR, CR.SERVER_LOST, CR.SERVER_LOST_EXTENDED),
     CR.COMMANDS_OUT_OF_SYNC,
@@ -68,10 +69,21 @@ _NAMES = {  # what they quote are names of users, tables and columns
     *(ER.BAD_DB_ERROR, ER.TABLE_EXISTS_ERROR, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR, ER.NO_DEFAULT_FOR_FIELD),
 }
 _BROKEN = {
-    *(ER.NO_DB_ERROR, ER.HOST_IS_BLOCKED, ER.HOST_NOT_PRIVILEGED, 1021, ER.RECORD_FILE_FULL, ER.GET_ERRNO),
-    *(ER.ERROR_ON_WRITE, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY, ER.OUT_OF_RESOURCES, ER.CRASHED_ON_USAGE),
+    *(ER.NO_DB_ERROR, ER.HOST_IS_BLOCKED, ER.HOST_NOT_PRIVILEGED, ER.RECORD_FILE_FULL, ER.GET_ERRNO),
+    *(
+        server_errors.DISK_FULL,
+        ER.ERROR_ON_WRITE,
+        ER.OUTOFMEMORY,
+        ER.OUT_OF_SORTMEMORY,
+        ER.OUT_OF_RESOURCES,
+        ER.CRASHED_ON_USAGE,
+    ),
 }
-_CHARACTER = {ER.CANT_AGGREGATE_2COLLATIONS, ER.TRUNCATED_WRONG_VALUE_FOR_FIELD, 3988}
+_CHARACTER = {
+    ER.CANT_AGGREGATE_2COLLATIONS,
+    ER.TRUNCATED_WRONG_VALUE_FOR_FIELD,
+    server_errors.IMPOSSIBLE_STRING_CONVERSION,
+}
 
 _TABLE: dict[int, _Next] = {
     **dict.fromkeys(_AGAIN, _Next.AGAIN),
@@ -108,7 +120,7 @@ class DatabaseGone(Exception):
 
 
 class DatabaseAway(DatabaseGone):
-    """What should have passed did not within `PATIENCE_SECONDS`; it may have by the next try."""
+    """The error was still there after `PATIENCE_SECONDS`. A later try may succeed."""
 
 
 class RowRefused(Exception):
@@ -117,7 +129,7 @@ class RowRefused(Exception):
 
 
 def retrying(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
-    """`work()` outside a transaction, again after whatever passes; it must be safe to repeat."""
+    """`work()` outside a transaction, repeated after an error that goes away by itself. It must be safe to repeat."""
     began = time.monotonic()
     tries = 0
     while True:
@@ -145,7 +157,7 @@ def retrying(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
 
 
 def in_transaction(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
-    """`work()` in a transaction of its own, the whole transaction again after whatever passes."""
+    """`work()` in a transaction of its own. The whole transaction is repeated, as by `retrying`."""
 
     def attempt() -> T:
         with transaction.atomic():
@@ -196,7 +208,7 @@ def _next(error: Exception) -> _Next:
         return _TABLE[code]
     if isinstance(error, DataError | IntegrityError):
         return _Next.REFUSE
-    # A statement that is wrong, a file that is no database.
+    # For example: wrong SQL, or a file that is not a database.
     if not isinstance(error, OperationalError | InterfaceError):
         return _Next.STOP
     if code is None:

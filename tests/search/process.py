@@ -16,6 +16,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.utils import OperationalError
 from django_q.exceptions import TimeoutException
+from MySQLdb.constants import CR, ER
 
 from bytemark_sync.queue.batches import BrokeOff
 from bytemark_sync.storage.database_retry import DatabaseGone
@@ -167,8 +168,8 @@ class Process:
 
 def failure(blow: Blow) -> OperationalError:
     if blow is Blow.LOCKED:
-        return OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction")
-    return OperationalError(2013, "Lost connection to server during query")
+        return OperationalError(ER.LOCK_WAIT_TIMEOUT, "Lock wait timeout exceeded; try restarting transaction")
+    return OperationalError(CR.SERVER_LOST, "Lost connection to server during query")
 
 
 _here = threading.local()

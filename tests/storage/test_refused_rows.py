@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from MySQLdb.constants import ER
 
 from bytemark_sync.sandbox import Sandbox, World
 from tests.support.harness import FreshDatabase, finish, manage, start_manage
@@ -14,6 +15,8 @@ from tests.support.scenario import MakeScenario, Scenario, add_user, listed, mak
 from tests.support.servers import MariaDB, wait_for
 
 pytestmark = pytest.mark.server
+
+CHECK_CONSTRAINT_VIOLATED = 3819  # MySQL
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def mariadb_scenario(fresh_database: FreshDatabase, sandbox: Callable[..., Sandb
 READ_ONLY_AND_THE_LIKE = [1290, 1203, 1226, 1792, 1836, 1047]
 
 
-def signal(at: Scenario, event: str, when: str, errno: str, text: str) -> None:
+def signal(at: Scenario, event: str, when: str, errno: int, text: str) -> None:
     """A trigger that fails the statement with the number and the text."""
     at.portal.execute(
         f"CREATE TRIGGER `{at.portal.portal_database}`.refuses BEFORE {event} FOR EACH ROW BEGIN "
@@ -34,7 +37,7 @@ def signal(at: Scenario, event: str, when: str, errno: str, text: str) -> None:
     )
 
 
-@pytest.mark.parametrize("errno", [1644, 3819, 30001])
+@pytest.mark.parametrize("errno", [ER.SIGNAL_EXCEPTION, CHECK_CONSTRAINT_VIOLATED, 30001])
 def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(
     mariadb_scenario: MakeScenario, errno: int
 ) -> None:
@@ -44,7 +47,7 @@ def test_an_order_that_a_trigger_refuses_is_left_alone_with_the_code(
         at,
         event="INSERT ON bytemark_order_items",
         when=f"NEW.order_uuid = '{refused.order_uuid}'",
-        errno=str(errno),
+        errno=errno,
         text="CONCAT('not with token ', NEW.oauth_token)",
     )
     for attempts in (1, 2):
@@ -85,7 +88,7 @@ def test_a_key_and_a_condition_of_the_table_are_told_as_such(mariadb_scenario: M
 
 def test_a_run_whose_orders_the_database_all_refuses_says_so(mariadb_scenario: MakeScenario) -> None:
     at = mariadb_scenario(simple_world(users=6, orders=5))
-    signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno="1644", text="'no'")
+    signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno=ER.SIGNAL_EXCEPTION, text="'no'")
     done = at.sync("--json")
     assert (done.json["users"], done.json["orders_synced"], done.json["orders_invalid"]) == (6, 0, 30)
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
@@ -111,7 +114,7 @@ def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made
         at,
         event="INSERT ON bytemark_order_items",
         when=f"NEW.pass_uuid = '{lost[0].pass_uuid}'",
-        errno="1644",
+        errno=ER.SIGNAL_EXCEPTION,
         text="'no'",
     )
     audited = manage("audit_order_items", "--repair", "--json", database_url=at.url, env=at.env())
@@ -123,7 +126,7 @@ def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made
         (lost[1].pass_uuid, True),
     ]
     assert "Not repaired: " in found[0][2]
-    assert "1644" in found[0][2]
+    assert str(ER.SIGNAL_EXCEPTION) in found[0][2]
     at.portal.execute(f"DROP TRIGGER `{at.portal.portal_database}`.refuses")
     again = manage("audit_order_items", "--repair", "--json", database_url=at.url, env=at.env())
     assert (again.json["findings_total"], again.json["repaired"]) == (1, 1)
@@ -133,7 +136,13 @@ def test_a_repair_that_a_trigger_refuses_stays_a_finding_and_the_others_are_made
 def test_a_right_that_is_missing_is_no_orders_problem(mariadb_scenario: MakeScenario, mariadb: MariaDB) -> None:
     """A trigger says so as the server would: no order is looked for, and none is called malformed."""
     at = mariadb_scenario(simple_world(users=3, orders=2))
-    signal(at, event="INSERT ON bytemark_order_items", when="TRUE", errno="1142", text="'INSERT command denied'")
+    signal(
+        at,
+        event="INSERT ON bytemark_order_items",
+        when="TRUE",
+        errno=ER.TABLEACCESS_DENIED_ERROR,
+        text="'INSERT command denied'",
+    )
     done = at.sync("--json")
     assert (done.status, done.json["status"]) == (1, "failed")
     assert "INSERT command denied" in done.stderr

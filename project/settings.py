@@ -199,8 +199,8 @@ SYNC_HEARTBEAT_LIMIT = decimal("SYNC_HEARTBEAT_LIMIT", 900, above=0)
 SYNC_RETENTION_DAYS = integer("SYNC_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
 METRICS_TOKEN = text("METRICS_TOKEN", "")
 
-# Every value here keeps a task from being started twice, repeated for ever or lost in memory; the system checks in
-# bytemark_sync/checks/queue_settings.py refuse a combination that does not (docs/decisions/0005-queue-arithmetic.md).
+# Every value here keeps a task from being started twice, repeated for ever or lost in memory
+# (docs/decisions/0005-queue-arithmetic.md); tests/queue/test_arithmetic.py fails for a combination that does not.
 Q_CLUSTER: dict[str, Any] = {
     "name": "bytemark_sync",
     "label": "Queue",

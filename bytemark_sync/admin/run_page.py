@@ -77,7 +77,7 @@ class RunPage:
 
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
     """Four queries; the page waits for none that is dear."""
-    answered, left = _answered(run), _left_by_reason(run) if run.kind != RunKind.AUDIT else []
+    answered, left = _answered(run), _left_by_reason(run) if run.kind == RunKind.SYNC else []
     answers, latency = answered or ({}, Histogram())
     is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page asks anyway
     figures_url = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk]) if is_counting else ""

@@ -70,14 +70,8 @@ _NAMES = {  # what they quote are names of users, tables and columns
 }
 _BROKEN = {
     *(ER.NO_DB_ERROR, ER.HOST_IS_BLOCKED, ER.HOST_NOT_PRIVILEGED, ER.RECORD_FILE_FULL, ER.GET_ERRNO),
-    *(
-        server_errors.DISK_FULL,
-        ER.ERROR_ON_WRITE,
-        ER.OUTOFMEMORY,
-        ER.OUT_OF_SORTMEMORY,
-        ER.OUT_OF_RESOURCES,
-        ER.CRASHED_ON_USAGE,
-    ),
+    *(server_errors.DISK_FULL, ER.ERROR_ON_WRITE, ER.OUTOFMEMORY, ER.OUT_OF_SORTMEMORY),
+    *(ER.OUT_OF_RESOURCES, ER.CRASHED_ON_USAGE),
 }
 _CHARACTER = {
     ER.CANT_AGGREGATE_2COLLATIONS,

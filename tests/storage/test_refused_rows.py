@@ -25,7 +25,10 @@ def mariadb_scenario(fresh_database: FreshDatabase, sandbox: Callable[..., Sandb
     return make_scenario("mariadb", fresh_database, sandbox)
 
 
-READ_ONLY_AND_THE_LIKE = [1290, 1203, 1226, 1792, 1836, 1047]
+READ_ONLY_AND_THE_LIKE = [
+    *(ER.OPTION_PREVENTS_STATEMENT, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED),
+    *(ER.CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER.READ_ONLY_MODE, ER.UNKNOWN_COM_ERROR),
+]
 
 
 def signal(at: Scenario, event: str, when: str, errno: int, text: str) -> None:

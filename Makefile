@@ -1,5 +1,7 @@
 # `make help` lists the targets: the line behind each `##` is what it prints.
 .POSIX:
+# Also under `make -j`: setup-test and setup-dev run pip in the same .venv.
+.NOTPARALLEL:
 N = 1000
 SEED = 1
 STEPS = 20000

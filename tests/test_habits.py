@@ -35,6 +35,25 @@ def test_every_target_is_phony() -> None:
     assert set(phony[1].split()) == make_targets()
 
 
+SETUP = """#!/bin/sh
+echo begin >>said
+sleep 0.2
+echo end >>said
+"""
+
+
+def test_one_set_up_at_a_time_however_many_jobs_make_may_run(tmp_path: Path) -> None:
+    """Both would run pip in the same .venv."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    programs = {"scripts/setup.sh": SETUP, ".venv/bin/lint-imports": "#!/bin/sh\n", "python": "#!/bin/sh\n"}
+    for name, text in programs.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    subprocess.run(["make", "-s", "-j", "test", "PYTHON=./python"], cwd=tmp_path, check=True)
+    assert (tmp_path / "said").read_text().split() == ["begin", "end"] * 2
+
+
 # --- .env.example ---------------------------------------------------------------------------------------------------
 
 EXAMPLE = ROOT / ".env.example"

@@ -15,7 +15,7 @@ TOKEN_CODES = {50020: "invalid session", 50032: "invalid account"}
 OTHER_CODES = {50011: "lost device", 10000: "update required", 400104: "user not registered"}
 
 UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
-"""What decoding foreign bytes may raise: bad JSON or UTF-8, too deep nesting, numbers without end."""
+"""What decoding an answer may raise: bad JSON or UTF-8, too deep nesting, numbers that are too large."""
 
 _NUMBER_IN_TEXT = re.compile(r"\b[0-9]{4,9}\b", re.ASCII)
 _ABSENT = msgspec.Raw()
@@ -40,7 +40,7 @@ _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-
 def mend(body: bytes) -> bytes:
     """The body with each lone half of a surrogate pair (a name cut through an emoji) replaced by NUL.
 
-    msgspec refuses the whole text for one of them, where only the member that holds it is spoiled: NUL marks it.
+    msgspec refuses the whole text because of one such half. Only the member that holds it is unusable; NUL marks it.
     """
     return _ESCAPE.sub(_mend_escape, body) if _SURROGATE.search(body) else body
 
@@ -52,7 +52,7 @@ def _mend_escape(match: re.Match[bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`present`: the answer carries an error. `codes`: the numbers in it, those of a rejected token first."""
+    """`present`: the answer carries an error. `codes`: its numbers; those that reject the token come first."""
 
     present: bool = False
     codes: tuple[int, ...] = ()
@@ -62,7 +62,7 @@ class Refusal:
         return any(code in TOKEN_CODES for code in self.codes)
 
     def words(self) -> str:
-        """Numbers and our own words alone: the server's text may repeat the token."""
+        """Only numbers and our own words, because the server's text may repeat the token."""
         if not self.codes:
             return "the answer carries an error without a code"
         known = TOKEN_CODES | OTHER_CODES
@@ -71,7 +71,7 @@ class Refusal:
 
 
 def read_refusal(body: bytes) -> Refusal:
-    """The errors in a body; a body that cannot be read carries none (its status or its shape then decides)."""
+    """The errors in a body. A body that cannot be read has none; its status or its shape then decides."""
     envelope = _members(mend(body))
     if envelope is None:
         return Refusal()
@@ -83,7 +83,7 @@ def read_refusal(body: bytes) -> Refusal:
         for value in (_value(level.errors), _value(level.error)):
             present = present or bool(value)
             codes += _codes(value)
-        # A `code` beside the orders may as well say "fine": it counts only where it rejects the token.
+        # A `code` beside the orders may also mean success, so it counts only if it rejects the token.
         codes += [code for code in _codes(_value(level.code)) if code in TOKEN_CODES]
     ordered = sorted(dict.fromkeys(codes), key=lambda code: code not in TOKEN_CODES)
     return Refusal(present or bool(ordered), tuple(ordered))
@@ -97,7 +97,7 @@ def _members(raw: bytes | msgspec.Raw) -> _Errors | None:
 
 
 def _value(raw: msgspec.Raw) -> Any:
-    """Any JSON value. One that cannot be decoded counts as an error: its text stands for it."""
+    """Any JSON value. One that cannot be decoded counts as an error and is given as text."""
     if not raw:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The API client: one page, one GET, one class of error for every way in which that can fail."""
+"""The API client: one GET for one page. Every failure is a `BytemarkError`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FAILURES = (
     OSError,
     ValueError,
 )
-"""All that requests, urllib3, ssl and http.client raise for what the other side does."""
+"""The exceptions of requests, urllib3, ssl and http.client that the server or the network can cause."""
 
 
 class BytemarkClient:
@@ -72,10 +72,10 @@ class BytemarkClient:
         )
 
     def get_page(self, token: Token, page: int, *, attempt: int = 1) -> Page:
-        """Make one GET for a page (from 1) and decode it; raises `BytemarkError` alone.
+        """Make one GET for a page (from 1) and decode it. Raises only `BytemarkError`.
 
-        Waits first where the process is paused, and closes that gate for all on 429, or 503 with `Retry-After`;
-        `attempt` (from 1) is how long a 429 without that header weighs.
+        Waits first while the process is paused. A 429, or a 503 with `Retry-After`, pauses all threads. After a 429
+        without that header the pause grows with `attempt` (from 1).
         """
         params = {"page": page, "per_page": self.settings.page_size}
         headers = self._headers(token)
@@ -93,7 +93,7 @@ class BytemarkClient:
 
     def _headers(self, token: Token) -> dict[str, str]:
         value = token.reveal().strip()
-        # requests and http.client name the value in their error, so the check comes before them.
+        # The errors of requests and http.client repeat the value, so it is checked before they see it.
         if not value or not value.isascii() or not value.isprintable():
             raise TokenRejected("the token holds characters that cannot be sent; it was not tried")
         return {
@@ -114,7 +114,7 @@ class BytemarkClient:
         return decode_page(answer.body or b"")
 
     def _answer(self, params: dict[str, int], headers: dict[str, str]) -> Answer:
-        """One exchange; what goes wrong is told in the answer, the body of an error status included."""
+        """One exchange. The answer says what went wrong, and has the body of an error status too."""
         deadline = self._transport.deadline()
         response: requests.Response | None = None
         try:
@@ -133,7 +133,7 @@ class BytemarkClient:
 
 
 def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None, Kind | None, str]:
-    """The unpacked body in pieces, or why it is refused. Raises what the transport raises."""
+    """The unpacked body, or the reason why it is refused. Raises what the transport raises."""
     too_large = f"the answer is larger than {MAX_BODY_BYTES // (1024 * 1024)} MiB"
     raw = response.raw
     if (raw.length_remaining or 0) > MAX_BODY_BYTES:
@@ -152,6 +152,6 @@ def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None
 
 
 def _close(response: requests.Response | None) -> None:
-    """Close the connection itself: what is left of a failed answer must not be read as the next one."""
+    """Close the connection, so that the rest of a failed answer is not read as the next answer."""
     if response is not None:
         response.raw.close()

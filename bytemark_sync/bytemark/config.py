@@ -1,4 +1,4 @@
-"""What the API client needs to know, checked. Free of Django: `runs.client_settings` fills it from the settings."""
+"""The API client's settings, checked. Knows no Django: `runs.client_settings` fills it from Django's settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BytemarkSettings:
     backoff_cap: float = 30.0
 
     def __post_init__(self) -> None:
-        """Raise `ConfigError` where the URL cannot be used; never repeat credentials that it may hold."""
+        """Raise `ConfigError` if the URL cannot be used. The error never repeats credentials from the URL."""
         name = "BYTEMARK_CUSTOMER_API_URL"
         if not self.base_url:
             raise ConfigError(

@@ -1,6 +1,6 @@
 """Typed decoding of a page of orders (docs/bytemark-api.md).
 
-One malformed order is its own problem, not the page's (docs/decisions/0010-typed-decoding.md).
+A malformed order does not spoil the rest of its page (docs/decisions/0010-typed-decoding.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bytemark_sync.bytemark.body_errors import UNREADABLE, mend
 from bytemark_sync.bytemark.errors import Kind, TryAgain
 
 MAX_UUID = 255
-"""Characters; the portal's columns hold no more. A pass uuid need not be an RFC 4122 one
+"""Characters; the portal's columns hold no more. A pass uuid need not follow RFC 4122
 (docs/bytemark-api.md#known)."""
 
 _ABSENT = msgspec.Raw()
@@ -41,7 +41,7 @@ class ListedOrder:
 
 @dataclass(frozen=True, slots=True)
 class MalformedOrder:
-    """An order that cannot be used. `identity` is its uuid or, where it has none, its content."""
+    """An order that cannot be used. `identity` is its uuid, or its content if it has no uuid."""
 
     uuid: str | None
     identity: str
@@ -50,7 +50,7 @@ class MalformedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`total_count` is `None` where the answer has none that can be read."""
+    """`total_count` is `None` if the answer has none that can be read."""
 
     orders: tuple[ListedOrder | MalformedOrder, ...]
     total_count: int | None
@@ -96,7 +96,7 @@ class _Unusable(ValueError):
 
 
 def decode_page(body: bytes) -> Page:
-    """The page that a body holds, with or without the `data` envelope; `TryAgain` (not_json, wrong_shape) otherwise."""
+    """The page in a body, with or without the `data` envelope. Raises `TryAgain` (not_json, wrong_shape)."""
     members = _inner(mend(body))
     try:
         listed = _list.decode(members.orders) if members.orders else None
@@ -139,7 +139,7 @@ def _usable(uuid: str, what: str) -> str:
     text = uuid.strip()
     if not text or len(text) > MAX_UUID:
         raise _Unusable(f"the {what} uuid is blank" if not text else f"the {what} uuid is longer than {MAX_UUID}")
-    # No column holds these: NUL, and halves of a surrogate pair.
+    # No column can hold NUL or half of a surrogate pair.
     if "\x00" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
         raise _Unusable(f"the {what} uuid holds characters that are no text")
     return text
@@ -162,7 +162,7 @@ def _words(error: BaseException) -> str:
 
 
 def _total_count(raw: msgspec.Raw) -> int | None:
-    """A count of orders: a whole number of 0 or more, also as text or as 12.0; anything else tells nothing."""
+    """A count of orders: a whole number of 0 or more, also as text or as 12.0. Anything else is ignored."""
     if not raw:
         return None
     try:

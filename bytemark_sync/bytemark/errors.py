@@ -1,7 +1,7 @@
-"""Every bad answer of Bytemark's API, in one closed table: the class of the error says what happens next.
+"""Every bad answer of Bytemark's API, in one closed table. The class of the error says what happens next.
 
-The rules are those of docs/contract.md#what-each-answer-costs. No text of the server is repeated in an error, for a
-server may repeat the rider's token in it: only status, numbers of errors, and our own words.
+The rules are in docs/contract.md#what-each-answer-costs. An error holds only the status, error numbers and our
+own words. The server's text is left out because it may repeat the rider's token.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class BytemarkError(Exception):
 
 
 class TryAgain(BytemarkError):
-    """Costs the user one attempt, then the same page is asked again.
+    """Costs the user one attempt. Then the same page is requested again.
 
-    `pause`: seconds for which every worker of the process holds back, `None` where only this user does.
+    `pause`: seconds for which all threads of the process wait; `None` if only this user waits.
     """
 
     def __init__(self, kind: Kind, detail: str, pause: float | None = None) -> None:
@@ -55,18 +55,18 @@ class TryAgain(BytemarkError):
 
 
 class TokenRejected(BytemarkError):
-    """The token is not asked again; the user's next one is."""
+    """The token is not used again. The user's next token is tried."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Kind.TOKEN_REJECTED, detail)
 
 
 class GiveUp(BytemarkError):
-    """No repetition would help: the user fails at once."""
+    """Repeating the request would not help. The user fails at once."""
 
 
 class Interrupted(BytemarkError):
-    """The process is asked to stop. Says nothing about the user and costs nothing."""
+    """The process was asked to stop. This costs the user no attempt."""
 
     def __init__(self) -> None:
         super().__init__(Kind.INTERRUPTED, "the run was asked to stop")
@@ -74,9 +74,9 @@ class Interrupted(BytemarkError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back of one request. `body` is `None` where it could not be read, and `problem` says why.
+    """What one request brought back. `body` is `None` if it could not be read; `problem` then says why.
 
-    `status` is `None` where not even the headers came. `retry_after` is the header as sent.
+    `status` is `None` if no headers arrived. `retry_after` is the header as it was sent.
     """
 
     status: int | None = None
@@ -88,9 +88,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PauseRule:
-    """How long all workers pause: `cap` bounds `Retry-After`, `backoff` stands in where a 429 has none; seconds.
+    """How long all threads pause, in seconds. `cap` bounds `Retry-After`; `backoff` is used for a 429 without it.
 
-    `now` is the wall clock (seconds since 1970), for a `Retry-After` that is a date.
+    `now` is the wall clock (seconds since 1970). A `Retry-After` that is a date needs it.
     """
 
     cap: float
@@ -116,11 +116,11 @@ _STATUS_TABLE = (
     _StatusRule(400, 499, GiveUp, Kind.REFUSED, "the request is refused"),
     _StatusRule(500, 599, TryAgain, Kind.SERVER_ERROR, "the server failed"),
 )
-"""The first row that holds the status decides. A 2xx is in no row: there the body decides."""
+"""The first row that contains the status decides. No row contains 2xx, where the body decides."""
 
 
 def classify(answer: Answer, rule: PauseRule) -> BytemarkError | None:
-    """The error that an answer stands for; `None` where its body may be decoded as a page."""
+    """The error of an answer; `None` if its body may be decoded as a page."""
     refusal = read_refusal(answer.body) if answer.body is not None else Refusal()
     status = answer.status
     if refusal.rejects_token:
@@ -145,7 +145,7 @@ def _by_status(status: int, refusal: Refusal, retry_after: str | None, pause: Pa
 
 
 def _pause(status: int, retry_after: str | None, rule: PauseRule) -> float | None:
-    """The limit is the client's, not the user's: 429 always pauses all, 503 where it says for how long."""
+    """Seconds for which all threads pause. A 429 always pauses them, a 503 only with a `Retry-After`."""
     if status not in (429, 503):
         return None
     seconds = parse_retry_after(retry_after, now=rule.now, cap=rule.cap)
@@ -153,7 +153,7 @@ def _pause(status: int, retry_after: str | None, rule: PauseRule) -> float | Non
 
 
 def parse_retry_after(value: str | None, *, now: float, cap: float) -> float | None:
-    """Seconds to wait, at most `cap`; `None` where the header is absent, garbage or in the past (RFC 9110, 10.2.3)."""
+    """Seconds to wait, at most `cap`; `None` if the header is absent, malformed or in the past (RFC 9110, 10.2.3)."""
     if value is None:
         return None
     text = value.strip()

@@ -1,4 +1,4 @@
-"""How often and how soon a request is repeated, apart from the transport (docs/contract.md#what-each-answer-costs)."""
+"""How often and how soon a request is repeated (docs/contract.md#what-each-answer-costs). Sends nothing itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 
 class Attempts:
-    """The failed requests that one user may cost in one run, over all pages and tokens."""
+    """Counts one user's failed requests in one run, over all pages and tokens."""
 
     def __init__(self, maximum: int, *, used: int = 0) -> None:
         self.maximum = maximum
         self.used = used
 
     def spend(self) -> bool:
-        """Count one failed request; false where it was the last."""
+        """Count one failed request. False if the user has no attempt left."""
         self.used += 1
         return self.used < self.maximum
 
@@ -37,7 +37,7 @@ class Backoff:
 
 
 class Pause:
-    """The gate that every request of the process passes; closed for a while after 429, or 503 with `Retry-After`."""
+    """A gate for all requests of the process. It closes for a time after a 429, or a 503 with `Retry-After`."""
 
     def __init__(self, stop: threading.Event, rng: random.Random, clock: Callable[[], float] = time.monotonic) -> None:
         self._stop = stop
@@ -47,16 +47,16 @@ class Pause:
         self._until = 0.0
 
     def extend(self, seconds: float) -> None:
-        """Hold all for `seconds` from now; never shortens a longer pause."""
+        """Close the gate for `seconds` from now. A longer pause stays as it is."""
         with self._lock:
             self._until = max(self._until, self._clock() + seconds)
 
     def wait(self) -> bool:
-        """Return once the gate is open, up to a tenth later than others do; false at once when asked to stop."""
+        """Wait until the gate is open, and up to a tenth longer at random. False at once if asked to stop."""
         while not self._stop.is_set():
             left = self._until - self._clock()
             if left <= 0:
                 return True
-            # Workers that wake together would meet the limit together.
+            # Threads that wake at the same moment would all hit the limit again.
             self._stop.wait(left + self._rng.uniform(0, min(1.0, 0.1 * left + 0.02)))
         return False

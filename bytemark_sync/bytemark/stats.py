@@ -36,13 +36,13 @@ class Histogram:
         self.maximum = max(self.maximum, other.maximum)
 
     def quantile(self, q: float) -> float:
-        """Seconds that a share of `q` (0 to 1) of the durations did not exceed, at most 5 % too high; 0.0 of none."""
+        """The quantile `q` (0 to 1) in seconds, at most 5 % too high; 0.0 if there are no durations."""
         rank = max(1, math.ceil(q * self.count))
         seen = 0
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
             if seen >= rank:
-                # The last bucket is open above, its only honest bound is the maximum.
+                # The last bucket has no upper bound, so the maximum stands for it.
                 top = self.maximum if bucket == _LAST_BUCKET else _SMALLEST * math.exp(bucket * _WIDTH)
                 return min(top, self.maximum)
         return 0.0
@@ -52,7 +52,7 @@ class Histogram:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Histogram:
-        """What `to_json` gave; empty for an empty dict or `None`."""
+        """The histogram that `to_json` wrote; empty for an empty dict or `None`."""
         histogram = cls()
         if value:
             histogram.maximum = float(value["max"])
@@ -94,7 +94,7 @@ class ApiStats:
             self._retries += 1
 
     def drain(self) -> ApiSample:
-        """The counts since the last call; begins anew."""
+        """The counts since the last call. Sets them to zero."""
         with self._lock:
             sample = ApiSample(sum(self._answers.values()), self._retries, self._answers, self._latency)
             self._reset()

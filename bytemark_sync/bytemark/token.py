@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`reveal()` is called in three places alone: the `Authorization` header, the row that is stored, a keyed hash."""
+    """`reveal()` is called in three places only: for the `Authorization` header, the stored row and a keyed hash."""
 
     _value: str = field(repr=False)
 

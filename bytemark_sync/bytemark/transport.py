@@ -1,8 +1,8 @@
-"""requests' transport with what it lacks: a deadline for the whole answer, and nothing taken from the environment.
+"""requests' transport, with a deadline for the whole answer and without settings from the environment.
 
-`requests` times each `recv`, so a server that drips a byte a second holds its caller for ever, in the headers already.
-Here the response reads its socket through `_TimedReader`, which knows how much time is left; TLS included
-(docs/decisions/0003-a-deadline-of-our-own.md).
+`requests` limits the time of each `recv` only. A server that sends one byte a second could hold the caller for ever,
+even while it sends the headers. Here the response reads its socket through `_TimedReader`, which knows how much time is
+left. This works with TLS too (docs/decisions/0003-a-deadline-of-our-own.md).
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _current = threading.local()
 
 
 class Stopped(Exception):
-    """The stop event was set while the answer was awaited. No `OSError`, so no layer takes it for a broken line."""
+    """The stop event was set while waiting for the answer. Not an `OSError`, which a layer would take for a broken
+    connection."""
 
 
 class Deadline:
-    """When one answer must be complete, status line and headers included; seconds from its making."""
+    """The time by which one answer must be complete, headers included. It begins when the object is made."""
 
     def __init__(self, seconds: float, read_timeout: float, stop: threading.Event) -> None:
         self._until = time.monotonic() + seconds
@@ -45,14 +46,14 @@ class Deadline:
         return time.monotonic() >= self._until
 
     def check(self) -> None:
-        """Raise `Stopped` or `TimeoutError` where no more may be read."""
+        """Raise `Stopped` or `TimeoutError` if no more may be read."""
         if self._stop.is_set():
             raise Stopped
         if self.passed:
             raise TimeoutError("the deadline of the whole answer has passed")
 
     def receive(self, sock: socket.socket, buffer: Any) -> int:
-        """`recv_into`, waiting no longer than the read timeout, the deadline or the stop event allow."""
+        """`recv_into` that waits only as long as the read timeout, the deadline and the stop event allow."""
         give_up = min(self._until, time.monotonic() + self._read_timeout)
         while True:
             self.check()
@@ -70,7 +71,7 @@ class _TimedReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
-        # Holds the socket open for as long as the answer is read, as http.client expects of a makefile().
+        # Keeps the socket open while the answer is read, as http.client expects of makefile().
         self._keeper = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -85,7 +86,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedSocket:
-    """The one thing that `http.client.HTTPResponse` asks of a socket."""
+    """The one method of a socket that `http.client.HTTPResponse` calls."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
@@ -128,19 +129,19 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
-        """The shared context verifies; requests would load all root certificates anew, 20 ms for each connection."""
+        """The shared context verifies. requests would load all root certificates for each connection (20 ms)."""
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None is followed. requests would read the whole body of a redirect, however large, to prepare for it."""
+        """No redirect is followed. requests would first read the whole body of a redirect, however large."""
 
 
 class Transport:
     """GET requests to the host of `url`; one `requests.Session` a thread.
 
-    `trust_env` is off, deliberately: requests would otherwise put the password of a `.netrc` in the place of the
-    rider's `Authorization`, and hand tokens to whatever proxy the environment names.
+    `trust_env` is off on purpose. Otherwise requests would replace the rider's `Authorization` by a password from
+    `.netrc`, and send tokens to any proxy that the environment names.
     `ca_file` replaces certifi's bundle.
     """
 
@@ -159,7 +160,7 @@ class Transport:
         self._seconds = request_deadline
         self._stop = stop
         self._url = url
-        # Verifies certificate and host name; made once, and shared, for its root certificates cost 20 ms to load.
+        # Verifies certificate and host name. Made once and shared, because loading root certificates takes 20 ms.
         self._context = ssl.create_default_context(cafile=ca_file or certifi.where())
         self._local = threading.local()
 
@@ -167,10 +168,9 @@ class Transport:
         return Deadline(self._seconds, self._read_timeout, self._stop)
 
     def get(self, params: dict[str, int], headers: dict[str, str], deadline: Deadline) -> requests.Response:
-        """Send one GET and read the headers of its answer; the caller reads the body and closes it on failure.
+        """Send one GET and read the headers of its answer. The caller reads the body, and closes it on failure.
 
-        Redirects are not followed and nothing is repeated. Raises what requests, urllib3, ssl and http.client raise,
-        and `Stopped`.
+        Follows no redirect and repeats nothing. Raises `Stopped` and what requests, urllib3, ssl and http.client raise.
         """
         _current.deadline = deadline
         try:
@@ -186,7 +186,7 @@ class Transport:
             session = _Session()
             session.trust_env = False
             session.mount(self._url, _Adapter(self._context))
-            # A cookie of one rider must never travel with another's token.
+            # A cookie of one rider must never be sent with another rider's token.
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             self._local.session = session
         return session

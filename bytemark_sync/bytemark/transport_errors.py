@@ -1,4 +1,4 @@
-"""The words for a request that failed before its answer was complete. Never the exception's own text."""
+"""Words for a request that failed before its answer was complete. They never contain the exception's text."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 
 
 def describe(error: BaseException, *, in_body: bool, deadline_passed: bool) -> tuple[Kind, str]:
-    """The kind of a failure and words for it; `in_body` where the headers had come."""
+    """The kind of a failure and words for it. `in_body`: the headers had already arrived."""
     chain = _chain(error)
     where = "the answer was cut" if in_body else "no answer"
     if deadline_passed:
         return Kind.DEADLINE, "the answer was not complete within the deadline"
-    # A refused connection is a subclass of the connect timeout in urllib3: look at it as the connection error it is.
+    # In urllib3 a refused connection is a subclass of the connect timeout. It counts as a connection error here.
     refused = any(isinstance(one, urllib3.exceptions.NewConnectionError) for one in chain)
     if not refused and any(isinstance(one, _TIMEOUTS) for one in chain):
         return Kind.TIMEOUT, "the server did not answer in time" if not in_body else "the answer stopped coming"
@@ -38,7 +38,7 @@ def describe(error: BaseException, *, in_body: bool, deadline_passed: bool) -> t
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error with all that is wrapped in it, by cause, context, `reason` or as an argument."""
+    """The error and every error wrapped in it: as cause, context, `reason` or argument."""
     found: list[BaseException] = []
     queue: list[object] = [error]
     while queue and len(found) < 20:

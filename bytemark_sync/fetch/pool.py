@@ -1,10 +1,10 @@
-"""A bounded pool of threads that fetch users over HTTP and do nothing else: no thread here touches the database.
+"""A bounded pool of threads that fetch users over HTTP. No thread of the pool touches the database.
 
-The threads take turns at the users, a page a turn: new users first, for their lists' lengths are not known, then those
-with the most pages left. So the last users end together, and no thread idles while another reads one long list.
-Why no page is fetched ahead of its turn: docs/decisions/0009-no-pages-ahead.md.
-A system that lends fewer threads makes a run slower; where it lends none, the caller's own thread takes the turns.
-The threads are daemons, so that a server which holds a request cannot hold the process at its end.
+The threads take turns at the users, one page a turn. New users come first, because the lengths of their lists are not
+known. Then come the users with the most pages left. So all users end at about the same time, and no thread is idle
+while another reads a long list. No page is fetched ahead of its turn (docs/decisions/0009-no-pages-ahead.md).
+If the system starts fewer threads, the run is slower. If it starts none, the caller's own thread fetches.
+The threads are daemons, so a hanging request does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from bytemark_sync.fetch.user_orders import Steps, fetch_steps
 logger = logging.getLogger(__name__)
 
 USERS_A_THREAD = 4
-"""Users under way for each thread: enough to choose from, and none waits for the database."""
+"""Users under way for each thread. Enough to choose from, and so many that no thread waits for the database."""
 
 FIRST, STOP = -(2.0**62), -math.inf
 
 
 class _Turn(NamedTuple):
-    """Turns are sorted by `priority`, the lowest first, and then by age; `steps` is None to end a thread."""
+    """Turns are sorted by `priority`, lowest first, and then by age. A turn whose `steps` is None ends a thread."""
 
     priority: float
     number: int
@@ -74,12 +74,12 @@ class FetchPool:
         return result
 
     def close(self) -> None:
-        """Let idle threads go; a thread in a request goes after it."""
+        """End idle threads at once, and the others after their request."""
         for _ in range(self._threads):
             self._put(STOP, None, None)
 
     def _grow(self) -> None:
-        """Have a thread for each user under way, up to `workers`, or as many as the system lends now."""
+        """Start threads until each user under way has one, up to `workers`, or until the system starts no more."""
         while self._threads < min(self.in_flight, self._workers):
             try:
                 threading.Thread(target=self._work, name=f"fetch-{self._threads + 1}", daemon=True).start()
@@ -99,7 +99,7 @@ class FetchPool:
             pass
 
     def _take_turn(self) -> bool:
-        """Fetch one page of a user, which gives a result or the user's next turn; False where the thread is to end."""
+        """Fetch one page of a user; this gives the result or the user's next turn. False if the thread shall end."""
         _, _, user, steps = self._turns.get()
         if user is None or steps is None:
             return False
@@ -107,7 +107,7 @@ class FetchPool:
             self._put(-next(steps), user, steps)
         except StopIteration as end:
             self._results.put(end.value)
-        except Exception as error:  # noqa: BLE001 - a bug in one user's answer must not cost the others
+        except Exception as error:  # noqa: BLE001 - a bug with one user's answer must not stop the others
             self._results.put(_unexpected(user, error))
         return True
 

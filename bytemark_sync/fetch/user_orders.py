@@ -15,20 +15,20 @@ from bytemark_sync.domain.matching import Bookmark, Matcher, PendingUser, UserRe
 from bytemark_sync.domain.reasons import Reason
 
 MAX_PAGES = 2000
-"""The hard bound of one list: a server that invents orders for ever must not hold a worker."""
+"""The most pages of one list. A server that invents orders without end must not hold a thread."""
 
 MAX_READS = 3
-"""Times `MAX_PAGES`: what all tries of one user in a run may read, whatever shifts and whichever token comes back."""
+"""Times `MAX_PAGES`: the most pages that all tries of one user in a run may read."""
 
 Steps = Generator[int, None, UserResult]
-"""A fetch that pauses after each page, telling how many pages are to come as far as is known.
+"""A fetch that pauses after each page and yields the number of pages still to come, as far as it is known.
 
-Any thread may go on with it, one at a time.
+Any thread may continue it, but only one at a time.
 """
 
 
 def fetch_user(client: BytemarkClient, user: PendingUser, *, max_pages: int = MAX_PAGES) -> UserResult:
-    """Look for the user's pending orders, in one go; see `fetch_steps`."""
+    """Look for the user's pending orders without a pause; see `fetch_steps`."""
     steps = fetch_steps(client, user, max_pages=max_pages)
     while True:
         try:
@@ -39,13 +39,13 @@ def fetch_user(client: BytemarkClient, user: PendingUser, *, max_pages: int = MA
 
 
 def fetch_steps(client: BytemarkClient, user: PendingUser, *, max_pages: int = MAX_PAGES) -> Steps:
-    """Look for the user's pending orders, a page a step; never raises for what the API does.
+    """Look for the user's pending orders, one page a step. No answer of the API makes it raise.
 
-    What was found stays found, whatever fails later. An order that was listed keeps the reason that its listing gives
-    (no passes, malformed); one that no page listed has the user's failure as its reason, or `not_found`.
+    A found order stays found, even if a later page fails. A listed order keeps the reason of its listing (no passes,
+    malformed). An order that no page listed gets the user's failure as its reason, or `not_found`.
 
-    A user with a bookmark goes on there, and one whose fetch is interrupted gets one. Between two tries the list may
-    shift: what is not found then is looked for once more from page 1, before it is called so.
+    An interrupted fetch gives a bookmark, and a user with a bookmark continues there. The list may have shifted in
+    between. Orders that were not found are then looked for once more from page 1, before they are `not_found`.
     """
     matcher = Matcher(user.orders)
     if not user.tokens:
@@ -71,7 +71,7 @@ def fetch_steps(client: BytemarkClient, user: PendingUser, *, max_pages: int = M
         bookmark.attempts = attempts.used
         return UserResult(user.user_id, matched.found, matched.left, interrupted=True, bookmark=bookmark)
     except BytemarkError as error:
-        cost = f" (failed requests: {attempts.used})" if attempts.used else ""  # a refusal costs no attempt
+        cost = f" (failed requests: {attempts.used})" if attempts.used else ""  # a rejected token costs no attempt
         return _failed(user, matcher, Reason.API_ERROR, error.detail + cost)
     tokens = "The user's only token was" if len(user.tokens) == 1 else f"All {len(user.tokens)} tokens were"
     return _failed(user, matcher, Reason.TOKEN_REJECTED, f"{tokens} rejected; the last: {rejected}")
@@ -83,7 +83,7 @@ def _failed(user: PendingUser, matcher: Matcher, reason: Reason, detail: str) ->
 
 
 def _from(token: Token | None, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """The tokens as they come behind the one that is being read with; last those that were rejected before it."""
+    """The tokens from `token` on. Those before it, which were rejected, come last."""
     at = tokens.index(token) if token in tokens else 0
     return tokens[at:] + tokens[:at]
 
@@ -91,7 +91,7 @@ def _from(token: Token | None, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 def _read_list(
     client: BytemarkClient, token: Token, matcher: Matcher, attempts: Attempts, bookmark: Bookmark, max_pages: int
 ) -> Generator[int, None, None]:
-    """Read pages until every wanted order is settled or the list ends; raises what ends the token or the user."""
+    """Read pages until every wanted order is settled or the list ends. Raises what ends the token or the user."""
     if matcher.settled:
         return
     if bookmark.token != token:
@@ -114,7 +114,7 @@ def _begin(bookmark: Bookmark, token: Token, *, again: bool = False) -> None:
 def _read_pages(
     client: BytemarkClient, token: Token, matcher: Matcher, attempts: Attempts, bookmark: Bookmark, max_pages: int
 ) -> Generator[int, None, None]:
-    """As `_read_list`, from the bookmark to the end, once. The page of the bookmark is read again, to see a shift."""
+    """As `_read_list`, but from the bookmark. The bookmark's page is read again to see whether the list shifted."""
     seen: set[str] = set()
     earlier = bookmark.before
     for number in range(max(bookmark.page, 1), max_pages + 1):
@@ -140,11 +140,11 @@ def _keep(bookmark: Bookmark, number: int, page: Page, before: int) -> None:
 
 
 def _is_last(page: Page, earlier: int, seen: set[str], page_size: int) -> bool:
-    """Whether the list ends here; adds the page's orders to `seen`, which an `earlier` try had seen so many before."""
+    """Whether the list ends here. Adds the page's orders to `seen`; `earlier` counts those of an earlier try."""
     before = len(seen)
     seen.update(order.identity for order in page.orders)
     if len(seen) == before:
-        # Empty, or nothing new: the server ignores `page`, and would go on for ever.
+        # The page is empty, or has nothing new: a server that ignores `page` would never reach an end.
         return True
     if page.total_count is not None:
         return page.total_count <= earlier + len(seen)
@@ -152,14 +152,14 @@ def _is_last(page: Page, earlier: int, seen: set[str], page_size: int) -> bool:
 
 
 def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts) -> Page:
-    """One page, asked again after each failure while the user has attempts left."""
+    """One page. It is requested again after each failure while the user has attempts left."""
     while True:
         try:
             return client.get_page(token, number, attempt=attempts.used + 1)
         except TryAgain as error:
             if not attempts.spend():
                 raise
-            # `Event.wait`, not `sleep`: a stop ends the backoff at once.
+            # `Event.wait` instead of `sleep`, so that a stop ends the backoff at once.
             if client.stop.wait(client.backoff.delay(attempts.used)):
                 raise Interrupted from error
             client.stats.retry()

@@ -1,1 +1,1 @@
-"""The rules, free of Django and of any database: matching, reasons, comparison, scope, counters."""
+"""The rules, without Django or a database: matching, reasons, comparison, scope, counters."""

@@ -1,4 +1,4 @@
-"""Pure comparison of an order's stored items with what Bytemark lists for it (`manage.py audit_order_items`)."""
+"""Compares an order's stored items with what Bytemark lists for it (`manage.py audit_order_items`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINDING_CHOICES = [(kind.value, label) for kind, label in FINDING_LABELS.items()
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is wrong with an order. `missing` is the row that would mend it, where one would."""
+    """One thing that is wrong with an order. `missing` is the row that would repair it, if a row can."""
 
     kind: FindingKind
     pass_uuid: str
@@ -39,7 +39,7 @@ class Difference:
 
 
 def compare(listed: Sequence[PassItem], stored: Sequence[PassItem]) -> Iterator[Difference]:
-    """How the rows of an order differ from its listed passes; uuids match whatever their letter case and blanks."""
+    """How the rows of an order differ from its listed passes. Letter case and blanks of uuids do not matter."""
     rows = _by_pass(stored)
     known = {normalise(item.pass_uuid): item for item in listed}
     for key, item in known.items():

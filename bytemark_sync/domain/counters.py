@@ -1,4 +1,4 @@
-"""What a run has come to: the counts of the summary, the JSON line and the run's row."""
+"""The results of a run: the counts of the summary, the JSON line and the run's row."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ class Totals:
     orders_deferred: int = 0
     reasons: dict[Reason, ReasonGroup] = field(default_factory=dict)
     interrupted: bool = False
-    """Stopped by a signal or a person before every user was worked."""
+    """A signal or a person stopped the run before every user was done."""
     unreached: bool = False
-    """The deadline came first: users are left for another batch."""
+    """The batch ran out of time. The users that are left go to another batch."""
 
     def add(self, flushed: Flushed) -> None:
         """Count it, and group the reasons of what was left; a user's orders are all in one flush."""

@@ -1,4 +1,4 @@
-"""Cron expressions of five fields: what is one, and when it is due next. The setting and the admin share this rule."""
+"""Cron expressions of five fields: which are valid, and when one is due next. The setting and the admin use this."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from croniter import CroniterBadDateError, croniter
 
 FIELDS = 5
 MAX_LENGTH = 100
-"""What a schedule's row holds."""
+"""The longest expression that a schedule's row can hold."""
 
 
 def next_due(expression: str, after: datetime) -> datetime:
     """The first time after `after`, in its zone, that the expression names.
 
-    ValueError, in words for a person, for what is not an expression or names a date that never comes.
+    Raises ValueError, in words for a person, if it is no expression or names a date that never comes.
     """
     if len(expression.split()) != FIELDS or len(expression) > MAX_LENGTH:
         raise ValueError("Five fields are needed: minute, hour, day of the month, month, day of the week.")

@@ -1,4 +1,4 @@
-"""Pure matching: a user's listed orders against the wanted ones (docs/contract.md#matching)."""
+"""Finds the wanted orders among those that Bytemark lists for a user (docs/contract.md#matching)."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ class WantedOrder:
 
 @dataclass(slots=True)
 class Bookmark:
-    """How far a user's list is read, so that a later try reads on there (`fetching.fetch_steps`)."""
+    """How far a user's list has been read, so that a later try continues there (`fetch_steps`)."""
 
     token: Token | None = None
-    """The one that the list is read with; None: that is still to begin."""
+    """The token that the list is read with; None if reading has not begun."""
     page: int = 0
     """The last page read with it."""
     mark: str = ""
-    """A hash of the orders that this page listed: it tells whether the list has shifted by the next try."""
+    """A hash of the orders on this page. By the hash the next try sees whether the list has shifted."""
     before: int = 0
-    """Orders listed on the pages before it."""
+    """Number of orders on the pages before it."""
     shifted: bool = False
-    """Since page 1 was read the list has changed between two tries: an order may have gone past the reader."""
+    """The list has changed between two tries since page 1 was read, so an order may have been missed."""
     again: bool = False
-    """The list is read from page 1 once more, because it had shifted."""
+    """The list is being read from page 1 once more, because it had shifted."""
     attempts: int = 0
-    """Failed requests so far, of those that the user may cost in one run."""
+    """Failed requests of the user so far, in this run."""
     pages: int = 0
-    """Pages read so far, over all tokens; grows with each try that gets on."""
+    """Pages read so far, over all tokens and tries."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingUser:
-    """A user with the orders to look for; `tokens` in the order in which they are tried, none empty, none twice."""
+    """A user and the orders to look for. `tokens` are tried in this order; none is empty, none occurs twice."""
 
     user_id: int
     tokens: tuple[Token, ...]
     orders: tuple[WantedOrder, ...]
     bookmark: Bookmark | None = None
-    """Where an earlier try broke off."""
+    """Where an earlier try stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class FoundOrder:
 
 @dataclass(frozen=True, slots=True)
 class LeftOrder:
-    """An order that stays pending, and why, in words for a person (`detail`, at most 500 characters, no token)."""
+    """An order that stays pending, and why. `detail` is for a person: at most 500 characters, without a token."""
 
     order: WantedOrder
     reason: Reason
@@ -79,11 +79,11 @@ class LeftOrder:
 
 @dataclass(frozen=True, slots=True)
 class UserResult:
-    """What one user's pages gave. Every wanted order is in `found` or in `left`, once.
+    """The result of one user's pages. Every wanted order is once in `found` or `left`.
 
-    `failure` is set where the user counts as failed (token rejected, no token, API error). `interrupted` is set where
-    the stop event ended the fetch early: then orders not seen are in neither list, nothing is recorded of them, and
-    `bookmark` is where a later try reads on.
+    `failure` is set if the user counts as failed (token rejected, no token, API error). `interrupted` is set if the
+    stop event ended the fetch early. Orders that were not seen by then are in neither list, and nothing is recorded
+    about them. A later try continues at `bookmark`.
     """
 
     user_id: int
@@ -96,13 +96,13 @@ class UserResult:
 
 
 def normalise(uuid: str | None) -> str:
-    """Uuids match whatever their letter case and surrounding blanks (docs/contract.md#matching)."""
+    """Letter case and surrounding blanks of uuids do not matter (docs/contract.md#matching)."""
     return (uuid or "").strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Where a user's wanted orders stand. `unseen` were listed in no page, `left` have a reason of their own."""
+    """The state of a user's wanted orders. No page listed those in `unseen`; those in `left` have their own reason."""
 
     found: tuple[FoundOrder, ...]
     left: tuple[LeftOrder, ...]
@@ -111,7 +111,7 @@ class Matched:
 
 @dataclass(slots=True)
 class _Listing:
-    """What all listings of one uuid gave together; the first spelling of a pass and its token win."""
+    """All listings of one uuid together. The first spelling of a pass and its token are kept."""
 
     well_formed: bool = False
     malformed: str = ""
@@ -120,7 +120,7 @@ class _Listing:
 
 
 class Matcher:
-    """Collects the wanted orders from a user's pages, in whatever order and however often they are listed."""
+    """Collects the wanted orders from a user's pages. Their order and repetition do not matter."""
 
     def __init__(self, wanted: Sequence[WantedOrder]) -> None:
         self._wanted = tuple(wanted)
@@ -130,8 +130,8 @@ class Matcher:
 
     @property
     def settled(self) -> bool:
-        """Every wanted order was listed well-formed: further pages are of no use. A malformed listing may be repeated
-        as a good one, so it settles nothing."""
+        """Whether every wanted order was listed well-formed, so that no further page is needed. A malformed listing
+        does not settle an order, because a later listing may be well-formed."""
         return not self._waiting
 
     def take(self, orders: Iterable[ListedOrder | MalformedOrder], token: Token) -> None:
@@ -148,7 +148,7 @@ class Matcher:
                 _collect(listing, order, token)
 
     def matched(self) -> Matched:
-        """Where each wanted order stands now; each is in one of the three lists, once."""
+        """The state of each wanted order now. Each is once in one of the three lists."""
         found: list[FoundOrder] = []
         left: list[LeftOrder] = []
         unseen: list[WantedOrder] = []
@@ -168,7 +168,7 @@ class Matcher:
         return Matched(tuple(found), tuple(left), tuple(unseen))
 
     def result(self, unseen: Reason, detail: str) -> tuple[tuple[FoundOrder, ...], tuple[LeftOrder, ...]]:
-        """What was found, and what is left with its reason; orders that no page listed get `unseen` and `detail`."""
+        """The orders found, and those left with their reasons. Orders that no page listed get `unseen` and `detail`."""
         matched = self.matched()
         return matched.found, matched.left + tuple(LeftOrder(one, unseen, detail[:500]) for one in matched.unseen)
 

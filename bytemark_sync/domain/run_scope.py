@@ -1,4 +1,4 @@
-"""What a run is asked to work: everything that is due, or only some users and orders."""
+"""The scope of a run: everything that is due, or only some users and orders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`users` and `orders` narrow each other; `filters` are the admin's list filters, evaluated while planning.
+    """`users` and `orders` narrow each other. `filters` are the admin's list filters; planning evaluates them.
 
-    Whoever names users, orders or filters wants them tried now, so deferral does not apply to them.
+    Deferral does not apply to users, orders and filters that somebody names: they are to be tried now.
     """
 
     users: tuple[int, ...] = ()
@@ -27,7 +27,7 @@ class Scope:
 
     @property
     def is_everything(self) -> bool:
-        """Whether a sync takes all that is due, and so speaks for the whole job."""
+        """Whether a sync takes everything that is due, so that its result is that of the whole job."""
         return not (self.users or self.orders or self.filters or self.limit)
 
     def to_json(self) -> dict[str, Any]:
@@ -54,9 +54,9 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class AuditScope:
-    """What an audit looks at: stored orders of these users, or these very orders (None: all), stored since then.
+    """What an audit looks at: stored orders of these users, or these orders (None: all), stored since `since`.
 
-    `repair` is part of it, so that a queued audit does what was asked for.
+    `repair` is part of it, so that a queued audit repairs if that was asked for.
     """
 
     users: tuple[int, ...] = ()

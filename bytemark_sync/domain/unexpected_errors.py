@@ -1,4 +1,4 @@
-"""Words for an exception that nobody foresaw. Free of Django, so that the threads of the pool can use it."""
+"""Words for an unexpected exception. Knows no Django, so that the threads of the pool can use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def describe(error: BaseException) -> str:
-    """Its class and place, never its text, which may hold a row's value or a token."""
+    """Its class and where it was raised. Its text is left out because it may hold a row's value or a token."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
     place = f" in {ours[-1].name}, {Path(ours[-1].filename).name} line {ours[-1].lineno}" if ours else ""

@@ -1,1 +1,1 @@
-"""What `manage.py check` looks at, and what is refused before any work is done."""
+"""The system checks of `manage.py check`, and what is refused before any work begins."""

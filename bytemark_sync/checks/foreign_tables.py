@@ -1,8 +1,8 @@
-"""Keeps the product out of anybody else's tables (docs/contract.md#never-in-anybodys-way).
+"""Keeps the product out of other programs' tables (docs/contract.md#never-in-anybodys-way).
 
-Django takes any table by the name of one of its own for that table: `migrate --fake-initial` alters the portal's
-`auth_user`, which another framework made. So the first connection of every process looks, before it is used, whether
-the database of `DATABASE_URL` is empty or the product's own (docs/decisions/0008-a-database-of-our-own.md).
+Django knows its tables by name alone. `migrate --fake-initial` would alter the portal's `auth_user`, which another
+framework made. So each process looks at the database of `DATABASE_URL` before it uses its first connection: the
+database must be empty or the product's own (docs/decisions/0008-a-database-of-our-own.md).
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from bytemark_sync.storage.portal_schema import PORTAL
 
 _MIGRATIONS = MigrationRecorder.Migration._meta.db_table
 _ours: set[str] = set()
-"""Databases that this process has looked at. What one process makes there is its own."""
+"""Databases that this process has already looked at."""
 
 
 def refuse_foreign_tables(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
     """Django's `connection_created`. `ImproperlyConfigured` names the tables that no migration of this product made."""
     name = str(connection.settings_dict["NAME"] or "")
-    if not name or name in _ours:  # without a name it is a connection that makes or drops a test's database
+    if not name or name in _ours:  # without a name it is a connection that creates or drops a test's database
         return
     foreign = _foreign(connection)
     if foreign:
-        # Whoever catches this must not go on with the connection.
+        # Closed, so that nobody who catches the error can use the connection.
         connection.close()
         raise ImproperlyConfigured(_words(name, connection.vendor, foreign))
     _ours.add(name)
 
 
 def look_early() -> None:
-    """Look now, where an error of the first connection would be taken for one of the work that makes it.
+    """Look now, so that a refusal is not mistaken for an error of the work that makes the first connection.
 
-    A database that does not answer is looked at when it does.
+    A database that does not answer now is looked at when it does.
     """
     with suppress(DatabaseError, InterfaceError):
         default.ensure_connection()
 
 
 def look_before_forking() -> None:
-    """The same for a process whose threads or children connect by themselves, and must not inherit a connection."""
+    """The same for a process whose threads or children open connections themselves and must not inherit one."""
     look_early()
     default.close()
 
@@ -62,7 +62,7 @@ def _foreign(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def _is_ours(connection: BaseDatabaseWrapper, there: set[str], taken: set[str]) -> bool:
-    """The first migration of all is ours (0001), and its row stands before any other table does."""
+    """Our own 0001 is the first migration of all, so its row exists before any other table does."""
     if _MIGRATIONS not in there:
         return False
     try:

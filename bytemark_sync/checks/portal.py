@@ -35,7 +35,7 @@ from bytemark_sync.storage.strict_mode import cuts_values
 
 PORTAL_TAG = "portal"
 CLOCKS_APART = timedelta(seconds=30)
-"""From 90 s on a live cluster is told dead (`health.CLUSTER_SILENCE`)."""
+"""At 90 s and more a live cluster would be reported as dead (`health.CLUSTER_SILENCE`)."""
 INDEXES = (
     (
         "W001",
@@ -55,7 +55,7 @@ INDEXES = (
 
 @register(PORTAL_TAG)
 def check_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The portal's tables hold the columns that the product reads, and the indexes that it leans on."""
+    """The portal's tables have the columns that the product reads and the indexes that it needs."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
         schema = PortalSchema(connections[alias])
@@ -76,14 +76,14 @@ def check_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
 
 @register(PORTAL_TAG)
 def check_strict_mode(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """A value that does not fit is refused and not cut; the commands and the queue refuse to work otherwise."""
+    """The server refuses a value that does not fit. Where it would cut it, the commands and the queue do not work."""
     found = [cuts_values(connections[alias]) for alias in databases or ()]
     return [Error(words, id="bytemark_sync.E007") for words in found if words]
 
 
 @register(PORTAL_TAG)
 def check_rights_on_the_portal(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The database user may do there what the product does (docs/contract.md#two-places)."""
+    """The database user has the rights that the product needs there (docs/contract.md#two-places)."""
     return [
         _lacking(lack, Error if lack.needed else Warning, "E005" if lack.needed else "W003")
         for alias in databases or ()
@@ -94,7 +94,7 @@ def check_rights_on_the_portal(databases: Sequence[str] | None = None, **kwargs:
 
 @register(Tags.database)
 def check_rights_on_our_own(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The same on the database of `DATABASE_URL`, before `migrate` stops half-way for want of one."""
+    """The same on the database of `DATABASE_URL`. Without it `migrate` would stop half-way when a right is missing."""
     return [
         _lacking(lack, Error, "E006")
         for alias in databases or ()
@@ -105,7 +105,7 @@ def check_rights_on_our_own(databases: Sequence[str] | None = None, **kwargs: An
 
 @register(Tags.database)
 def check_clock(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Machines hold their own clocks against the times that others wrote; that of the database is common to them."""
+    """Machines compare their clocks with times that others wrote, so each clock must agree with the database's."""
     ahead = [_seconds_ahead(connections[alias]) for alias in databases or () if connections[alias].vendor == "mysql"]
     return [
         Warning(
@@ -133,7 +133,7 @@ def _lacking(lack: privileges.Lack, kind: type[Error] | type[Warning], number: s
 
 @register("bytemark")
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
-    """`migrate` and the admin work without the API's URL, so that its absence is a warning here."""
+    """`migrate` and the admin work without the API's URL, so a missing URL is a warning here."""
     if not settings.BYTEMARK_CUSTOMER_API_URL:
         return [
             Warning(
@@ -151,7 +151,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 @register("bytemark")
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
-    """The command and the queue need no host name, so that this is a warning; Django says it under --deploy alone."""
+    """The command and the queue need no host name, so this is a warning. Django itself checks it with --deploy only."""
     if settings.ALLOWED_HOSTS or settings.DEBUG:
         return []
     return [
@@ -191,7 +191,7 @@ def _missing_columns(model: type[Model], schema: PortalSchema) -> list[CheckMess
 
 
 def _without_transactions(model: type[Model], schema: PortalSchema) -> list[CheckMessage]:
-    """On MyISAM and the like no row is locked and nothing is rolled back."""
+    """Engines such as MyISAM lock no rows and roll nothing back."""
     engine = schema.engine_without_transactions(model)
     if not engine:
         return []
@@ -205,7 +205,7 @@ def _without_transactions(model: type[Model], schema: PortalSchema) -> list[Chec
 
 
 def _unknown_obligations(schema: PortalSchema) -> list[CheckMessage]:
-    """Columns of the items table that must be given a value, and that the product does not know."""
+    """Columns of the items table that need a value but that the product does not know."""
     known = {str(field.column).lower() for field in OrderItem._meta.local_concrete_fields}
     return [
         Error(

@@ -1,8 +1,8 @@
-"""What the database user lacks, and the GRANT that mends it (docs/contract.md#two-places). MySQL and MariaDB alone.
+"""The rights that the database user lacks, and the GRANT that adds them (docs/contract.md#two-places). MySQL, MariaDB.
 
-On the portal's tables each right is tried with a statement that touches no row: the server itself knows of grants on
-columns, patterns and roles. On the product's own database the grants are read, for a trial would have to make a table.
-Why so few: docs/decisions/0012-least-rights.md.
+On the portal's tables each right is tried with a statement that touches no row, because only the server knows grants on
+columns, patterns and roles. On the product's own database the grants are read, because trying would create a table.
+Why so few rights are needed: docs/decisions/0012-least-rights.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCES
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A right that is missing. `needed`: this very server refuses the product's work without it."""
+    """A right that is missing. `needed`: without it this server refuses the product's work."""
 
     privilege: str
     place: str
@@ -38,7 +38,7 @@ class Lack:
 
 
 def missing_on_the_portal(connection: BaseDatabaseWrapper) -> Iterator[Lack]:
-    """What `connection`'s user lacks on the three tables, each right tried."""
+    """The rights that `connection`'s user lacks on the three tables. Each right is tried."""
     database, account = PortalSchema(connection).database, _account(connection)
 
     def lack(model: type[Model], privilege: str, why: str, *, needed: bool = True) -> Lack:
@@ -58,7 +58,7 @@ def missing_on_the_portal(connection: BaseDatabaseWrapper) -> Iterator[Lack]:
 
 
 def missing_on_our_own(connection: BaseDatabaseWrapper) -> list[Lack]:
-    """By the grants on the database and on the whole server. What a role allows is not looked into."""
+    """Read from the grants on the database and on the whole server. Roles are not resolved."""
     account = _account(connection)
     if _value(connection, "SELECT CURRENT_ROLE()") not in (None, "NONE"):
         return []
@@ -93,7 +93,7 @@ def _columns(model: type[Model], *, key: bool = True) -> str:
 
 
 def _denied(connection: BaseDatabaseWrapper, statement: str) -> bool:
-    """Whether the user may not do that; what else is wrong with the table, other checks say."""
+    """Whether the server refuses the statement for a missing right. Other checks report other errors."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement)

@@ -1,4 +1,4 @@
-"""What the commands share: readers of arguments, settings before any request, signals that ask a run to stop."""
+"""What the commands share: reading arguments, checking settings before any request, stopping a run on a signal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOG_LEVELS = {0: logging.ERROR, 1: logging.INFO, 2: logging.INFO, 3: logging.DEB
 
 
 class LogLines(OutputWrapper):
-    """Standard error where logs are JSON lines: what a command says there is an object a line like the rest."""
+    """Standard error while logs are JSON lines. What a command writes there is one JSON object a line too."""
 
     def write(  # type: ignore[override]  # as in Django's own
         self, msg: str = "", style_func: Callable[[str], str] | None = None, ending: str | None = None
@@ -48,7 +48,7 @@ class JobCommand(BaseCommand):
             self.stderr = LogLines(sys.stderr)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Through `call_command` an unusable argument is status 2 as well; Django's own parser says 1."""
+        """An unusable argument is status 2, through `call_command` too, where Django's own parser gives 1."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
 
         def refuse(message: str) -> NoReturn:
@@ -59,7 +59,7 @@ class JobCommand(BaseCommand):
         return parser
 
     def check(self, *args: Any, **options: Any) -> None:
-        """Settings that cannot be used end the command with status 2, before any request."""
+        """Unusable settings end the command with status 2, before any request."""
         checked_settings()
         with _unusable():
             look_early()
@@ -99,7 +99,7 @@ def order_uuid(text: str) -> str:
 
 
 def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], Any]]) -> None:
-    """Through `call_command` values come past the parser: one alone instead of a list, or out of range."""
+    """`call_command` bypasses the parser, so a value may be single instead of a list, or out of range."""
     for name, read in readers.items():
         value = options[name]
         try:
@@ -114,7 +114,7 @@ def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], 
 
 @contextmanager
 def _unusable() -> Iterator[None]:
-    """What cannot be used ends the command with status 2."""
+    """An error inside the block ends the command with status 2."""
     try:
         yield
     except ImproperlyConfigured as error:
@@ -122,15 +122,15 @@ def _unusable() -> Iterator[None]:
 
 
 def checked_settings() -> BytemarkSettings:
-    """`CommandError` with status 2 where they cannot be used."""
+    """Raises `CommandError` with status 2 if they cannot be used."""
     with _unusable():
         return bytemark_settings()
 
 
 def checked_database() -> None:
-    """`CommandError` with status 2 where it is another's, or would cut values. Raises `DatabaseGone`.
+    """Raises `CommandError` with status 2 if the database is another program's or would cut values, and `DatabaseGone`.
 
-    Through `call_command` no checks have looked before.
+    `call_command` runs no system checks before.
     """
     with _unusable():
         look_early()
@@ -146,7 +146,7 @@ def who() -> str:
 
 @contextmanager
 def stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM ask the run to stop; a second one ends the process at once. Yields the signals caught."""
+    """SIGINT and SIGTERM ask the run to stop. A second signal ends the process at once. Yields the caught signals."""
     caught: list[int] = []
 
     def ask(signum: int, frame: FrameType | None) -> None:

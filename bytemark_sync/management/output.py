@@ -1,4 +1,4 @@
-"""What a run says at its end: lines for a person, one JSON object (docs/contract.md#managepy-sync_order_items)."""
+"""The output at the end of a run: lines for a person, one JSON object (docs/contract.md#managepy-sync_order_items)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def json_line(report: RunReport) -> str:
-    """The object of `--json`, with `orders_deferred` and, where the run could not go on, `error`."""
+    """The object of `--json`, with `orders_deferred`, and with `error` if the run could not go on."""
     values = {
         "run_id": report.run_id,
         "status": report.status.value,
@@ -29,7 +29,7 @@ def json_line(report: RunReport) -> str:
 
 
 def queued_line(run_id: int | None) -> str:
-    """The same object for a run that the cluster has yet to work; `skipped` where everything is under way already."""
+    """The same object for a queued run; `skipped` if everything is under way already."""
     status = RunStatus.QUEUED if run_id else RunStatus.SKIPPED
     values = {"run_id": run_id, "status": status.value, **Counts().as_dict(), "orders_deferred": 0, "seconds": 0.0}
     return json.dumps(values)

@@ -15,7 +15,7 @@ from bytemark_sync.storage.pending import count_users
 
 @contextmanager
 def progress_bar(*, limit: int | None, narrowed: bool) -> Iterator[Callable[[Counts, int], None]]:
-    """Users done of those with pending orders; without a total where the run is narrowed to some."""
+    """Users done of those with pending orders. No total if the run is narrowed to some users."""
     total = None if narrowed else retrying(count_users)
     if total is not None and limit is not None:
         total = min(total, limit)

@@ -1,8 +1,8 @@
-"""Three groups for people, made by `migrate`. A group that exists is left as people have set it.
+"""Three groups for people, made by `migrate`. A group that exists already is not changed.
 
 - viewer: sees everything of the sync and changes nothing;
-- operator: may resync users and stop a run besides;
-- manager: may set when the daily run is due, and look at the queue, besides.
+- operator: may also resync users and stop a run;
+- manager: may also set the time of the daily run and look at the queue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
 
 
 def create_groups(using: str = "default", **_signal: Any) -> None:
-    """Called after `migrate`: makes the groups that are missing, with their permissions."""
+    """Called after `migrate`. Makes missing groups with their permissions."""
     from django.contrib.auth.models import Group, Permission
     from django.contrib.contenttypes.models import ContentType
     from django.db import connections

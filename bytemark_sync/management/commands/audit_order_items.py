@@ -42,7 +42,7 @@ EXAMPLES = 5
 
 
 def _since(text: str) -> datetime:
-    """A day, or a moment; in the product's time zone where none is named."""
+    """A date, or a date with a time; in the product's time zone if it names none."""
     try:
         day = date.fromisoformat(text)
         return timezone.make_aware(datetime.combine(day, time.min))

@@ -1,4 +1,4 @@
-"""`manage.py migrate`: Django's own. In two places the portal, where it makes nothing, cannot stop it."""
+"""`manage.py migrate`: Django's own. It runs no checks of a separate portal database, where it creates nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py runserver`: Django's own. It connects in a thread, so foreign tables are refused before that."""
+"""`manage.py runserver`: Django's own. It connects in a thread, so foreign tables are refused before it starts."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Command(JobCommand):
             self.stderr.write(f"{name}: nothing pending", self.style.NOTICE)
 
     def _print(self, report: RunReport, options: dict[str, Any]) -> None:
-        """With --json the summary goes to standard error, so that standard output is the object alone."""
+        """With --json the summary goes to standard error, so that standard output holds only the object."""
         self._say_nothing_pending(report.nothing_to_work)
         if options["verbosity"] > 0:
             out = self.stderr if options["json"] else self.stdout
@@ -139,7 +139,7 @@ class Command(JobCommand):
 
 @contextmanager
 def _progress_bar(options: dict[str, Any]) -> Iterator[Callable[..., None] | None]:
-    """A bar on standard error, only where that is a terminal."""
+    """A progress bar, if standard error is a terminal."""
     if not options["verbosity"] or not sys.stderr.isatty():
         yield None
         return

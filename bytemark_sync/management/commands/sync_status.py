@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
 
 def _why(now: health.Health) -> list[str]:
-    """What the database answers, for the person at the console; `/healthz` is open and does not say it."""
+    """The database's error, for the person at the console. `/healthz` is public and does not show it."""
     if now.database != "ok":
         try:
             SyncRun.objects.exists()

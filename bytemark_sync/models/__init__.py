@@ -1,4 +1,4 @@
-"""The portal's three tables (`portal`), the product's own (`runs`, `queue`, `audit`), the admin's proxies (`pages`)."""
+"""The portal's three tables (`portal`), our own (`runs`, `cluster`, `audit`), the admin's proxies (`admin_proxies`)."""
 
 from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
 from bytemark_sync.models.audit import AuditFinding

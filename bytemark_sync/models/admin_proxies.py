@@ -1,4 +1,4 @@
-"""Proxies: the same rows under another name, so that a page of the admin has its own address, title and permission."""
+"""Proxies give the same rows another name, so that an admin page has its own address, title and permission."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PendingOrder(Order):
 
 
 class PortalUser(OrderToken):
-    """A row of the portal's token table, read as the rider that it stands for."""
+    """A row of the portal's token table, shown as its rider."""
 
     class Meta:
         proxy = True

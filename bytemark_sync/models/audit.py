@@ -1,4 +1,4 @@
-"""What an audit found: stored items held against Bytemark's list."""
+"""What an audit found when it compared stored items with Bytemark's list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bytemark_sync.models.runs import SyncRun
 
 
 class AuditFinding(models.Model):
-    """One thing that is wrong with a stored order. Kept as long as its run; no constraint to it: see OrderOutcome."""
+    """One thing that is wrong with a stored order. Kept as long as its run. Why without a constraint: OrderOutcome."""
 
     run = models.ForeignKey(SyncRun, models.CASCADE, db_constraint=False, related_name="findings")
     order = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="findings")

@@ -1,4 +1,4 @@
-"""Signs of life of the clusters, and rows to lock: both shared by every machine on the database."""
+"""Heartbeats of the clusters, and rows to lock. All machines on the database share both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class ClusterBeat(models.Model):
-    """A running cluster. Its workers renew the row, so it tells on every machine that someone works the queue."""
+    """A running cluster. Its workers renew the row, so every machine sees that the queue is worked."""
 
     name = models.CharField(max_length=191, primary_key=True, help_text="Host and process of the cluster.")
     workers = models.PositiveIntegerField(default=0)
@@ -22,7 +22,7 @@ class ClusterBeat(models.Model):
 
 
 class Latch(models.Model):
-    """A named row: locked, it lets one at a time through; `at` is when someone last took its turn."""
+    """A named row that is locked so that only one process goes on at a time. `at` is when the last turn was taken."""
 
     name = models.CharField(max_length=64, primary_key=True)
     at = models.DateTimeField(default=timezone.now)

@@ -1,10 +1,10 @@
-"""The portal's tables, as the Node services own them (docs/contract.md#the-portals-tables).
+"""The portal's tables, which belong to its Node services (docs/contract.md#the-portals-tables).
 
-Only the columns listed there are mapped, so nothing else is ever read or written. Nulls are allowed wherever the portal
-may hold one. Relations carry no constraint: the product never adds a key to these tables.
+Only the columns listed there are mapped, so no other column is read or written. A column is nullable wherever the
+portal may hold NULL. Relations have no constraint, because the product adds no key to these tables.
 
-They lie in the database `PORTAL_DATABASE` of the same server, where `migrate` makes and changes nothing; or, where that
-is not set, among the product's own.
+The tables are in the database `PORTAL_DATABASE` of the same server, where `migrate` makes and changes nothing. If that
+is not set, they are in the product's own database.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from django.db import models
 from django.db.models.lookups import Exact
 
 IN_ONE_PLACE = not settings.PORTAL_DATABASE
-"""Whether the portal's tables are in the database of `DATABASE_URL`, so that `migrate` may make them there."""
+"""Whether the portal's tables are in the database of `DATABASE_URL`, where `migrate` may make them."""
 
 
 def portal_table(name: str) -> str:
-    """A portal table's name for statements. Django's MySQL backend leaves a name alone that is quoted already."""
+    """A portal table's name for statements. Django's MySQL backend does not change a name that is already quoted."""
     return name if IN_ONE_PLACE else f"`{settings.PORTAL_DATABASE}`.`{name}`"
 
 

@@ -14,14 +14,14 @@ from bytemark_sync.models.portal import Order
 
 
 class RunKind(models.TextChoices):
-    """What a run does; the label is what a person calls one."""
+    """What a run does. The label is the word that people read."""
 
     SYNC = "sync", "run"
     AUDIT = "audit", "audit"
 
 
 class Trigger(models.TextChoices):
-    """The door through which a run was asked for, of whichever kind it is."""
+    """Where the request for a run came from, whatever its kind."""
 
     COMMAND = "command", "command"
     SCHEDULE = "schedule", "schedule"
@@ -29,7 +29,7 @@ class Trigger(models.TextChoices):
 
 
 class RunStatus(models.TextChoices):
-    """States only move forward: queued, running, then one of the five ends (docs/contract.md#queue)."""
+    """States only move forward: queued, running, one of the five ends (docs/contract.md#queue)."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -51,7 +51,7 @@ class BatchStatus(models.TextChoices):
 
 
 class SyncRun(models.Model):
-    """One run, through whichever door. Counts grow while it works, in the transactions that store the items."""
+    """One run, wherever it was requested. Its counts grow in the transactions that store the items."""
 
     kind = models.CharField(max_length=16, choices=RunKind.choices, default=RunKind.SYNC)
     trigger = models.CharField(max_length=16, choices=Trigger.choices)
@@ -117,7 +117,7 @@ class SyncRun(models.Model):
 
 
 class SyncBatch(models.Model):
-    """A queued part of a run: the users it has yet to work. The list shrinks in the transactions that store them."""
+    """A queued part of a run, with the users that it still has to do. Storing a user's result removes the user here."""
 
     run = models.ForeignKey(SyncRun, models.CASCADE, related_name="batches")
     number = models.PositiveIntegerField()
@@ -149,10 +149,10 @@ class SyncBatch(models.Model):
 
 
 class OrderOutcome(models.Model):
-    """Why an order is still pending. One row an order; it goes when the order is stored.
+    """Why an order is still pending. One row an order; it is deleted when the order is stored.
 
-    Here and below, `run` has no constraint in the database: an insert would share-lock the run's row, which every flush
-    updates afterwards, and workers side by side would deadlock (27 times in 50 flushes on MariaDB:
+    Here and below, `run` has no constraint in the database. With one, each insert would share-lock the run's row, and
+    every flush updates that row afterwards. Parallel workers would deadlock (27 times in 50 flushes on MariaDB:
     docs/decisions/0006-no-constraint-to-the-run.md).
     """
 
@@ -184,7 +184,7 @@ class OrderOutcome(models.Model):
 
 
 class OrderAttempt(models.Model):
-    """The story of an order: one row for each run that left it pending. Pruned by age."""
+    """The history of an order: one row for each run that left it pending. Old rows are deleted."""
 
     order = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="attempts")
     run = models.ForeignKey(
@@ -207,7 +207,7 @@ class OrderAttempt(models.Model):
 
 
 class StoredOrder(models.Model):
-    """When, by which run, and with how many items an order was stored; written with its items."""
+    """When, by which run and with how many items an order was stored. Written together with its items."""
 
     order = models.OneToOneField(Order, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="stored")
     run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, db_constraint=False, related_name="stored_orders")

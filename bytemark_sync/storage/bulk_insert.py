@@ -1,4 +1,4 @@
-"""INSERTs that the server takes: cut by rows, and by bytes, for MySQL bounds a statement (`max_allowed_packet`)."""
+"""INSERTs cut by rows and by bytes, because MySQL limits the size of a statement (`max_allowed_packet`)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ STATEMENT_OVERHEAD_BYTES = 2048
 def insert(rows: Sequence[Model]) -> None:
     """Insert rows of one model, inside the caller's transaction.
 
-    Raises `RowRefused` for a row that is too large for any statement. It is not even sent: the server would close the
-    connection, at times without a word, and that looks like a restart.
+    Raises `RowRefused` for a row that is too large for any statement. Such a row is not sent, because the server would
+    close the connection, which looks like a restart.
     """
     for part in _statements(rows):
         type(part[0])._default_manager.bulk_create(part, batch_size=ROWS_PER_INSERT)
@@ -47,7 +47,7 @@ def _statements(rows: Sequence[Model]) -> Iterator[Sequence[Model]]:
 
 
 def _packet() -> int:
-    """The most bytes of a statement; a connection keeps the number that held when it was opened."""
+    """The most bytes of a statement. A connection keeps the limit that was set when it was opened."""
     connection.ensure_connection()
     raw: Any = connection.connection
     if not hasattr(raw, "max_allowed_packet"):
@@ -59,7 +59,7 @@ def _packet() -> int:
 
 
 def _bytes(row: Model) -> int:
-    """As the driver writes the row: quoted, escaped, with a comma behind each value."""
+    """Bytes of the row as the driver writes it: quoted, escaped, with a comma after each value."""
     raw: Any = connection.connection
     fields = row._meta.local_concrete_fields
     values = tuple(field.get_db_prep_save(getattr(row, str(field.attname)), connection) for field in fields)

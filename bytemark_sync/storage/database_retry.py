@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 60.0
-"""Seconds to wait for the database before a run ends."""
+"""Seconds for which a run waits for the database before it ends."""
 
 
 class _Next(Enum):
@@ -56,14 +56,14 @@ _LOST = {
     *(CR.CONNECTION_ERROR, CR.CONN_HOST_ERROR, CR.SERVER_GONE_ERROR, CR.SERVER_LOST, CR.SERVER_LOST_EXTENDED),
     CR.COMMANDS_OUT_OF_SYNC,
 }
-# Read-only (a failover), Galera's "not ready", too many connections: a new connection may lead to a new primary.
+# Read-only (a failover), Galera's "not ready", too many connections: a new connection may reach the new primary.
 _NOT_NOW = {
     *(ER.OPTION_PREVENTS_STATEMENT, ER.CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER.READ_ONLY_MODE),
     *(ER.UNKNOWN_COM_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED),
 }
 _TOO_LARGE = {ER.NET_PACKET_TOO_LARGE, CR.NET_PACKET_TOO_LARGE}
-# No row is to blame for these, so no row is looked for: rights, missing tables and columns, disk and memory.
-_NAMES = {  # what they quote are names of users, tables and columns
+# No row causes these, so no row is searched for: rights, missing tables and columns, disk and memory.
+_NAMES = {  # they quote only names of users, tables and columns
     *(ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR),
     *(ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.PROCACCESS_DENIED_ERROR, ER.NO_SUCH_USER, ER.SP_DOES_NOT_EXIST),
     *(ER.BAD_DB_ERROR, ER.TABLE_EXISTS_ERROR, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR, ER.NO_DEFAULT_FOR_FIELD),
@@ -110,7 +110,7 @@ _REFUSALS = {
 
 
 class DatabaseGone(Exception):
-    """The database cannot be worked with, and waiting does not help; the text says how it fails, without values."""
+    """The database cannot be used, and waiting does not help. The text says how it fails, without values."""
 
 
 class DatabaseAway(DatabaseGone):
@@ -118,8 +118,8 @@ class DatabaseAway(DatabaseGone):
 
 
 class RowRefused(Exception):
-    """The server refused a row: its values, its size, or by a trigger. The text has the server's code and, where it is
-    known, the column, never a value."""
+    """The server refused a row for its values or size, or a trigger refused it. The text has the server's code and, if
+    known, the column. It never has a value."""
 
 
 def retrying(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
@@ -161,7 +161,7 @@ def in_transaction(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS)
 
 
 def explain(error: BaseException) -> str:
-    """Any failure of a run for a person, without a row's value; of what nobody foresaw, the class and place."""
+    """Words for any failure of a run, without a row's value. Of an unexpected error only class and place."""
     if isinstance(error, DatabaseGone | RowRefused | ImproperlyConfigured):
         return str(error)
     if not isinstance(error, DatabaseError | InterfaceError):
@@ -171,12 +171,12 @@ def explain(error: BaseException) -> str:
 
 
 def too_large() -> RowRefused:
-    """As if the server had refused a row for its size."""
+    """The same error as if the server had refused a row for its size."""
     return RowRefused(_refusal(OperationalError(ER.NET_PACKET_TOO_LARGE)))
 
 
 def _refusal(error: Exception) -> str:
-    """Only the kind of refusal, the server's code and the column: the server's text repeats the value."""
+    """Only the kind of refusal, the server's code and the column, because the server's text repeats the value."""
     code = _code(error)
     number = f" (error {code})" if code else ""
     if code in _REFUSALS:
@@ -209,7 +209,7 @@ def _next(error: Exception) -> _Next:
         return _next_of_sqlite(str(error).lower())
     if isinstance(error, InterfaceError) and code == 0:
         return _Next.RECONNECT
-    # Below 1000 and in 2000 to 2999 the client library speaks, not the server.
+    # Numbers below 1000 and from 2000 to 2999 come from the client library, not from the server.
     return _Next.STOP if code < 1000 or CR.MIN_ERROR <= code <= CR.MAX_ERROR else _Next.REFUSE
 
 
@@ -220,7 +220,7 @@ def _next_of_sqlite(text: str) -> _Next:
 
 
 def _words(error: Exception) -> str:
-    """The server's own words; quoted parts, which may be a row's values, only of errors known to quote none."""
+    """The server's text. Quoted parts, which may be a row's values, stay only in errors that quote no values."""
     code, *rest = error.args or ("",)
     if isinstance(code, int):
         words = str(rest[0]) if rest else "connection lost"

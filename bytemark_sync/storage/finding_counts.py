@@ -13,7 +13,7 @@ from bytemark_sync.storage.keyset import fetched
 
 @dataclass(slots=True)
 class Found:
-    """Findings by kind, those of orders that are mended by now included, and how many are mended."""
+    """Findings by kind, repaired ones included, and the number of repaired ones."""
 
     kinds: dict[str, int] = field(default_factory=dict)
     repaired: int = 0
@@ -24,7 +24,7 @@ class Found:
 
 
 def found_by(run_ids: Collection[int]) -> dict[int, Found]:
-    """Of each of the runs, those without a finding included. Raises `DatabaseGone`."""
+    """The findings of each run; a run without findings is included. Raises `DatabaseGone`."""
     found = {run_id: Found() for run_id in run_ids}
     mine = AuditFinding.objects.filter(run_id__in=list(run_ids)).order_by().values_list("run_id", "kind")
     counted = mine.annotate(all=Count("pk"), mended=Count("pk", filter=Q(repaired=True)))

@@ -1,4 +1,4 @@
-"""Reading the portal's tables by windows of keys, in flat memory: Django has no server-side cursor on MySQL."""
+"""Reads the portal's tables in chunks of keys, in flat memory. Django has no server-side cursor on MySQL."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ BIGINT_MAX = 2**63 - 1
 
 
 def folded_uuid() -> Lower:
-    """A column to compare with `normalise`d uuids, whatever its collation."""
+    """A column that can be compared with `normalise`d uuids, whatever its collation."""
     return Lower(Trim(_AnyText(F("order_uuid"))))
 
 
 class _AnyText(Func):
-    """The column as utf8mb4, so that any text may be compared with a latin1 column on MySQL."""
+    """The column as utf8mb4, so that any text can be compared with a latin1 column on MySQL."""
 
     output_field = CharField()
     template = "%(expressions)s"
@@ -49,10 +49,10 @@ class _AnyText(Func):
 
 
 def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
-    """(user id, order id) of `orders`, rising, behind the user `after`; orders of no user are left out.
+    """(user id, order id) of `orders`, rising, after the user `after`. Orders without a user are left out.
 
-    In few large windows of bare numbers, because MySQL reads all items anew for each such query (0.5 s with a million).
-    The figures: docs/decisions/0013-windows-of-keys.md.
+    The chunks are few and large, because MySQL reads all items for each such query (0.5 s with a million items;
+    docs/decisions/0013-windows-of-keys.md).
     A row may have changed by the time it is read by its key (`still_theirs`).
     """
     where = Q(user_id__isnull=False) if after is None else Q(user_id__gt=after)
@@ -70,12 +70,12 @@ def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
 
 
 def fits(number: int) -> bool:
-    """Whether the product's own tables, and the database's parameters, can hold the id: a portal's may be unsigned."""
+    """Whether our own tables and the database's parameters can hold the id, which may be unsigned in the portal."""
     return -BIGINT_MAX - 1 <= number <= BIGINT_MAX
 
 
 def usable(rows: Iterable[tuple[int | None, int]]) -> Iterator[Key]:
-    """Those (user id, order id) that can be worked: there is a user, and both numbers fit."""
+    """The (user id, order id) that can be used: there is a user, and both numbers fit."""
     beyond = 0
     for user_id, order_id in rows:
         if user_id is None:
@@ -89,7 +89,7 @@ def usable(rows: Iterable[tuple[int | None, int]]) -> Iterator[Key]:
 
 
 def groups(keys: Iterable[Key]) -> Iterator[dict[int, int]]:
-    """Order id -> user id in groups of about `ORDERS_PER_GROUP` orders, cut between two users."""
+    """Order id -> user id, in groups of about `ORDERS_PER_GROUP` orders. No user is split over two groups."""
     group: dict[int, int] = {}
     last: int | None = None
     for user_id, order_id in keys:
@@ -103,16 +103,15 @@ def groups(keys: Iterable[Key]) -> Iterator[dict[int, int]]:
 
 
 def still_theirs(rows: Iterable[R], owners: Mapping[int, int]) -> list[R]:
-    """Those rows whose order has the user that its key had.
+    """The rows whose order still has the user that its key had.
 
-    The others changed hands since: the new user may have had the turn already, or has it yet to come. The next run
-    takes them.
+    The other orders have another user by now, who may have been read already. The next run takes them.
     """
     return [row for row in rows if owners.get(row.id) == row.user_id]
 
 
 def tokens_of(user_ids: list[int]) -> dict[int, list[str | None]]:
-    """Each user's `bytemark_tokens`, newest row first; a user without a row is not in it."""
+    """Each user's `bytemark_tokens`, newest row first. Users without a row are left out."""
     tokens: defaultdict[int, list[str | None]] = defaultdict(list)
     for chunk in chunks(user_ids, IDS_PER_QUERY):
         query = OrderToken.objects.filter(user_id__in=chunk).order_by("-id").values_list("user_id", "token")
@@ -122,7 +121,7 @@ def tokens_of(user_ids: list[int]) -> dict[int, list[str | None]]:
 
 
 def fetched(query: Iterable[T]) -> list[T]:
-    """All rows; asked again where the database was away. Raises `DatabaseGone`."""
+    """All rows of the query. It is repeated after temporary errors. Raises `DatabaseGone`."""
     return retrying(lambda: list(query))
 
 

@@ -1,7 +1,7 @@
 """All rows of an order or none, and the reason of every order that is left (docs/contract.md#storing).
 
-Called inside a transaction, first thing in it: the order rows are locked, then looked up in `bytemark_order_items`,
-then written. This order of steps, not a unique key, lets any number of writers race
+Must be the first thing in its transaction. It locks the order rows, then looks for their items, then writes. Because of
+this order of steps any number of writers may race, without a unique key
 (docs/decisions/0001-row-locks-without-a-unique-key.md).
 """
 
@@ -22,16 +22,16 @@ from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.bulk_insert import insert
 
 MAX_DEFERRAL_DAYS = 30
-"""The measure: docs/decisions/0007-deferral.md."""
+"""The measurement: docs/decisions/0007-deferral.md."""
 DEFERRAL_MARGIN = timedelta(hours=1)
-"""A daily run finds yesterday's deferral over, even where the order was tried late in the run."""
+"""Taken off each deferral, so that it is over by the next daily run even if the order was tried late in this one."""
 
 _Key = tuple[int | None, int, str]  # user id, order id, normalised uuid
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One user's orders as fetched: to store, and to note as left; `fingerprint` marks the tokens of the moment."""
+    """One user's fetched orders: those to store, and those left. `fingerprint` stands for the user's current tokens."""
 
     user_id: int
     fingerprint: str
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Written:
-    """What a transaction wrote. An order in neither set was stored by others, changed user or uuid, or is gone."""
+    """What a transaction wrote. An order in neither set was stored by others, has another user or uuid, or is gone."""
 
     stored: set[int] = field(default_factory=set)
     left: set[int] = field(default_factory=set)
@@ -49,7 +49,7 @@ class Written:
 
 
 def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> Written:
-    """Store what was found and note what was left; `reference` is the time that deferrals count from (the run's)."""
+    """Store the found orders and note the others. Deferrals count from `reference`, which is the run's time."""
     wanted = {found.order.id for finding in findings for found in finding.found}
     wanted |= {left.order.id for finding in findings for left in finding.left}
     written = Written()
@@ -61,7 +61,7 @@ def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> W
     have = set(OrderItem.objects.filter(order_id__in=ids).values_list("order_id", flat=True).distinct())
     if have:
         OrderOutcome.objects.filter(order_id__in=have).delete()
-    # What was fetched says nothing once the order is another user's, or has another uuid; the next run takes it.
+    # If the order has another user or uuid by now, what was fetched is not about it. The next run takes it.
     free = {
         (user_id, order_id, normalise(uuid)): uuid or "" for user_id, order_id, uuid in rows if order_id not in have
     }
@@ -71,7 +71,7 @@ def write(findings: Sequence[Finding], *, run_id: int, reference: datetime) -> W
 
 
 def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written, run_id: int) -> None:
-    """Each order that is `free`, and free no longer then."""
+    """Store each found order that is in `free`, and take it out of `free`."""
     now = timezone.now()
     rows: list[OrderItem] = []
     stored: list[StoredOrder] = []
@@ -94,7 +94,7 @@ def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written,
         return
     ids = [row.order_id for row in stored]
     insert(rows)
-    # Somebody may have deleted an order's items since it was stored before: the row then tells of the last time.
+    # Somebody may have deleted the items of an order that was stored before. The row then describes the last time.
     StoredOrder.objects.filter(order_id__in=ids).delete()
     insert(stored)
     OrderOutcome.objects.filter(order_id__in=ids).delete()
@@ -103,7 +103,7 @@ def _store(findings: Sequence[Finding], free: dict[_Key, str], written: Written,
 
 
 def rows_of(found: FoundOrder, items: Iterable[PassItem], uuid: str) -> list[OrderItem]:
-    """The portal's rows of `items`; `uuid` as the order table has it."""
+    """The portal's rows for `items`. `uuid` is spelled as in the order table."""
     return [
         OrderItem(
             order_id=found.order.id,
@@ -117,7 +117,7 @@ def rows_of(found: FoundOrder, items: Iterable[PassItem], uuid: str) -> list[Ord
 
 
 def add_rows(rows: Sequence[OrderItem]) -> None:
-    """Add what an audit found missing to orders that have rows already, and count it. The caller locked the orders."""
+    """Insert passes that an audit found missing in stored orders, and count them. The caller has locked the orders."""
     insert(rows)
     for order_id, count in Counter(row.order_id for row in rows).items():
         StoredOrder.objects.filter(order_id=order_id).update(items=F("items") + count)
@@ -126,7 +126,7 @@ def add_rows(rows: Sequence[OrderItem]) -> None:
 def _note(
     findings: Sequence[Finding], free: dict[_Key, str], written: Written, run_id: int, reference: datetime
 ) -> None:
-    """One outcome an order, counting its attempts, and one line in the order's story."""
+    """Write each order's outcome with its attempts counted, and one line of its history."""
     now = timezone.now()
     left = {
         left.order.id: (finding, left)
@@ -161,7 +161,7 @@ def _note(
 
 
 def _deferral(previous: OrderOutcome | None, outcome: OrderOutcome, now: datetime) -> int:
-    """Days to wait: 1, 2, 4, ... at most 30. A try ahead of time does not lengthen it, a changed token begins anew."""
+    """Days to wait: 1, 2, 4, ... at most 30. An early try does not lengthen the wait. A new token starts again at 1."""
     days = previous.deferred_days if previous and previous.tokens == outcome.tokens else 0
     if outcome.reason not in DEFERRED:
         return days

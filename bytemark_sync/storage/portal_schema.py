@@ -1,6 +1,6 @@
-"""What the portal's tables look like. Django's introspection takes no name of another database, so MySQL is asked here.
+"""The schema of the portal's tables. Read from MySQL here, because Django's introspection knows one database only.
 
-A user without any right on a table does not see it: to that user it is not there.
+A database user without any right on a table does not see it, so it counts as missing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ PORTAL: tuple[type[Model], ...] = (Order, OrderToken, OrderItem)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`wants_value`: an INSERT that leaves the column out is refused."""
+    """`wants_value`: the server refuses an INSERT without the column."""
 
     name: str
     wants_value: bool
 
 
 class PortalSchema:
-    """The three tables as `connection` sees them; names of columns in lower case."""
+    """The three tables as `connection` sees them. Column names are in lower case."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self.database: str = settings.PORTAL_DATABASE or str(connection.settings_dict["NAME"])
 
     def present(self) -> list[type[Model]]:
-        """Those of the three whose table is there."""
+        """The models whose table exists."""
         if self._connection.vendor == "mysql":
             names = {row[0] for row in self._ask("SELECT table_name FROM information_schema.tables WHERE {here}")}
         else:
@@ -57,7 +57,7 @@ class PortalSchema:
         return [Column(each.name.lower(), not each.null_ok and each.default is None) for each in found]
 
     def is_indexed(self, model: type[Model], column: str) -> bool:
-        """Whether an index begins with `column`."""
+        """Whether `column` is the first column of an index."""
         if self._connection.vendor == "mysql":
             rows = self._ask(
                 "SELECT 1 FROM information_schema.statistics WHERE {here} AND table_name = %s AND seq_in_index = 1"
@@ -75,7 +75,7 @@ class PortalSchema:
         )
 
     def engine_without_transactions(self, model: type[Model]) -> str:
-        """The table's storage engine where it knows no transactions: no row is locked there, nothing rolled back."""
+        """The table's storage engine if it has no transactions. Such an engine locks no rows and rolls nothing back."""
         if self._connection.vendor != "mysql":
             return ""
         rows = self._ask(
@@ -93,5 +93,5 @@ class PortalSchema:
 
 @cache
 def is_indexed(model: type[Model], column: str) -> bool:
-    """`PortalSchema.is_indexed`, asked once a process."""
+    """`PortalSchema.is_indexed`, read once a process."""
     return PortalSchema(connection).is_indexed(model, column)

@@ -1,6 +1,6 @@
-"""Deleting what is old, in small deletes that hold no lock for long (`SYNC_RETENTION_DAYS`, docs/contract.md#settings).
+"""Deletes old rows, few at a time so that no lock is held for long (`SYNC_RETENTION_DAYS`, docs/contract.md#settings).
 
-Kept for good: the rows that say when an order was stored. They are one an order, and the portal keeps its orders.
+Rows that say when an order was stored are kept for good. There is one an order, and the portal keeps its orders too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOGINS: tuple[type[Model], ...] = (AccessLog, AccessAttempt, AccessFailureLog)
 
 
 def prune(now: datetime) -> dict[str, int]:
-    """Delete what is older than `SYNC_RETENTION_DAYS` at `now`; how many rows of what."""
+    """Delete what is older than `SYNC_RETENTION_DAYS` at `now`. Returns the number of rows of each kind."""
     before = now - timedelta(days=settings.SYNC_RETENTION_DAYS)
     deleted = {
         "runs": sum(_delete_run(run_id) for run_id in _old_runs(before)),
@@ -54,7 +54,7 @@ def _old_runs(before: datetime) -> list[int]:
 
 
 def _delete_run(run_id: int) -> int:
-    """The rows that point at it first: Django would rewrite a million of them in one statement."""
+    """Change rows that refer to the run first, in slices. Django would update a million of them in one statement."""
     for model in (OrderAttempt, StoredOrder):
         for keys in _keys(model._default_manager.filter(run_id=run_id)):
             model._default_manager.filter(pk__in=keys).update(run=None)
@@ -66,7 +66,7 @@ def _delete_run(run_id: int) -> int:
 
 
 def _delete_gone_outcomes() -> int:
-    """Of orders that are pending no longer: stored by whomever, paid, deleted, or of nobody."""
+    """Rows of orders that are no longer pending: stored by anyone, paid, deleted, or without a user."""
     deleted, after = 0, None
     while True:
         page = OrderOutcome.objects.order_by("pk")
@@ -91,6 +91,6 @@ def _delete_keys(model: type[Model], keys: list[Any]) -> int:
 
 
 def _keys(rows: QuerySet[Any]) -> Iterator[list[Any]]:
-    """Keys of what is left to do, a slice at a time; the caller makes each slice leave `rows`."""
+    """Keys of the rows that are left, a slice at a time. The caller must remove each slice from `rows`."""
     while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:ROWS_PER_DELETE]):
         yield keys

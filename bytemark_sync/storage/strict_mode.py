@@ -1,4 +1,4 @@
-"""Strict mode: without it MySQL and MariaDB cut a value that does not fit, and store the rest as if all were well."""
+"""Strict mode. Without it MySQL and MariaDB cut a value that does not fit, and store the rest without an error."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STRICT = {"STRICT_TRANS_TABLES", "STRICT_ALL_TABLES"}
 
 
 def refuse_cut_values() -> None:
-    """`ImproperlyConfigured` where the server would cut values; asks the connection itself. Raises `DatabaseGone`."""
+    """Raises `ImproperlyConfigured` if this connection would cut values, and `DatabaseGone`."""
     if words := retrying(lambda: cuts_values(default_connection)):
         raise ImproperlyConfigured(words)
 
 
 def cuts_values(connection: Any) -> str:
-    """What is wrong and the way out, in words; empty where the connection is strict."""
+    """The problem and its solution, in words; empty if the connection is strict."""
     if connection.vendor != "mysql":
         return ""
     with connection.cursor() as cursor:

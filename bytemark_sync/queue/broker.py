@@ -1,4 +1,4 @@
-"""The one place that hands tasks to django-q2. Arguments are ids alone: they lie in the broker as pickles."""
+"""The only place that hands tasks to django-q2. Arguments are only ids, because the broker keeps them as pickles."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ BATCH = "bytemark_sync.tasks.sync_batch"
 
 AWAY = "The broker (Redis) cannot be reached"
 ASKED_FOR = 5.0
-"""Seconds for which an answer of the broker is kept, so that no page and no monitor asks it all the time."""
+"""Seconds for which the broker's answer is cached, so that pages and monitors do not ask it all the time."""
 PATIENCE_SECONDS = 1.0
-"""Seconds to connect, and again for the answer, before the broker counts as away."""
+"""Seconds to connect, and the same again for the answer, after which the broker counts as unreachable."""
 _lock = threading.Lock()
 _answer: tuple[float, bool] | None = None
 
 
 def enqueue(func: str, *args: int) -> bool:
-    """Hand one task over; False, with a line in the log, when the broker cannot be reached: the watchdog will."""
+    """Hand one task over. False, with a line in the log, if the broker cannot be reached; the watchdog tries later."""
     try:
         async_task(func, *args, q_options={"task_name": " ".join([func.rpartition(".")[2], *map(str, args)])})
     except Exception as error:  # noqa: BLE001 - every broker has its own classes, and none may fail the caller
@@ -35,7 +35,7 @@ def enqueue(func: str, *args: int) -> bool:
 
 
 def is_away() -> bool:
-    """Whether this process cannot reach Redis; False where the database is the broker, which is looked at anyway."""
+    """Whether this process cannot reach Redis. False if the database is the broker; it is checked anyway."""
     global _answer
     with _lock:
         if _answer is None or time.monotonic() >= _answer[0]:

@@ -1,9 +1,9 @@
-"""Due times become runs: none is lost, and none gives two (docs/contract.md#queue).
+"""Each due time gives exactly one run (docs/contract.md#queue).
 
-django-q2 moves a schedule on and hands a task to the broker. From then on no schedule tells that a run was due, and the
-task may fail, or be lost with the broker's memory. So the run's row is written in the very transaction that moves the
-schedule on (`before_change`), and by the watchdog where no scheduler does; the task comes last and mostly finds it.
-All three ask for the same: one run for the latest due time, unless a run is there for it or a later one
+django-q2 moves a schedule on and hands a task to the broker. From then on no schedule shows that a run was due, and the
+task may fail or be lost by the broker. So the run's row is written in the transaction that moves the schedule on
+(`before_change`). If no scheduler works, the watchdog writes it. The task comes last and mostly finds the row. All
+three ask for the same: one run for the latest due time, unless there is one for that time or a later one
 (docs/decisions/0011-a-due-time-is-a-row-first.md).
 """
 
@@ -31,32 +31,32 @@ LATCH = "scheduled run"
 
 
 def before_change(instance: Schedule, raw: bool = False, **_signal: Any) -> None:
-    """Called before a schedule is saved, by whomever, in the same transaction.
+    """Called before anybody saves a schedule, in the same transaction.
 
-    What it raises undoes the change: django-q2's scheduler then tries again half a minute later.
+    An exception undoes the change. django-q2's scheduler then tries again half a minute later.
     """
     if instance.func == schedules.SYNC and not raw:
         start_due()
 
 
 def before_delete(instance: Schedule, **_signal: Any) -> None:
-    """Called before a schedule is deleted: one that comes once is, by django-q2, when it has come."""
+    """Called before a schedule is deleted. django-q2 deletes a schedule that runs only once when it has run."""
     if instance.schedule_type == Schedule.ONCE:
         before_change(instance)
 
 
 def start_due() -> str:
-    """Write the run that is due by the schedules as they stand in the database, where it has none yet."""
+    """Write the run that is due by the schedules in the database, unless it exists."""
     if _latest() is not None:
         with held(LATCH):
-            # Read again: whoever had the latch before has perhaps moved the schedule on.
+            # Read again, because whoever held the lock before may have moved the schedule on.
             if (latest := _latest()) is not None:
                 return _start(latest)
     return "nothing is due"
 
 
 def start(due: datetime) -> str:
-    """Write the run that was due then, where there is none for that time or a later one; what became of it."""
+    """Write the run that was due then, unless there is one for that time or a later one. Returns what was done."""
     with held(LATCH):
         return _start(due)
 
@@ -68,7 +68,7 @@ def _latest() -> datetime | None:
 
 
 def _last_due(plan: Schedule, now: datetime) -> datetime:
-    """The last due time up to now of a schedule that nobody has moved on; what is malformed is due once."""
+    """The last due time until now of a schedule that nobody has moved on. A malformed schedule is due once."""
     due: datetime = plan.next_run
     try:
         if plan.schedule_type == Schedule.CRON:
@@ -83,7 +83,7 @@ def _last_due(plan: Schedule, now: datetime) -> datetime:
 
 def _start(due: datetime) -> str:
     mine = SyncRun.objects.filter(trigger=Trigger.SCHEDULE)
-    # A time further ahead was written by a clock that was wrong, and must not stand for what is due until then.
+    # A time further in the future was written by a wrong clock. It must not count as the run for earlier due times.
     if mine.filter(due_at__range=(due, timezone.now() + CLOCK_SKEW)).exists() or mine.filter(due_at=due).exists():
         return "started before"
     alive = mine.filter(status__in=ALIVE).first()

@@ -1,7 +1,7 @@
-"""Signs of life, and the watchdog's turns: a thread in every worker of a cluster.
+"""Heartbeats and the watchdog's turns: a thread in every worker of a cluster.
 
-A scheduled task would wait behind the batches of a long run, just when the watchdog is needed; a thread does not. The
-workers of all machines take turns through rows in the database, so each thing is done once.
+A scheduled task would wait behind the batches of a long run, which is when the watchdog is needed. A thread does not
+wait. The workers of all machines take turns through rows in the database, so each turn is taken once.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ logger = logging.getLogger(__name__)
 _hearing = Hearing()
 
 BEAT = 15.0
-"""Seconds between two signs of life of a cluster."""
+"""Seconds between two heartbeats of a cluster."""
 SILENCE_EVERY = 2 * 3600.0
-"""Seconds without the hourly look for a silence, after which a worker looks: a broken schedule stops the hourly one."""
+"""Seconds without the hourly check for silence after which a worker checks. A broken schedule stops the hourly one."""
 
 
 def start(check_silence: Callable[[], object]) -> None:
-    """Called in each new worker process; `check_silence` is the hourly look, for when its schedule is broken."""
+    """Called in each new worker process. `check_silence` is the hourly check, for when its schedule is broken."""
     pre_execute.connect(_hearing.begin)
     post_execute_in_worker.connect(_hearing.end)
     threading.Thread(target=_run, args=(os.getppid(), check_silence), name="pulse", daemon=True).start()
 
 
 def watch_every() -> float:
-    """Seconds between two looks of the watchdog: often enough to heal within twice the heartbeat limit."""
+    """Seconds between two turns of the watchdog. Dead work is found within twice the heartbeat limit."""
     return float(min(30.0, max(0.5, settings.SYNC_HEARTBEAT_LIMIT / 8)))
 
 
 def _run(cluster: int, check_silence: Callable[[], object]) -> None:
-    """Until the cluster's own process is gone, whose child a worker is."""
+    """Run until the cluster's process, the worker's parent, is gone."""
     name = f"{socket.gethostname()}:{cluster}"
     look = _Step("The watchdog cannot look", lambda: _turn(name, check_silence))
     listen = _Step("The broker cannot be asked", _listen)
@@ -58,7 +58,7 @@ def _run(cluster: int, check_silence: Callable[[], object]) -> None:
 
 
 class _Step:
-    """What is done at every turn, and must outlive a database or a broker that is away: said once for each trouble."""
+    """One turn. It survives a missing database or broker, and logs each such problem once."""
 
     def __init__(self, failure: str, work: Callable[[], None]) -> None:
         self._failure, self._work, self._trouble = failure, work, ""
@@ -74,7 +74,7 @@ class _Step:
 
 
 def _turn(cluster: str, check_silence: Callable[[], object]) -> None:
-    """All that needs the database alone: a broker that is away neither silences the cluster nor stops the watchdog."""
+    """What needs only the database. So without the broker the heartbeats and the watchdog still go on."""
     beat(cluster)
     if take_turn("watch", watch_every()):
         watchdog.watch()
@@ -88,7 +88,7 @@ def _listen() -> None:
 
 
 def beat(cluster: str) -> None:
-    """Renew the cluster's row where it is due, and clear away clusters that have been gone for a day."""
+    """Renew the cluster's row when it is due. Delete rows of clusters that have been gone for a day."""
     now = timezone.now()
     workers = int(settings.Q_CLUSTER["workers"])
     mine = ClusterBeat.objects.filter(name=cluster)

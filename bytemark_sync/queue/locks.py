@@ -1,4 +1,4 @@
-"""Taking turns over all machines, through a row in the database."""
+"""Turns that all machines take through a row in the database."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.utils import timezone
 from bytemark_sync.models import Latch
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far the clocks of two machines may differ; a time further ahead was written by a clock that was wrong."""
+"""How far the clocks of two machines may differ. A time further in the future was written by a wrong clock."""
 
 
 def take_turn(name: str, every: float) -> bool:
-    """True for the one caller that may act now: nobody did in the last `every` seconds.
+    """True for the one caller that may act now: nobody has acted in the last `every` seconds.
 
-    A turn that was taken in the future counts for nothing: it would block all others until then.
+    A turn with a time in the future is ignored, because it would block all others until then.
     """
     now = timezone.now()
     may_act = Q(at__lte=now - timedelta(seconds=every)) | Q(at__gt=now + CLOCK_SKEW)
@@ -30,7 +30,7 @@ def take_turn(name: str, every: float) -> bool:
 
 @contextmanager
 def held(name: str) -> Iterator[None]:
-    """One at a time, in a transaction that ends with the block."""
+    """Only one process at a time runs the block, in a transaction of its own."""
     if not Latch.objects.filter(name=name).exists():
         Latch.objects.bulk_create([Latch(name=name)], ignore_conflicts=True)
     with transaction.atomic():

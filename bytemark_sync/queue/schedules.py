@@ -1,7 +1,7 @@
-"""The product's django-q2 schedules. `migrate` creates each once; from then on the admin owns them.
+"""The product's django-q2 schedules. `migrate` creates each once. From then on they are changed in the admin.
 
-A latch, written in the same transaction, remembers that a schedule was created: one that is edited, renamed or deleted
-in the admin never comes back by itself, and two machines that migrate at once create one.
+A row written in the same transaction remembers that a schedule was created. So a schedule that was edited, renamed or
+deleted in the admin never comes back, and two machines that migrate at the same time create only one.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ PRUNE = "bytemark_sync.tasks.prune"
 SYNC_LATCH = "schedule scheduled_run"
 MIN_SILENCE = timedelta(hours=36)
 MALFORMED = (ValueError, KeyError, AttributeError, TypeError, OverflowError)
-"""What croniter and django-q2 raise for a schedule that cannot be read."""
+"""The exceptions of croniter and django-q2 for a schedule that cannot be read."""
 
 
 def create_schedules(using: str = "default", **_signal: Any) -> None:
-    """Called after `migrate`; does nothing where the tables are not there yet, or the schedules were created before."""
+    """Called after `migrate`. Does nothing if the tables are missing or the schedules were created before."""
     if using != "default":
         return
     tables = {Schedule._meta.db_table, Latch._meta.db_table}
@@ -56,26 +56,26 @@ def _create(func: str, **fields: Any) -> None:
 
 
 def installed_at() -> datetime | None:
-    """When `migrate` created the sync's schedule; None before."""
+    """When `migrate` created the sync's schedule, or None."""
     return Latch.objects.filter(name=SYNC_LATCH).values_list("created_at", flat=True).first()
 
 
 def sync_schedules() -> list[Schedule]:
-    """The sync's schedules that are not used up, the next due first."""
+    """The sync's schedules that will run again, the next due first."""
     return list(Schedule.objects.filter(func=SYNC).exclude(repeats=0).order_by("next_run", "pk"))
 
 
 def longest_silence(plans: Iterable[Schedule]) -> timedelta:
-    """How long no scheduled run may succeed: 36 hours, or one and a half times the longest wait between two runs.
+    """How long it may take until a scheduled run succeeds: 36 hours, or 1.5 times the longest wait between two runs.
 
-    Of several schedules the one that comes most often counts; one that comes once promises nothing.
+    Of several schedules the most frequent one counts. One that runs only once does not count.
     """
     waits = [_longest_wait(plan) for plan in plans if plan.schedule_type != Schedule.ONCE]
     return max(MIN_SILENCE, 1.5 * min(waits)) if waits else MIN_SILENCE
 
 
 def _longest_wait(plan: Schedule) -> timedelta:
-    """Between two of the next ten due times; none where the schedule cannot be read."""
+    """The longest wait between two of the next ten due times; none if the schedule cannot be read."""
     due: list[datetime] = [timezone.now() if plan.schedule_type == Schedule.CRON else plan.next_run]
     try:
         if plan.schedule_type == Schedule.CRON:
@@ -90,15 +90,15 @@ def _longest_wait(plan: Schedule) -> timedelta:
 
 
 def daily_schedule() -> Schedule | None:
-    """The schedule of the daily run, where nobody has deleted it."""
+    """The schedule of the daily run; None if somebody has deleted it."""
     schedule: Schedule | None = Schedule.objects.filter(func=SYNC).order_by("pk").first()
     return schedule
 
 
 def set_daily_cron(cron: str) -> datetime | None:
-    """Run the daily sync by `cron` (in `TIME_ZONE`) from now on; when next. None where the schedule was deleted.
+    """Run the daily sync by `cron` (in `TIME_ZONE`) from now on. Returns the next time, or None without a schedule.
 
-    ValueError for what is not an expression, or is never due.
+    Raises ValueError for what is no expression or is never due.
     """
     next_run = next_due(cron, timezone.localtime())
     changed = Schedule.objects.filter(func=SYNC).update(

@@ -1,9 +1,10 @@
-"""A cluster that outlives the death of any of its processes.
+"""A cluster that survives the death of any of its processes.
 
-django-q2's guard replaces a worker that dies. But a worker killed while it waits for a task takes the queue's lock with
-it: the others then wait for ever, in a cluster that looks alive. And a guard that is killed leaves its workers behind,
-and a pusher that goes on taking tasks which nobody works. So here all processes of a cluster die with their parent, a
-worker that finds its cluster deaf ends the guard, and a guard that ended unasked is followed by a new one.
+django-q2's guard replaces a worker that dies. But a worker that is killed while it waits for a task keeps the queue's
+lock. The other workers then wait for ever, in a cluster that looks alive. A guard that is killed leaves its workers
+behind, and a pusher that still takes tasks which nobody works. So here all processes of a cluster die with their
+parent. A worker that no task reaches any more ends the guard. A guard that
+ended without being asked is replaced by a new one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _AGAIN_AFTER = 1.0
 
 
 def run() -> None:
-    """Work the queue until SIGTERM or Ctrl-C; batches under way are worked to their end."""
+    """Work the queue until SIGTERM or Ctrl-C. Batches under way are finished first."""
     _children_die_with_their_parent()
     while True:
         cluster = Cluster()
@@ -37,15 +38,15 @@ def run() -> None:
             return
         logger.error("The cluster's guard has died (exit %s); another one begins.", cluster.sentinel.exitcode)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)  # the dead cluster's handler would swallow it
+            signal.signal(number, signal.SIG_DFL)  # otherwise the dead cluster's handler would swallow the signal
         time.sleep(_AGAIN_AFTER)
 
 
 def _children_die_with_their_parent() -> None:
-    """SIGKILL from the kernel, as the parent may have no time for it. Linux alone knows this.
+    """Have the kernel send SIGKILL when the parent dies. Only Linux can do this.
 
-    And a process group of their own: a SIGTERM for the whole group would end the guard while it holds a lock that the
-    cluster needs to stop, which then hangs.
+    Also make a process group of its own. A SIGTERM for the whole group would end the guard while it holds a lock that
+    the cluster needs to stop, and the cluster would hang.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -59,7 +60,7 @@ def _children_die_with_their_parent() -> None:
 
 
 class Hearing:
-    """Tells, in a worker, whether tasks still reach it."""
+    """Tells a worker whether tasks still reach it."""
 
     def __init__(self) -> None:
         self._busy = False
@@ -74,7 +75,7 @@ class Hearing:
         self._busy = False
 
     def is_lost(self) -> bool:
-        """Tasks have waited in the broker for long, while this worker had nothing to do. Raises what brokers raise."""
+        """Whether tasks have waited in the broker for long while this worker was idle. Raises what brokers raise."""
         if self._busy or not get_broker().queue_size():
             self._deaf_since = None
             return False
@@ -83,11 +84,11 @@ class Hearing:
 
 
 def patience() -> float:
-    """Seconds; an idle worker of a sound cluster takes a waiting task at once."""
+    """Seconds. In a healthy cluster an idle worker takes a waiting task at once."""
     return float(max(5.0, min(60.0, settings.SYNC_HEARTBEAT_LIMIT / 4)))
 
 
 def end_guard() -> None:
-    """Kill this worker's guard, and with it the whole deaf cluster; `run` begins another."""
+    """Kill this worker's guard and with it the whole cluster. `run` starts a new one."""
     logger.error("Tasks wait, but none comes through to the workers: the cluster starts anew.")
     os.kill(os.getppid(), signal.SIGKILL)

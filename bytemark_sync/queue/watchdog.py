@@ -1,4 +1,4 @@
-"""Finds what died in silence, and queues it again or closes it (docs/contract.md#queue)"""
+"""Finds runs, plans and batches without a heartbeat, and queues them again or closes them (docs/contract.md#queue)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLANNING_DIED = "Planning died again and again without getting on; what was not 
 
 
 def watch() -> None:
-    """One look at everything that is due or lives. Safe to call from anywhere, at any time, by any number at once."""
+    """Check everything that is due or under way once. Safe to call at any time, by any number of processes at once."""
     due_runs.start_due()
     limit = timezone.now() - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT)
     for run_id in lifecycle.close_dead_runs():
@@ -35,9 +35,9 @@ def watch() -> None:
 
 
 def _watch_planning(run: SyncRun, limit: datetime) -> None:
-    """Planning that is silent is queued again; it goes on behind the last user that it planned."""
+    """Queue planning again if it has no heartbeat. It continues after the last user that it planned."""
     silent = SyncRun.objects.filter(pk=run.pk, status__in=ALIVE, planned_at=None, planner_at__lt=limit)
-    # A run that waits for its planner, or whose batches are worked, costs no try: the planner may wait behind them.
+    # A run that waits for its planner uses up no try, nor does one with live batches: the planner may wait behind them.
     dead = run.status == RunStatus.RUNNING and run.heartbeat_at < limit
     if dead and run.planning_tries >= batches.MAX_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
         batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
@@ -61,11 +61,12 @@ def _watch_batches(run: SyncRun, limit: datetime) -> None:
 
 
 def _lost(run: SyncRun, limit: datetime) -> QuerySet[SyncBatch]:
-    """Batches handed to the broker that no worker will get.
+    """Batches that were handed to the broker and that no worker will get.
 
-    Merely waiting is no sign of it, for the queue may be long. These are: the whole run is silent, or the broker has
-    given out a batch that it was handed later, for it keeps the order. Handed out again, they cost no try; a batch
-    that is delivered twice is claimed once.
+    Waiting alone is no sign, because the queue may be long. There are two signs. The whole run is silent. Or the
+    broker, which keeps the order, has delivered a batch that it was handed later.
+    Handing a batch out again uses up no try, and
+    a batch that is delivered twice is claimed once.
     """
     mine = SyncBatch.objects.filter(run_id=run.pk)
     waiting = mine.filter(status=BatchStatus.QUEUED, queued_at__lt=limit)

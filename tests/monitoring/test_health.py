@@ -1,4 +1,4 @@
-"""Is the job well: `/healthz`, `/metrics`, `manage.py sync_status` and the message about a silence."""
+"""Is the job well: `/healthz`, `manage.py sync_status` and the message about a silence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 from django_q.models import Schedule
-from prometheus_client.parser import text_string_to_metric_families
 
 from bytemark_sync import tasks
 from bytemark_sync.admin.pending_figures import count_pending_figures
@@ -31,23 +30,10 @@ from bytemark_sync.models import (
 from bytemark_sync.monitoring import health
 from bytemark_sync.queue import schedules
 from tests.support.harness import manage
-from tests.support.job_state import cluster_seen, installed, run_ended
+from tests.support.job_state import all_well, cluster_seen, installed, run_ended
 from tests.support.slack import FakeSlack
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _count_afresh(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
-    monkeypatch.setattr(health, "PENDING_FOR", -1.0)
-    monkeypatch.setattr(health, "PENDING_SHARE", -1.0)
-    health.count_pending(fresh=True)
-    health.count_left(fresh=True)
-
-
-def all_well() -> SyncRun:
-    cluster_seen(timedelta(seconds=5))
-    return run_ended(timedelta(hours=2))
 
 
 def test_all_is_well(client: Client) -> None:
@@ -95,8 +81,8 @@ def test_an_order_that_is_pending_no_longer_dates_nothing(client: Client, change
     else:
         OrderToken.objects.filter(user_id=1).delete()
     assert client.get("/healthz").json()["oldest_pending_since"][:16] == since.isoformat()[:16]
-    stuck = list(count_pending_figures())[-1]
-    assert (stuck.orders, stuck.oldest) == (1, OrderOutcome.objects.get(pk=2).first_at)
+    figures = list(count_pending_figures())[-1]
+    assert (figures.orders, figures.oldest) == (1, OrderOutcome.objects.get(pk=2).first_at)
 
 
 @pytest.mark.parametrize("query_limit", [3])
@@ -227,52 +213,3 @@ def test_the_command_exits_1_where_something_is_wrong_and_names_runs_under_way()
     assert caught.value.returncode == 1
     assert f"run {run.pk} (command), running, 10 of 40 users" in out.getvalue()
     assert f" audit {audit.pk}, queued" in out.getvalue()
-
-
-# --- Metrics --------------------------------------------------------------------------------------------------------
-
-
-def scrape(client: Client, token: str) -> Any:
-    return client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
-
-
-def test_metrics_do_not_exist_without_their_setting(client: Client, settings: Any) -> None:
-    settings.METRICS_TOKEN = ""
-    assert scrape(client, "").status_code == 404
-
-
-@pytest.mark.parametrize("token", ["", "wrong", "sekret2", "s\u00e9kret"])
-def test_metrics_are_for_whoever_has_the_token(client: Client, settings: Any, token: str) -> None:
-    settings.METRICS_TOKEN = "sekret"
-    assert scrape(client, token).status_code == 401
-
-
-def test_metrics_are_prometheus_text(client: Client, settings: Any) -> None:
-    settings.METRICS_TOKEN = "sekret"
-    all_well()
-    run_ended(timedelta(0), users=12, orders_synced=34, answers={"ok": 50}, latency={"max": 2.0, "buckets": {"100": 9}})
-    run_ended(timedelta(0), kind=RunKind.AUDIT, trigger=Trigger.COMMAND, users=99)
-    OrderToken.objects.create(user_id=1, token="t")
-    for amount in ("0", "2.50"):  # the second was paid since, and is pending no longer
-        order = Order.objects.create(order_uuid=f"o{amount}", user_id=1, amount=amount)
-        OrderOutcome.objects.create(order=order, user_id=1, reason=Reason.NOT_FOUND)
-    OrderOutcome.objects.create(order_id=order.pk + 1, user_id=1, reason=Reason.NO_PASSES)  # its order is gone
-    answer = scrape(client, "sekret")
-    assert answer.status_code == 200
-    samples = {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(answer.content.decode())
-        for sample in family.samples
-    }
-    assert samples[("bytemark_sync_healthy",)] == 1
-    assert samples[("bytemark_sync_cluster_alive",)] == 1
-    assert samples[("bytemark_sync_pending_orders",)] == 1
-    assert samples[("bytemark_sync_left_orders", "not_found")] == 1
-    assert ("bytemark_sync_left_orders", "no_passes") not in samples
-    assert samples[("bytemark_sync_runs", "schedule", "succeeded")] == 2
-    assert samples[("bytemark_sync_runs", "audit", "succeeded")] == 1
-    assert samples[("bytemark_sync_last_run", "users")] == 12
-    assert samples[("bytemark_sync_last_run", "orders_synced")] == 34
-    assert samples[("bytemark_sync_last_run_requests", "ok")] == 50
-    assert samples[("bytemark_sync_last_run_latency_seconds", "1")] == 2.0
-    assert samples[("bytemark_sync_last_run_seconds",)] == 300

@@ -1,4 +1,4 @@
-"""Storing, directly: what one call writes, row by row, and what it leaves alone. Races are tested in tests/backend."""
+"""Storing, directly: what one call writes, row by row, and what it leaves alone. Races: test_exactly_once.py."""
 
 from __future__ import annotations
 

@@ -22,3 +22,8 @@ def installed(ago: timedelta) -> int:
 
 def cluster_seen(ago: timedelta) -> ClusterBeat:
     return ClusterBeat.objects.create(name="host:1", workers=4, heartbeat_at=timezone.now() - ago)
+
+
+def all_well() -> SyncRun:
+    cluster_seen(timedelta(seconds=5))
+    return run_ended(timedelta(hours=2))

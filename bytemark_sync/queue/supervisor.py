@@ -3,8 +3,8 @@
 django-q2's guard replaces a worker that dies. But a worker that is killed while it waits for a task keeps the queue's
 lock. The other workers then wait for ever, in a cluster that looks alive. A guard that is killed leaves its workers
 behind, and a pusher that still takes tasks which nobody works. So here all processes of a cluster die with their
-parent. A worker that no task reaches any more ends the guard. A guard that
-ended without being asked is replaced by a new one.
+parent. A worker that no task reaches any more ends the guard. A guard that ended without being asked is replaced by a
+new one.
 """
 
 from __future__ import annotations

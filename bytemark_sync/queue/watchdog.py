@@ -64,9 +64,8 @@ def _lost(run: SyncRun, limit: datetime) -> QuerySet[SyncBatch]:
     """Batches that were handed to the broker and that no worker will get.
 
     Waiting alone is no sign, because the queue may be long. There are two signs. The whole run is silent. Or the
-    broker, which keeps the order, has delivered a batch that it was handed later.
-    Handing a batch out again uses up no try, and
-    a batch that is delivered twice is claimed once.
+    broker, which keeps the order, has delivered a batch that it was handed later. Handing a batch out again uses up no
+    try, and a batch that is delivered twice is claimed once.
     """
     mine = SyncBatch.objects.filter(run_id=run.pk)
     waiting = mine.filter(status=BatchStatus.QUEUED, queued_at__lt=limit)

@@ -1,7 +1,7 @@
-"""A local Bytemark order API over real HTTP, with faults on demand: the demo, the tests and the benchmark share it.
+"""A local Bytemark order API over real HTTP, with faults on demand. The demo, the tests and the benchmark use it.
 
-`World` says who the riders are, what Bytemark lists for them and what the portal holds; `Sandbox` serves it from a
-thread, `manage.py bytemark_sandbox` from a process of its own. Shapes follow docs/bytemark-api.md.
+`World` says who the riders are, what Bytemark lists for them and what the portal holds. `Sandbox` serves it from a
+thread, `manage.py bytemark_sandbox` from a process of its own. The JSON follows docs/bytemark-api.md.
 """
 
 from bytemark_sync.sandbox.control import SandboxControl

@@ -1,4 +1,4 @@
-"""Steer a sandbox over HTTP, whichever process it runs in."""
+"""Controls a sandbox over HTTP, whichever process it runs in."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class SandboxControl:
-    """`url` is the base URL that `BYTEMARK_CUSTOMER_API_URL` gets too."""
+    """`url` is the sandbox's base URL, as in `BYTEMARK_CUSTOMER_API_URL`."""
 
     def __init__(self, url: str = "") -> None:
         self.url = url
-        self._opener = build_opener(ProxyHandler({}))  # a proxy of the environment knows no loopback port
+        self._opener = build_opener(ProxyHandler({}))  # a proxy named by the environment cannot reach a loopback port
 
     def stats(self) -> Stats:
         return msgspec.json.decode(self._ask("stats"), type=Stats)
@@ -29,7 +29,7 @@ class SandboxControl:
         return msgspec.json.decode(self._ask("requests"), type=list[Seen])
 
     def set_faults(self, *rules: FaultRule | str) -> None:
-        """Replace the rules in force; without any, all is well again."""
+        """Replace the rules in force. Without any rule every answer is good."""
         parsed = [one for rule in rules for one in (parse_faults(rule) if isinstance(rule, str) else [rule])]
         self._ask("faults", msgspec.json.encode(parsed))
 
@@ -38,7 +38,7 @@ class SandboxControl:
         self._ask("world", msgspec.json.encode(world))
 
     def reset(self) -> None:
-        """Counts to zero, no faults; the world stays."""
+        """Set the counts to zero and remove all faults. The world stays."""
         self._ask("reset", b"{}")
 
     def _ask(self, what: str, body: bytes | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Rules that say which requests go wrong, and how. Deterministic from a seed, whatever order requests come in.
+"""Rules that say which requests go wrong, and how. They follow from a seed, whatever the order of the requests.
 
 A rule is JSON, or short text for a command line: `status:status=503,retry_after=2,probability=0.1;hang:nth=3`.
 """
@@ -49,10 +49,10 @@ TOTAL_FORMS = ("absent", "big", "small", "text", "null", "negative", "float")
 
 
 class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
-    """One rule. A request that it fits gets it; of several answers the first rule's holds, changes add up.
+    """One rule. It applies to each request that it matches. Of several answers the first one is used; changes add up.
 
-    It fits where every given limit does: `users`, `pages`, `nth` (of the requests within these, from 1),
-    `times` (over all), `times_per_user`, and `probability` last.
+    It matches if every given limit does: `users`, `pages`, `nth` (of the requests within these, from 1), `times` (in
+    total), `times_per_user`, and `probability` last.
     """
 
     kind: str
@@ -90,7 +90,7 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
 
 
 def parse_faults(text: str) -> list[FaultRule]:
-    """Rules from JSON, `@file` with JSON, or the short form. `ValueError` tells what is wrong."""
+    """Rules from JSON, `@file` with JSON, or the short form. Raises `ValueError` that says what is wrong."""
     text = text.strip()
     if text.startswith("@"):
         text = Path(text[1:]).read_text().strip()
@@ -121,7 +121,7 @@ def _short(part: str) -> FaultRule:
 
 
 class FaultBook:
-    """The rules in force, and how often each has fitted."""
+    """The rules in force, and how often each has matched."""
 
     def __init__(self, rules: list[FaultRule], seed: int = 0) -> None:
         self._seed = seed
@@ -132,7 +132,7 @@ class FaultBook:
         self._rules = [_Counted(rule, f"{self._seed} {number}") for number, rule in enumerate(rules)]
 
     def choose(self, user_id: int | None, page: int) -> list[FaultRule]:
-        """The rules that this request gets: all changes, and at most one answer."""
+        """The rules for this request: all changes, and at most one answer."""
         chosen: list[FaultRule] = []
         answered = False
         for counted in self._rules:
@@ -177,7 +177,7 @@ class _Counted:
         return True
 
     def _drawn(self, user_id: int | None, page: int) -> bool:
-        """Drawn by user, page and how often that page was asked for, so that threads racing change nothing."""
+        """Drawn from user, page and the number of requests for that page, so that racing threads change nothing."""
         asked = self._asked.get((user_id, page), 0)
         self._asked[user_id, page] = asked + 1
         return Random(f"{self._seed} {user_id} {page} {asked}").random() < self.rule.probability

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server connection that can also misbehave: keep-alive, drips, cuts, resets."""
+"""A small HTTP/1.1 server connection with keep-alive. It can also misbehave: drips, cuts, resets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END = b"\r\n\r\n"
 
 @dataclass(slots=True)
 class Request:
-    """Header names are in lower case; `first` of its connection."""
+    """Header names are in lower case. `first`: the first request of its connection."""
 
     method: str
     path: str
@@ -65,7 +65,7 @@ def _chunk(part: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: a request at a time, answered by `handle`, which gives the answer and what to call at its end."""
+    """One connection, one request at a time. `handle` gives the answer and a function to call at its end."""
 
     def __init__(
         self, handle: Callable[[Request], tuple[Answer, Callable[[], None]]], connections: set[Connection]
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _next(self) -> None:
-        """Answer the next request, once all of it is here."""
+        """Answer the next request when all of it has arrived."""
         end = self._buffer.find(END)
         if end < 0:
             if len(self._buffer) > MAX_HEAD:
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
             case "reset":
                 self._transport.write(answer.whole()[: answer.limit])
-                # A moment later, so that the bytes before it are not overtaken.
+                # A moment later, so that the reset does not overtake the bytes before it.
                 self._timer = self._loop.call_later(0.02 if answer.limit else 0, self._reset)
             case "drip_headers":
                 head = answer.head(f"Content-Length: {len(answer.body)}")
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _done(self, payload: bytes) -> None:
-        # Counted before it is written: whoever has the answer finds it counted.
+        # Counted before it is sent, so that a client with the answer finds it counted.
         self._ended()
         if payload:
             self._transport.write(payload)
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
 
 
 def _parse(head: bytes) -> Request:
-    """`ValueError` where it is no request."""
+    """Raises `ValueError` if it is no request."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _version = first.split(" ")
     path, _, query = target.partition("?")

@@ -1,4 +1,4 @@
-"""The pages of a world, as the API serves them, with the faults that change a page."""
+"""The pages of a world as the API serves them, with the faults that change a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CACHED_PAGES = 20_000
 
 
 class Listing:
-    """Serves pages; an unchanged page is encoded once."""
+    """Serves pages. An unchanged page is encoded once."""
 
     def __init__(self, world: World, envelope: str = "data", seed: int = 0) -> None:
         self._envelope = envelope

@@ -1,4 +1,4 @@
-"""Fill the portal's tables: a world's rows, or a great many alike for measuring."""
+"""Fills the portal's tables with a world's rows, or with very many similar rows for measuring."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Rows = Iterable[tuple[int | str, ...]]
 
 
 def placed(statement: str, portal_database: str) -> str:
-    """The statement with the portal's tables found in `portal_database`, where that is a database apart."""
+    """The statement with the portal's tables in `portal_database`, if that is a separate database."""
     if not portal_database:
         return statement
     return re.sub(rf"(?<![`.\w])({'|'.join(TABLES)})\b", rf"`{portal_database}`.\1", statement)
 
 
 def fill(world: Records) -> None:
-    """Insert `world`'s orders with their keys, token rows, and items of the orders that are stored already."""
+    """Insert `world`'s orders with their keys, its token rows, and items of the orders that are already stored."""
     for statement, rows in inserts(world):
         _insert(statement, rows)
 
 
 def inserts(world: Records) -> Iterator[tuple[str, Rows]]:
-    """What fills the tables: a statement with `%s` for each value, and its rows."""
+    """The statements that fill the tables, with `%s` for each value, each with its rows."""
     yield ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders)
     yield TOKENS, ((row.user_id, row.token, "active") for row in world.tokens)
     yield (
@@ -53,9 +53,10 @@ def inserts(world: Records) -> Iterator[tuple[str, Rows]]:
 
 
 def fill_many(*, pending: int, stored: int = 0, orders_per_user: int = 3, first_user: int = 1_000_000) -> None:
-    """Insert `pending` orders and `stored` ones with an item each, after what is there, without holding them in memory.
+    """Insert `pending` orders, and `stored` ones with an item each, after the existing rows and in flat memory.
 
-    No rider stands behind them: for measuring planning, counting and admin pages. Made-up tokens, one a user.
+    They belong to no rider of a world. Planning, counting and admin pages are measured with them. Each user has a
+    made-up token.
     """
     with connection.cursor() as cursor:
         cursor.execute(placed("SELECT COALESCE(MAX(id), 0) FROM bytemark_orders", settings.PORTAL_DATABASE))
@@ -67,7 +68,7 @@ def fill_many(*, pending: int, stored: int = 0, orders_per_user: int = 3, first_
 def inserts_many(
     base: int, pending: int, stored: int, orders_per_user: int, first_user: int
 ) -> Iterator[tuple[str, Rows]]:
-    """As `inserts`, for `fill_many`; order keys from `base`. The stored orders come first: the old ones have items."""
+    """As `inserts`, for `fill_many`. Order keys begin at `base`. Stored orders come first, as old orders have items."""
     total = pending + stored
     users = -(-total // orders_per_user)
 
@@ -87,7 +88,7 @@ def inserts_many(
 
 
 def _insert(statement: str, rows: Rows) -> None:
-    """A transaction a chunk: one big one would grow the undo log, one a row would wait for the disk each time."""
+    """One transaction a chunk. A single one would grow the undo log; one a row would wait for the disk each time."""
     left = iter(rows)
     while chunk := list(islice(left, CHUNK)):
         with transaction.atomic(), connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The rows of a world: riders and their orders at Bytemark, the portal's orders and tokens, the items expected."""
+"""The rows of a world: riders and their orders at Bytemark, the portal's orders and tokens, the expected items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ListedItem(msgspec.Struct, omit_defaults=True):
 
 
 class ListedOrder(msgspec.Struct, omit_defaults=True):
-    """An order as Bytemark lists it. `malformed` names a defect of `wire.MALFORMED` that its JSON is given."""
+    """An order as Bytemark lists it. `malformed` names a defect in its JSON, from `wire.MALFORMED`."""
 
     uuid: str
     items: list[ListedItem] = []
@@ -31,7 +31,7 @@ class Rider(msgspec.Struct, omit_defaults=True):
 
 
 class PortalOrder(msgspec.Struct, omit_defaults=True):
-    """A row of `bytemark_orders`; `kind` says why the sample has it, `stored` what it already has as items."""
+    """A row of `bytemark_orders`. `kind` says why the sample has it; `stored` are the items that it already has."""
 
     id: int
     order_uuid: str
@@ -60,7 +60,7 @@ class ExpectedItem(NamedTuple):
 
 
 class Records(msgspec.Struct, omit_defaults=True):
-    """All of them together. `seed` only says where a sample came from."""
+    """All rows of a world. `seed` only records which seed a sample came from."""
 
     riders: list[Rider] = []
     orders: list[PortalOrder] = []

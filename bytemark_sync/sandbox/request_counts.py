@@ -1,4 +1,4 @@
-"""What the sandbox saw. Tokens are counted by fingerprint, never kept."""
+"""Counts of the requests that the sandbox got. Tokens are counted by fingerprint and never kept."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ KEPT_REQUESTS = 20_000
 
 
 def fingerprint(token: str) -> str:
-    """Tells tokens apart without showing them; 12 hexadecimal digits."""
+    """12 hexadecimal digits that tell tokens apart without showing them."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 class Seen(msgspec.Struct):
-    """One request. `fault` names the rules that it got; `token` is a fingerprint, empty where none was sent."""
+    """One request. `fault` names the rules that applied to it. `token` is a fingerprint, empty if none was sent."""
 
     user_id: int | None
     token: str
@@ -28,8 +28,8 @@ class Seen(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """Counts since the start or the last reset; `max_concurrent` is of requests for orders under way at once,
-    `connections` of those that began with one."""
+    """Counts since the start or the last reset. `max_concurrent`: the most requests for orders under way at once.
+    `connections`: requests that began a new connection."""
 
     requests: int = 0
     connections: int = 0
@@ -55,7 +55,7 @@ class RequestCounts:
         self.seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
 
     def reset(self) -> None:
-        """Forget all but what is under way."""
+        """Forget everything except requests under way."""
         self.stats = Stats(concurrent=self.stats.concurrent)
         self.seen.clear()
 
@@ -68,7 +68,7 @@ class RequestCounts:
         self.stats.concurrent -= 1
 
     def add_elsewhere(self, path: str, with_authorization: bool) -> None:
-        """A request to any other path: nobody should come there."""
+        """A request to any other path, where nobody should come."""
         _count(self.stats.paths, path)
         self.stats.elsewhere += 1
         self.stats.elsewhere_with_authorization += with_authorization

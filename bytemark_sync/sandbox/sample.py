@@ -1,4 +1,4 @@
-"""Sample riders and orders from a seed: the same numbers give the same world on every machine."""
+"""Sample riders and orders from a seed. The same numbers give the same world on every machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TROUBLES = (
     "listed_twice",
     "mixed_tokens",
 )
-"""What can be wrong with a user. Those with trouble get these in turn, so that a small world has them all."""
+"""What can be wrong with a user. Users with trouble get these in turn, so that a small world has all of them."""
 
 NOISE = ("paid", "no_token_row", "stored", "amount_0.00")
-"""Orders that are not pending; a world with trouble has some of each."""
+"""Kinds of orders that are not pending. A world with trouble has some of each."""
 
 
 def fill(
@@ -50,7 +50,7 @@ def uuid(rng: Random) -> str:
 
 
 def listed_order(rng: Random, products: list[str]) -> ListedOrder:
-    """One or two products with one to three passes; now and then a long pass uuid, as has been seen."""
+    """One or two products with one to three passes each; sometimes a long pass uuid, as Bytemark has sent."""
     items = []
     for product in rng.sample(products, rng.choice((1, 1, 1, 2))):
         passes = [uuid(rng) for _ in range(rng.choice((1, 1, 2, 3)))]

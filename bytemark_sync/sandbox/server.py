@@ -1,4 +1,4 @@
-"""The sandbox: what each request gets, and the thread or process that serves it."""
+"""The sandbox: how each request is answered, and the thread or process that serves it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Sandbox(SandboxControl):
             self._thread.join()
 
     def run(self, ready: Callable[[str], None]) -> None:
-        """Serve in this thread until SIGINT or SIGTERM; `ready` gets the URL. `OSError` where the port is taken."""
+        """Serve in this thread until SIGINT or SIGTERM. `ready` gets the URL. `OSError` if the port is taken."""
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ class Sandbox(SandboxControl):
         return answer
 
     def _elsewhere(self, request: Request) -> Answer:
-        """Any other path: where a followed redirect would arrive."""
+        """Any other path. A followed redirect would arrive here."""
         self._counts.add_elsewhere(request.path, "authorization" in request.headers)
         return _error(404, 0, "")
 
@@ -254,7 +254,7 @@ READY: dict[str, Callable[[FaultRule], Answer]] = {
     "hang": lambda rule: Answer(0, delivery="hang", seconds=rule.seconds or HANG_SECONDS),
     "close": lambda rule: Answer(0, delivery="close"),
 }
-"""Faults that need no rider and no page; the others spoil the way in which a good answer is sent."""
+"""Faults that need no rider and no page. The other faults change how a good answer is sent."""
 
 
 def _misdeliver(answer: Answer, rule: FaultRule) -> None:

@@ -53,7 +53,7 @@ MALFORMED: dict[str, Callable[[Json], Any]] = {
     "pass_number": lambda wire: _first_item(wire, passes=[7]),
     "pass_without_uuid": lambda wire: _first_item(wire, passes=[{"status": "USABLE"}]),
 }
-"""Defects of one order whose uuid can still be read: the order is malformed, its neighbours are not."""
+"""Defects of one order whose uuid can still be read. Only this order is malformed, not its neighbours."""
 
 JUNK: dict[str, Any] = {
     "null": None,
@@ -64,7 +64,7 @@ JUNK: dict[str, Any] = {
     "uuid_number": {"uuid": 7, "order_items": []},
     "uuid_null": {"uuid": None, "order_items": [{"product": {"uuid": "p"}, "passes": [{"uuid": "q"}]}]},
 }
-"""Entries of a page's `orders` that are nobody's order."""
+"""Entries of a page's `orders` that are no order."""
 
 
 def page_json(orders: list[Any], *, page: int, per_page: int, total: int, envelope: str = "data") -> Json:

@@ -1,4 +1,4 @@
-"""Who rides, what Bytemark lists for them, what the portal holds, and what a correct run must store."""
+"""The riders, what Bytemark lists for them, what the portal holds, and what a correct run must store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bytemark_sync.sandbox.records import ExpectedItem, ListedOrder, PortalOrder
 
 
 class World(Records, omit_defaults=True):
-    """Everything that a run can see, and what a correct run makes of it."""
+    """Everything that a run can see, and the result of a correct run."""
 
     @classmethod
     def sample(
@@ -32,14 +32,14 @@ class World(Records, omit_defaults=True):
 
     @classmethod
     def load(cls, path: str | Path) -> World:
-        """Read a JSON file; `msgspec.ValidationError` or `DecodeError` tells what is wrong with it."""
+        """Read a JSON file. Raises `msgspec.ValidationError` or `DecodeError` that says what is wrong with it."""
         return msgspec.json.decode(Path(path).read_bytes(), type=cls)
 
     def save(self, path: str | Path) -> None:
         Path(path).write_bytes(msgspec.json.encode(self))
 
     def fill_portal(self) -> None:
-        """Insert the portal's rows into the configured database, with their keys; the tables must be empty."""
+        """Insert the portal's rows with their keys into the configured database. The tables must be empty."""
         from bytemark_sync.sandbox.portal_rows import fill
 
         fill(self)
@@ -52,7 +52,7 @@ class World(Records, omit_defaults=True):
         ]
 
     def expected_items(self) -> list[ExpectedItem]:
-        """Every row that the items table must hold after a faultless run, those from before included, sorted."""
+        """Every row that the items table must hold after a faultless run, sorted. Rows from before are included."""
         before = [
             ExpectedItem(order.id, order.order_uuid, order.oauth_token, item.product, pass_uuid)
             for order in self.orders
@@ -62,7 +62,7 @@ class World(Records, omit_defaults=True):
         return sorted([*before, *(item for order, seen in self._seen() for item in _rows(order, seen))])
 
     def expected_reasons(self) -> dict[int, Reason]:
-        """Order key to the reason for which a faultless run leaves it pending."""
+        """Order key -> the reason why a faultless run leaves the order pending."""
         return {order.id: reason for order, seen in self._seen() if (reason := _reason(seen)) is not None}
 
     def expected_failed_users(self) -> set[int]:
@@ -70,7 +70,7 @@ class World(Records, omit_defaults=True):
         return {order.user_id for order, seen in self._seen() if _reason(seen) in failed}
 
     def _seen(self) -> Iterator[tuple[PortalOrder, _Seen]]:
-        """Each pending order with what a run sees of it. Tokens: newest pending order first, then the token rows."""
+        """Each pending order as a run sees it. Tokens: those of the newest pending order first, then the token rows."""
         riders = {token: rider for rider in self.riders for token in rider.tokens}
         rows: dict[int, list[str]] = {}
         for row in self.tokens:
@@ -96,7 +96,7 @@ class _Seen(NamedTuple):
 
 
 def key(uuid: str) -> str:
-    """What two spellings of one order's uuid have in common (docs/contract.md#matching)."""
+    """The same text for all spellings of one uuid (docs/contract.md#matching)."""
     return uuid.strip().lower()
 
 

@@ -1,4 +1,4 @@
-"""How the admin looks: django-unfold's settings, and the sidebar with what each entry needs.
+"""How the admin looks: django-unfold's settings, and the sidebar with the permission for each entry.
 
 `COLORS` is not among them: the library would write it into every page as an inline style, which the
 Content-Security-Policy refuses. The same variables stand in `bytemark_sync/admin.css`.
@@ -19,7 +19,7 @@ def _allowed(permission: str) -> Callable[[HttpRequest], bool]:
 
 
 def _is_runs(request: HttpRequest) -> bool:
-    """The daily run's page lies below the runs' and has an entry of its own."""
+    """Whether the page is one of the runs' pages. The daily run's page is below them but has its own entry."""
     path = request.path
     return path.startswith(str(reverse_lazy("admin:bytemark_sync_syncrun_changelist"))) and "/daily/" not in path
 

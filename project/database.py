@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 MYSQL, SQLITE = "django.db.backends.mysql", "django.db.backends.sqlite3"
 
-# What may be set behind the question mark, and how it is read; the rest would reach the driver as it stands and fail
-# there, or undo what storing leans on.
+# What may be set after the question mark, and how it is read. Anything else would reach the driver unchanged. There it
+# would fail, or undo settings that exact storing needs.
 _OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
     MYSQL: {
         **dict.fromkeys(("charset", "init_command", "isolation_level", "sql_mode", "ssl_mode", "unix_socket"), str),
@@ -41,8 +41,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def database(url: str, folder: Path) -> dict[str, Any]:
-    """The entry for `url`; a relative SQLite path is below `folder`. `ImproperlyConfigured` repeats no password."""
-    # First, for of a scheme that it does not know the parser warns with the password.
+    """The entry for `url`. A relative SQLite path is below `folder`. `ImproperlyConfigured` repeats no password."""
+    # First, because the parser's warning about an unknown scheme contains the password.
     if not url.startswith(("mysql://", "sqlite://")):
         raise ImproperlyConfigured(
             "DATABASE_URL: use mysql://user:password@host:3306/bytemark_sync or sqlite:////path/to/file;"
@@ -70,9 +70,9 @@ def database(url: str, folder: Path) -> dict[str, Any]:
 
 
 def portal_database(name: str, entry: Mapping[str, Any]) -> str:
-    """`PORTAL_DATABASE`, where it can go with the database `entry`; empty: one place (docs/contract.md#two-places).
+    """`PORTAL_DATABASE`, if the database `entry` allows it; empty: one place (docs/contract.md#two-places).
 
-    The name is put into statements between backticks, so it may hold none.
+    Statements hold the name between backticks, so it may contain none.
     """
     if not name:
         return ""

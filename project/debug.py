@@ -1,4 +1,4 @@
-"""What Django's error page under `DEBUG` hides besides what it hides by itself."""
+"""What Django's error page under `DEBUG` hides in addition to Django's own rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class HidesSecrets(SafeExceptionReporterFilter):
-    """Addresses with a password in them, in the settings, the environment and the variables of the traceback."""
+    """Hides URLs with a password in the settings, the environment and the traceback's variables."""
 
     hidden_settings = re.compile(
         f"{SafeExceptionReporterFilter.hidden_settings.pattern}|REDIS|DATABASE_URL", flags=re.IGNORECASE

@@ -1,4 +1,4 @@
-"""Readers for one environment variable each; a value that cannot be used is an error that names the variable."""
+"""Functions that read one environment variable. If its value cannot be used, the error names the variable."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FALSE = {"0", "false", "no", "off", "n", "f", ""}
 
 
 def text(name: str, default: str) -> str:
-    """The variable with surrounding blanks removed; an empty one counts as unset."""
+    """The variable without surrounding blanks. An empty one counts as unset."""
     return os.environ.get(name, "").strip() or default
 
 
 def site(name: str) -> str:
-    """Where people reach the admin: scheme and host, without a slash at the end; empty where unset."""
+    """The URL of the admin for people: scheme and host, without a slash at the end. Empty if unset."""
     raw = text(name, "").rstrip("/")
     if not raw:
         return ""
@@ -61,7 +61,7 @@ def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
 
 
 def decimal(name: str, default: float, *, above: float | None = None) -> float:
-    """Seconds, zero or more; with `above`, more than that. At most a day."""
+    """Seconds, zero or more, or more than `above`. At most a day."""
     raw = text(name, str(default))
     try:
         value = float(raw)
@@ -93,7 +93,7 @@ def cron(name: str, default: str) -> str:
 
 
 def redis_url(name: str) -> str:
-    """A Redis address, with limits on waiting added so that a broker that hangs never holds a web request."""
+    """A Redis URL with timeouts added, so that a hanging broker does not hold a web request."""
     raw = text(name, "")
     if not raw:
         return ""
@@ -101,7 +101,7 @@ def redis_url(name: str) -> str:
         raise ImproperlyConfigured(f"{name}: use redis://host:6379/0, rediss:// for TLS, or unix:///path.")
     try:
         _ = urlsplit(raw).port
-    except ValueError:  # its text would repeat a part of the address, perhaps of the password
+    except ValueError:  # its text would repeat a part of the URL, perhaps of the password
         raise ImproperlyConfigured(f"{name}: the address cannot be read; use redis://host:6379/0.") from None
     limits = {"socket_connect_timeout": 5, "socket_timeout": 15, "health_check_interval": 30}
     added = "&".join(f"{key}={value}" for key, value in limits.items() if f"{key}=" not in raw)

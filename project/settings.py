@@ -1,7 +1,7 @@
 """Every setting, read once from the environment or from `.env` beside `manage.py` (docs/contract.md#settings).
 
-A value that cannot be used raises `ImproperlyConfigured` naming the variable; `manage.py` turns that into one line and
-exit status 2. The `BYTEMARK_*` values become one frozen `BytemarkSettings`, the only thing the API client sees.
+A value that cannot be used raises `ImproperlyConfigured`, which names the variable. `manage.py` prints that as one line
+and ends with status 2. The `BYTEMARK_*` values become one frozen `BytemarkSettings`; the API client sees nothing else.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ except (KeyError, ValueError, OSError):
     ) from None
 
 INSTALLED_APPS = [
-    "bytemark_sync",  # before the admin and its look: some of their templates are extended
+    "bytemark_sync",  # before the admin and django-unfold, because it extends some of their templates
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -80,7 +80,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: it turns a refused login into its answer
+    "axes.middleware.AxesMiddleware",  # last, because it turns a refused login into its own answer
 ]
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
@@ -109,7 +109,7 @@ SILENCED_SYSTEM_CHECKS = ["models.W037"]  # MariaDB makes a whole index of djang
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Static files ---------------------------------------------------------------------------------------------------
-# Served by this process, straight from the installed packages: no `collectstatic`, so none that is forgotten or stale.
+# Served by this process from the installed packages, so no `collectstatic` can be forgotten or out of date.
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 600
@@ -160,7 +160,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "bytemark_sync/locked_out.html"
 AXES_VERBOSE = False
-# Behind a proxy every request comes from the proxy's address: five wrong passwords of one would lock out all.
+# Behind a proxy every request has the proxy's address. Five wrong passwords of one person would lock out everybody.
 TRUSTED_PROXIES = integer("TRUSTED_PROXIES", 0, minimum=0, maximum=16)
 AXES_CLIENT_IP_CALLABLE = "project.trusted_proxies.client_address"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "project.debug.HidesSecrets"
@@ -206,8 +206,8 @@ Q_CLUSTER: dict[str, Any] = {
     "label": "Queue",
     **({"redis": REDIS_URL} if REDIS_URL else {"orm": "default"}),
     "workers": 4,  # batches side by side in one cluster; each fetches BYTEMARK_WORKERS users at once
-    "timeout": 1800,  # seconds; a batch hands back what it did not reach after half of that
-    "retry": 4200,  # counted from leaving the broker: longer than waiting in memory and running together
+    "timeout": 1800,  # seconds; after half of it a batch hands back the users that it has not done
+    "retry": 4200,  # counted from leaving the broker, so it must be longer than waiting in memory plus running
     "queue_limit": 1,
     "max_attempts": 1,
     "ack_failures": True,
@@ -230,7 +230,7 @@ LOGGING = {
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     },
-    # Statements hold riders' tokens: whoever turns on the log of the database gets them without values.
+    # Statements hold riders' tokens, so the log of the database shows them without values.
     "filters": {"without_values": {"()": "bytemark_sync.monitoring.logs.WithoutValues"}},
     "handlers": {"stderr": {"class": "bytemark_sync.monitoring.logs.StderrHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},

@@ -1,4 +1,4 @@
-"""Where a request comes from, behind proxies; django-axes counts wrong passwords by it (`TRUSTED_PROXIES`)."""
+"""The address of a client behind proxies (`TRUSTED_PROXIES`). django-axes counts wrong passwords by it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that the outermost of our own proxies saw, else that of the connection.
+    """The address that the outermost of our own proxies saw, or else that of the connection.
 
-    Each proxy adds what it saw to the end of X-Forwarded-For; whatever stands before that, the client may have made up.
+    Each proxy appends the address that it saw to X-Forwarded-For. The client may have made up everything before that.
     """
     connection: str | None = request.META.get("REMOTE_ADDR") or None
     proxies: int = settings.TRUSTED_PROXIES
@@ -22,7 +22,7 @@ def client_address(request: HttpRequest) -> str | None:
 
 
 def _address(text: str) -> str | None:
-    """`text` without the port that some proxies add; None where it is no address."""
+    """`text` without the port that some proxies add; None if it is no address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -9,4 +9,4 @@ application = get_wsgi_application()
 
 from bytemark_sync.checks.foreign_tables import look_before_forking  # noqa: E402 - once the apps are loaded
 
-look_before_forking()  # a web server on somebody else's tables does not start
+look_before_forking()  # a web server on another program's tables must not start

@@ -19,12 +19,13 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.pending_filter import NEVER_TRIED
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.times import dated, dated_text
 
-NEVER = "never_tried"
+NEVER = NEVER_TRIED
 NEVER_LABEL = "never tried"
 REASON_WORDS: dict[str, str] = {
     NEVER: NEVER_LABEL,

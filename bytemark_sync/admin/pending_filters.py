@@ -11,14 +11,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter
 
-from bytemark_sync.admin.labels import NEVER, REASON_WORDS
-from bytemark_sync.storage.pending import passed_over
+from bytemark_sync.admin.labels import REASON_WORDS
+from bytemark_sync.domain.pending_filter import PendingFilter
+from bytemark_sync.storage.pending import matching
 
 YES = "yes"
-
-
-def with_reason(rows: QuerySet[Any], reason: str) -> QuerySet[Any]:
-    return rows.filter(outcome__isnull=True) if reason == NEVER else rows.filter(outcome__reason=reason)
 
 
 class ReasonFilter(DropdownFilter):  # type: ignore[misc]
@@ -29,25 +26,16 @@ class ReasonFilter(DropdownFilter):  # type: ignore[misc]
         return list(REASON_WORDS.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        return with_reason(queryset, value) if value else queryset  # an unknown reason: no row
+        return _narrowed(queryset, reason=self.value() or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """Bounds of `OrderOutcome.first_at`, as time before now; they are `request_run`'s filters of the same names."""
+    """Bounds of `OrderOutcome.first_at`, as time before now."""
 
     label: str
     first_before: timedelta | None = None
     first_after: timedelta | None = None
-
-    def bounds(self, now: datetime) -> dict[str, datetime]:
-        values = {"first_before": self.first_before, "first_after": self.first_after}
-        return {name: now - gap for name, gap in values.items() if gap is not None}
-
-    def narrow(self, rows: QuerySet[Any], now: datetime) -> QuerySet[Any]:
-        lookups = {"first_before": "outcome__first_at__lt", "first_after": "outcome__first_at__gte"}
-        return rows.filter(**{lookups[name]: at for name, at in self.bounds(now).items()})
 
 
 AGES: dict[str, Age] = {
@@ -63,6 +51,26 @@ def this_minute() -> datetime:
     return timezone.now().replace(second=0, microsecond=0)
 
 
+def filter_of(*, reason: str = "", age: str = "", deferred: str = "") -> PendingFilter:
+    """What the list's filters say, as of this minute. ValueError where one says what is not known."""
+    if age not in ("", *AGES) or deferred not in ("", YES):
+        raise ValueError("unknown filter")
+    now, chosen = this_minute(), AGES.get(age, Age(""))
+    return PendingFilter(
+        reasons=(reason,) if reason else (),
+        first_before=now - chosen.first_before if chosen.first_before else None,
+        first_after=now - chosen.first_after if chosen.first_after else None,
+        next_after=now if deferred else None,
+    )
+
+
+def _narrowed(rows: QuerySet[Any], **chosen: str) -> QuerySet[Any]:
+    try:
+        return matching(rows, filter_of(**chosen))
+    except ValueError:
+        return rows.none()
+
+
 class DeferredFilter(DropdownFilter):  # type: ignore[misc]
     """As of this minute, so that the list's count can be kept."""
 
@@ -73,9 +81,7 @@ class DeferredFilter(DropdownFilter):  # type: ignore[misc]
         return [(YES, "deferred: scheduled runs pass it over for now")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        return passed_over(queryset, this_minute()) if self.value() == YES else queryset.none()
+        return _narrowed(queryset, deferred=self.value() or "")
 
 
 class AgeFilter(DropdownFilter):  # type: ignore[misc]
@@ -88,7 +94,4 @@ class AgeFilter(DropdownFilter):  # type: ignore[misc]
         return [(value, age.label) for value, age in AGES.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        chosen = AGES.get(str(self.value()))
-        return chosen.narrow(queryset, this_minute()) if chosen else queryset.none()
+        return _narrowed(queryset, age=self.value() or "")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
@@ -22,14 +21,15 @@ from bytemark_sync.admin.background_counts import WatchedEach
 from bytemark_sync.admin.labels import EVERYTHING, REASON_WORDS, page_of, scope_words
 from bytemark_sync.admin.pagination import MAX_LISTS
 from bytemark_sync.admin.pending_figures import PENDING_FIGURES
-from bytemark_sync.admin.pending_filters import AGES, YES, this_minute, with_reason
+from bytemark_sync.admin.pending_filters import AGES, filter_of, this_minute
 from bytemark_sync.admin.read_only import RESYNC, came_from, user_id_of, uuids_of
+from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.reasons import USER_FAILURES
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.queue.requests import RunRequest, request_run, under_way
-from bytemark_sync.storage.pending import passed_over, pending_row_by_row
+from bytemark_sync.storage.pending import matching, pending_row_by_row
 
 MAX_USERS = 10_000
 """Users named in one run; more are asked for by the reason that they share."""
@@ -57,8 +57,11 @@ class Wanted:
     def of_list(cls, query: QueryDict) -> Wanted:
         """All that the pending orders' list shows under this query string."""
         reason, age, put_off = query.get("reason", ""), query.get("age", ""), query.get("deferred", "")
-        known = reason in ("", *REASON_WORDS) and age in ("", *AGES) and put_off in ("", YES)
-        return cls(reason=reason, age=age, deferred=put_off, search=query.get("q", "").strip(), nobody=not known)
+        try:
+            filter_of(reason=reason, age=age, deferred=put_off)
+        except ValueError:
+            return cls(nobody=True)
+        return cls(reason=reason, age=age, deferred=put_off, search=query.get("q", "").strip())
 
     @classmethod
     def of_page(cls, query: QueryDict) -> Wanted:
@@ -113,16 +116,9 @@ class Wanted:
             return rows.filter(user_id__in=self.users)
         if self.failed_of is not None:
             return rows.filter(_failed_in(self.failed_of))
-        if self.reason:
-            rows = with_reason(rows, self.reason)
-        if self.age:
-            rows = AGES[self.age].narrow(rows, this_minute())
-        if self.deferred:
-            rows = passed_over(rows, this_minute())
-        if self.search:
-            user_id = user_id_of(self.search)
-            rows = rows.filter(Q(order_uuid__in=uuids_of(self.search)) if user_id is None else Q(user_id=user_id))
-        return rows
+        orders, filters = self._filters()
+        rows = matching(rows, filters)
+        return rows.filter(order_uuid__in=uuids_of(self.search)) if orders else rows
 
     def named_users(self) -> Sequence[int]:
         """The users that this names, or that failed in the run; of many the first, one more than one run takes."""
@@ -141,28 +137,24 @@ class Wanted:
                 return RunRequest(None)
             if len(users) <= MAX_USERS:
                 return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=users)
-            reasons = sorted(reason.value for reason in USER_FAILURES)
-            return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, filters={"reason": reasons})
+            failures = PendingFilter(reasons=tuple(sorted(USER_FAILURES)))
+            return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, filters=failures)
         orders, filters = self._filters()
         return request_run(
             trigger=Trigger.ADMIN,
             requested_by=requested_by,
             orders=orders,
-            filters=filters or None,
+            filters=filters,
             include_deferred=not (orders or filters),
         )
 
-    def _filters(self) -> tuple[list[str], dict[str, Any]]:
-        """The order that the search names, and `request_run`'s filters."""
-        filters: dict[str, Any] = {"reason": self.reason} if self.reason else {}
-        if self.age:
-            filters |= {name: at.isoformat() for name, at in AGES[self.age].bounds(this_minute()).items()}
-        if self.deferred:
-            filters["next_after"] = this_minute().isoformat()
+    def _filters(self) -> tuple[list[str], PendingFilter]:
+        """The order that the search names, and the filter."""
+        filters = filter_of(reason=self.reason, age=self.age, deferred=self.deferred)
         if not self.search:
             return [], filters
         user_id = user_id_of(self.search)
-        return ([self.search], filters) if user_id is None else ([], filters | {"user": user_id})
+        return ([self.search], filters) if user_id is None else ([], replace(filters, user=user_id))
 
 
 @dataclass(frozen=True, slots=True)

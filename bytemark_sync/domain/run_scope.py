@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from bytemark_sync.domain.pending_filter import NO_FILTER, PendingFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Scope:
 
     users: tuple[int, ...] = ()
     orders: tuple[str, ...] = ()
-    filters: Mapping[str, str] = field(default_factory=dict)
+    filters: PendingFilter = NO_FILTER
     limit: int | None = None
     include_deferred: bool = False
 
@@ -35,7 +37,7 @@ class Scope:
         values = {
             "users": list(self.users),
             "orders": list(self.orders),
-            "filters": dict(self.filters),
+            "filters": self.filters.to_json(),
             "limit": self.limit,
             "include_deferred": self.include_deferred,
         }
@@ -46,7 +48,7 @@ class Scope:
         return cls(
             users=tuple(values.get("users", ())),
             orders=tuple(values.get("orders", ())),
-            filters=dict(values.get("filters", {})),
+            filters=PendingFilter.from_json(values.get("filters", {})),
             limit=values.get("limit"),
             include_deferred=bool(values.get("include_deferred", False)),
         )

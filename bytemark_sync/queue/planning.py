@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import F, Max, Q
+from django.db.models import F, Max
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
-from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import Scope
-from bytemark_sync.models import OrderOutcome, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches
 from bytemark_sync.queue.broker import PLAN, enqueue
@@ -23,14 +21,10 @@ from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.storage.database_retry import DatabaseAway, explain, in_transaction, retrying
 from bytemark_sync.storage.keyset import IDS_PER_QUERY, chunks
-from bytemark_sync.storage.pending import Deferred, ReadUpTo, is_due, pending_orders
+from bytemark_sync.storage.pending import Deferred, ReadUpTo, users_matching
 from bytemark_sync.storage.strict_mode import refuse_cut_values
 
 logger = logging.getLogger(__name__)
-
-NEVER_TRIED = "never_tried"
-TIMES = ("first_before", "first_after", "next_after")
-FILTERS = frozenset({"reason", "user", *TIMES})
 
 
 class _Step(NamedTuple):
@@ -177,7 +171,7 @@ def _due(run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
     read = strategy_of(run).user_ids(deferred, after=run.planned_user_id)
     scope = Scope.from_json(run.scope)  # an audit's has neither filters nor a limit
     if scope.filters:
-        read = _matching(scope.filters, read)
+        read = _matching(scope, read)
     return read if scope.limit is None else _at_most(scope.limit - run.users_planned, read)
 
 
@@ -188,20 +182,7 @@ def _at_most(users: int, read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadU
         yield each
 
 
-def check_filters(filters: Mapping[str, Any]) -> None:
-    """ValueError where a filter is not known, or its value cannot be read."""
-    unknown = sorted(set(filters) - FILTERS)
-    if unknown:
-        raise ValueError(f"unknown filter: {', '.join(unknown)}")
-    reasons = {reason.value for reason in Reason} | {NEVER_TRIED}
-    if bad := sorted(set(_reasons(filters)) - reasons):
-        raise ValueError(f"unknown reason: {', '.join(bad)}")
-    for name in TIMES:
-        if name in filters and parse_datetime(str(filters[name])) is None:
-            raise ValueError(f"{name} is no ISO time")
-
-
-def _matching(filters: Mapping[str, Any], read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
+def _matching(scope: Scope, read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
     """Those users of whom a pending order matches, a group at a time."""
     group: list[int] = []
     for each in read:
@@ -209,39 +190,7 @@ def _matching(filters: Mapping[str, Any], read: Iterator[int | ReadUpTo]) -> Ite
             group.append(each)
             continue
         for chunk in chunks(group, IDS_PER_QUERY):
-            matched = retrying(lambda chunk=chunk: _matched(filters, chunk))  # type: ignore[misc]
+            matched = users_matching(scope.filters, chunk, scope.orders)
             yield from (user_id for user_id in chunk if user_id in matched)
         group = []
         yield each
-
-
-def _matched(filters: Mapping[str, Any], user_ids: Sequence[int]) -> set[int]:
-    reasons = _reasons(filters)
-    outcomes = OrderOutcome.objects.filter(user_id__in=user_ids)
-    orders = pending_orders().filter(user_id__in=user_ids)
-    if "user" in filters:
-        outcomes, orders = outcomes.filter(user_id=int(filters["user"])), orders.filter(user_id=int(filters["user"]))
-    dates = Q()
-    if "first_before" in filters:
-        dates &= Q(first_at__lt=parse_datetime(str(filters["first_before"])))
-    if "first_after" in filters:
-        dates &= Q(first_at__gte=parse_datetime(str(filters["first_after"])))
-    put_off = parse_datetime(str(filters["next_after"])) if "next_after" in filters else None
-    if put_off:
-        dates &= Q(next_at__gt=put_off)
-    matched: set[int] = set()
-    if NEVER_TRIED in reasons and not dates:
-        untried = orders.filter(outcome__isnull=True)
-        matched.update(user_id for user_id in untried.values_list("user_id", flat=True) if user_id is not None)
-    told = [reason for reason in reasons if reason != NEVER_TRIED]
-    if told or (dates and not reasons):
-        query = outcomes.filter(dates, reason__in=told) if told else outcomes.filter(dates)
-        matched.update(query.values_list("user_id", flat=True))
-    if not reasons and not dates:
-        matched.update(user_id for user_id in orders.values_list("user_id", flat=True) if user_id is not None)
-    return matched.difference(orders.filter(is_due(put_off)).values_list("user_id", flat=True)) if put_off else matched
-
-
-def _reasons(filters: Mapping[str, Any]) -> list[str]:
-    raw = filters.get("reason", [])
-    return [str(raw)] if isinstance(raw, str) else [str(each) for each in raw]

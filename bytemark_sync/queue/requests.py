@@ -7,13 +7,13 @@ the watchdog hands the run over later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import QuerySet
 
+from bytemark_sync.domain.pending_filter import NO_FILTER, PendingFilter
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import BatchStatus, RunKind, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
@@ -43,19 +43,16 @@ def request_run(
     requested_by: str = "",
     users: Iterable[int] = (),
     orders: Iterable[str] = (),
-    filters: Mapping[str, Any] | None = None,
+    filters: PendingFilter = NO_FILTER,
     limit: int | None = None,
     include_deferred: bool = False,
 ) -> RunRequest:
     """Record a queued run and hand its planning to the cluster once the caller's transaction is committed.
 
-    `filters` is the admin's "all that match this filter", evaluated while planning: `reason` (one `Reason` value, a
-    list of them, or `never_tried`), `first_before` and `first_after` (ISO times that bound `OrderOutcome.first_at`),
-    `next_after` (an ISO time: users whose pending orders are all deferred beyond it), `user` (a user id). ValueError
-    names an unknown one. Without users, orders and filters: everything that is due. Users that a live resync has are
-    left out of a person's request, and so is the same filter once more: a second click asks Bytemark nothing.
+    `filters` is the admin's "all that match this filter", evaluated while planning. Without users, orders and filters:
+    everything that is due. Users that a live resync has are left out of a person's request, and so is the same filter
+    once more: a second click asks Bytemark nothing.
     """
-    planning.check_filters(filters or {})
     wanted = sorted({int(user) for user in users})
     with held("request"):
         taken = under_way(wanted) if trigger == Trigger.ADMIN else {}
@@ -63,7 +60,7 @@ def request_run(
         if wanted and not left:
             return RunRequest(None, tuple(sorted(taken)))
         uuids = tuple(dict.fromkeys(uuid.strip() for uuid in orders))
-        scope = Scope(left, uuids, dict(filters or {}), limit, include_deferred)
+        scope = Scope(left, uuids, filters, limit, include_deferred)
         if trigger == Trigger.ADMIN and not wanted and (same := _same(scope)):
             return RunRequest(None, same=same)
         run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
@@ -119,9 +116,7 @@ def _same(scope: Scope) -> SyncRun | None:
 
 
 def _without_times(scope: Scope) -> Scope:
-    return replace(
-        scope, filters={name: "" if name in planning.TIMES else value for name, value in scope.filters.items()}
-    )
+    return replace(scope, filters=scope.filters.without_times())
 
 
 def request_stop(run_id: int, *, requested_by: str = "") -> bool:

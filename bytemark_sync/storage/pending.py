@@ -21,6 +21,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
+from bytemark_sync.domain.pending_filter import NEVER_TRIED, PendingFilter
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderItem, OrderToken
@@ -130,6 +131,30 @@ def passed_over(orders: QuerySet[Any], now: datetime) -> QuerySet[Any]:
     due = pending_row_by_row(Order.objects.filter(is_due(now), user_id=OuterRef("user_id")))
     rows: QuerySet[Any] = orders.filter(outcome__next_at__gt=now).alias(a_due_one=_first_key(due))
     return rows.filter(a_due_one__isnull=True)
+
+
+def matching(orders: QuerySet[Any], wanted: PendingFilter) -> QuerySet[Any]:
+    """Those among pending `orders` that the filter names."""
+    reasons = Q(outcome__isnull=True) if NEVER_TRIED in wanted.reasons else Q()
+    if told := [reason for reason in wanted.reasons if reason != NEVER_TRIED]:
+        reasons |= Q(outcome__reason__in=told)
+    orders = orders.filter(reasons)
+    if wanted.user is not None:
+        orders = orders.filter(user_id=wanted.user)
+    if wanted.first_before:
+        orders = orders.filter(outcome__first_at__lt=wanted.first_before)
+    if wanted.first_after:
+        orders = orders.filter(outcome__first_at__gte=wanted.first_after)
+    return passed_over(orders, wanted.next_after) if wanted.next_after else orders
+
+
+def users_matching(wanted: PendingFilter, user_ids: Sequence[int], uuids: Collection[str] = ()) -> set[int]:
+    """Those of `user_ids` of whom a pending order matches, and is one of `uuids` where there are any."""
+    orders = pending_row_by_row(Order.objects.filter(user_id__in=user_ids))
+    if uuids:
+        orders = orders.alias(folded=folded_uuid()).filter(folded__in={normalise(uuid) for uuid in uuids})
+    found = fetched(matching(orders, wanted).order_by().values_list("user_id", flat=True).distinct())
+    return {user_id for user_id in found if user_id is not None}
 
 
 def fingerprint(tokens: Iterable[str | None]) -> str:

@@ -9,14 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bytemark_sync.domain.pending_filter import NEVER_TRIED, PendingFilter
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 
 ids = st.lists(st.integers(1, 2**63 - 1), max_size=4).map(tuple)
+times = st.none() | st.datetimes(timezones=st.just(UTC))
+filters = st.builds(
+    PendingFilter,
+    reasons=st.lists(st.sampled_from([*Reason, NEVER_TRIED]), max_size=3).map(tuple),
+    user=st.none() | st.integers(1, 2**63 - 1),
+    first_before=times,
+    first_after=times,
+    next_after=times,
+)
 scopes = st.builds(
     Scope,
     users=ids,
     orders=st.lists(st.text(min_size=1), max_size=4).map(tuple),
-    filters=st.dictionaries(st.sampled_from(["reason", "q", "age"]), st.text(min_size=1)),
+    filters=filters,
     limit=st.none() | st.integers(1, 10**9),
     include_deferred=st.booleans(),
 )
@@ -61,7 +72,7 @@ def test_an_audit_of_no_order_is_not_one_of_all() -> None:
         (Scope(limit=5), False, False),
         (Scope(users=(7,)), True, False),
         (Scope(orders=("a",)), True, False),
-        (Scope(filters={"reason": "not_found"}), True, False),
+        (Scope(filters=PendingFilter(reasons=("not_found",))), True, False),
         (Scope(limit=5, include_deferred=True), True, False),
     ],
     ids=lambda value: str(value.to_json()) if isinstance(value, Scope) else str(value),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from bytemark_sync import tasks
+from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
@@ -60,8 +61,8 @@ def at_each_group(act: Callable[[int], None]) -> Iterator[list[int]]:
         yield read
 
 
-def ask(**wanted: Any) -> SyncRun:
-    run = request_run(trigger=Trigger.SCHEDULE, **wanted).run
+def ask(*, filters: Mapping[str, Any] | None = None, **wanted: Any) -> SyncRun:
+    run = request_run(trigger=Trigger.SCHEDULE, filters=PendingFilter.from_json(filters or {}), **wanted).run
     assert run is not None
     return run
 

@@ -12,6 +12,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from bytemark_sync import tasks
+from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.queue.requests import RunRequest, request_run, request_stop
@@ -72,18 +73,18 @@ def test_the_same_filter_is_not_asked_for_twice_and_its_users_are_under_way(user
     for user_id in users[:5]:
         outcome(user_id, Reason.API_ERROR, days=2)
     wanted = {"reason": "api_error", "first_before": timezone.now().isoformat()}
-    first = request_run(trigger=Trigger.ADMIN, filters=wanted)
+    first = request_run(trigger=Trigger.ADMIN, filters=PendingFilter.from_json(wanted))
     later = wanted | {"first_before": (timezone.now() + timedelta(minutes=3)).isoformat()}
-    again = request_run(trigger=Trigger.ADMIN, filters=later)
+    again = request_run(trigger=Trigger.ADMIN, filters=PendingFilter.from_json(later))
     assert first.run is not None
     assert (again.run, again.same) == (None, first.run)
-    assert request_run(trigger=Trigger.ADMIN, filters={"reason": "not_found"}).run is not None
+    assert request_run(trigger=Trigger.ADMIN, filters=PendingFilter(reasons=("not_found",))).run is not None
     assert planned(first.run) == users[:5]
     by_name = request_run(trigger=Trigger.ADMIN, users=[3, 9])
     assert by_name.run is not None
     assert (by_name.run.scope, by_name.users_under_way) == ({"users": [9]}, (3,))
     SyncRun.objects.update(status=RunStatus.SUCCEEDED)
-    assert request_run(trigger=Trigger.ADMIN, filters=wanted).run is not None
+    assert request_run(trigger=Trigger.ADMIN, filters=PendingFilter.from_json(wanted)).run is not None
 
 
 def test_everything_is_not_asked_for_twice_by_people(users: list[int]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bytemark_sync import tasks
 from bytemark_sync.audit.strategy import AuditStrategy
+from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import Order, Trigger
 from bytemark_sync.queue.requests import request_audit, request_run, request_stop
@@ -73,7 +74,7 @@ class Ask:
             return request_run(
                 trigger=Trigger(self.what), users=self.users, limit=self.limit, include_deferred=self.deferred
             )
-        return request_run(trigger=Trigger.ADMIN, filters={"reason": self.what})
+        return request_run(trigger=Trigger.ADMIN, filters=PendingFilter(reasons=(self.what,)))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pydoc
 import random
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from bytemark_sync import tasks
+from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order, OrderItem, OrderOutcome, SyncBatch, SyncRun, Trigger
 from bytemark_sync.queue.requests import request_run
@@ -54,8 +56,9 @@ def planned(run: SyncRun | None) -> list[int]:
     return [user_id for batch in batches for user_id in batch]
 
 
-def ask(**wanted: Any) -> SyncRun:
-    run = request_run(trigger=wanted.pop("trigger", Trigger.COMMAND), **wanted).run
+def ask(*, filters: Mapping[str, Any] | None = None, **wanted: Any) -> SyncRun:
+    trigger = wanted.pop("trigger", Trigger.COMMAND)
+    run = request_run(trigger=trigger, filters=PendingFilter.from_json(filters or {}), **wanted).run
     assert run is not None
     return run
 

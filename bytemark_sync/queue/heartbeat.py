@@ -37,7 +37,7 @@ def start(check_silence: Callable[[], object]) -> None:
     """Called in each new worker process. `check_silence` is the hourly check, for when its schedule is broken."""
     pre_execute.connect(_hearing.begin)
     post_execute_in_worker.connect(_hearing.end)
-    threading.Thread(target=_run, args=(os.getppid(), check_silence), name="pulse", daemon=True).start()
+    threading.Thread(target=_run, args=(os.getppid(), check_silence), name="heartbeat", daemon=True).start()
 
 
 def watch_every() -> float:

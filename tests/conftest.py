@@ -34,7 +34,7 @@ from tests.support.slack import TOKEN, FakeSlack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The markers that follow from a test's fixtures and parameters; where none follows, the test has it by name."""
+    """The markers that follow from a test's fixtures and parameters, where it has none by name; and the order."""
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
         if "fresh_database" in used:
             item.add_marker("slow")
+    # Modules that start clusters take minutes: last, they would be waited for by one of two workers alone.
+    with_clusters = {item.path for item in items if item.get_closest_marker("cluster")}
+    items.sort(key=lambda item: item.path not in with_clusters)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

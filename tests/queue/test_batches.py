@@ -32,18 +32,12 @@ from bytemark_sync.queue import batches, schedules
 from bytemark_sync.queue.requests import request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
-from tests.support.queue import Queue, items
+from tests.support.queue import Queue, ask, items
 from tests.support.servers import wait_for
 from tests.support.slack import FakeSlack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Serve = Callable[..., Sandbox]
-
-
-def ask(**wanted: Any) -> SyncRun:
-    run = request_run(trigger=Trigger.COMMAND, **wanted).run
-    assert run is not None
-    return run
 
 
 def planned(**wanted: Any) -> SyncRun:

@@ -22,12 +22,11 @@ from bytemark_sync.models import (
     RunStatus,
     SyncBatch,
     SyncRun,
-    Trigger,
 )
-from bytemark_sync.queue.requests import request_audit, request_run, request_stop
+from bytemark_sync.queue.requests import request_audit, request_stop
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.order_items import write
-from tests.support.queue import Queue, items
+from tests.support.queue import Queue, ask, items
 from tests.support.scenario import add_user, listed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,12 +57,6 @@ def slow(serve: Serve, settings: Any) -> Callable[[World], Sandbox]:
         return serve(world, latency=0.04)
 
     return start
-
-
-def ask() -> SyncRun:
-    run = request_run(trigger=Trigger.COMMAND).run
-    assert run is not None
-    return run
 
 
 def worked(queue: Queue, run: SyncRun) -> int:

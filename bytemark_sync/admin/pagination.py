@@ -1,4 +1,8 @@
-"""How long lists are cut into pages, so that no page waits for a count of a big table."""
+"""How long lists are cut into pages, so that no page waits for a count of a big table.
+
+Django's `Paginator` alone counts the whole list while the page waits. Unfold's `InfinitePaginator` counts nothing, so a
+list cannot say how long it is or which page is its last. Both read whole rows for all the pages before the one shown.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line. Unusable settings end it with status 2, a database that fails with 1, each in one line."""
+"""Django's command line. Unusable settings end it with status 2, a failing database with 1. Each prints one line."""
 
 import gc
 import os
@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    # What start-up makes stays to the end: looking for garbage in it, then and at exit, is a third of a short command.
+    # Objects made at start-up live to the end. Collecting garbage among them takes a third of a short command's time.
     gc.disable()
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import BaseCommand, ManagementUtility
@@ -38,7 +38,7 @@ def main() -> None:
     except OSError as error:
         if "--traceback" in sys.argv:
             raise
-        # Nobody reads standard output any more, or its disk is full; what is still buffered must not complain again.
+        # Standard output is closed, or its disk is full. What is still buffered must not raise a second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"Error: {error.strerror or error}\n")

@@ -27,7 +27,7 @@ class BytemarkSyncConfig(AppConfig):
 
 
 def _start_heartbeat(**_signal: Any) -> None:
-    """django-q2's `post_spawn`. The queue is given the look for a silence, for it imports nothing of `monitoring`."""
+    """django-q2's `post_spawn`. Passes the check for silence to the queue, which may not import `monitoring`."""
     from bytemark_sync.monitoring import silence
     from bytemark_sync.queue import heartbeat
 

@@ -1,6 +1,6 @@
 """What django-q2 calls. These dotted names lie in schedule rows and in the broker, so they stay.
 
-Task arguments are ids alone, never a token: django-q2 keeps them as pickles in the broker (docs/contract.md#queue).
+Task arguments are only ids, because django-q2 keeps them as pickles in the broker (docs/contract.md#queue).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from bytemark_sync.storage import retention
 
 
 def scheduled_run(due: str = "") -> str:
-    """The schedule's task, which is handed over once the run is written; what became of it, in words.
+    """The schedule's task, which is handed over when the run is already written. Returns what was done, in words.
 
-    `due` is when it was due, an ISO time; without it, whatever is due by the schedules now.
+    `due` is the ISO time when it was due. Without it the task takes whatever is due by the schedules now.
     """
     at = parse_datetime(due) if due else None
     return due_runs.start(at) if at else due_runs.start_due()
 
 
 def plan_run(run_id: int) -> None:
-    """Plan a run into batches; a second call goes on where the first stopped."""
+    """Cut a run into batches. A second call continues where the first stopped."""
     planning.plan(run_id)
 
 
@@ -33,20 +33,20 @@ def sync_batch(batch_id: int) -> str:
 
 
 def close_run_if_done(run_id: int) -> bool:
-    """Close a run whose batches have all ended; True for the one caller that closed it."""
+    """Close a run when all its batches have ended. True for the one caller that closed it."""
     return batches.close_if_done(run_id)
 
 
 def watch() -> None:
-    """Heal or close what died in silence."""
+    """Queue again or close whatever has no heartbeat any more."""
     watchdog.watch()
 
 
 def check_silence() -> str:
-    """Tell Slack when no scheduled run has succeeded for too long; what was told."""
+    """Tell Slack when no scheduled run has succeeded for too long. Returns what was done."""
     return silence.check()
 
 
 def prune() -> dict[str, int]:
-    """Delete what is older than `SYNC_RETENTION_DAYS`; rows deleted, by table."""
+    """Delete what is older than `SYNC_RETENTION_DAYS`. Returns the deleted rows by table."""
     return retention.prune(timezone.now())

@@ -1,4 +1,4 @@
-"""The one way in which a person is told a point or a span of time: pages, Slack, commands, the words of a run."""
+"""How times and spans of time are written for people: on pages, in Slack, commands and a run's messages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bytemark_sync.domain.counters import many
 
 
 def dated(at: datetime) -> str:
-    """ "2026-11-24 12:50 UTC", in the zone of `TIME_ZONE`; a time without a zone is of that one.
+    """ "2026-11-24 12:50 UTC", in `TIME_ZONE`. A time without a zone is taken to be in `TIME_ZONE`.
 
-    `project/formats` says the same to Django's own pages.
+    `project/formats` does the same for Django's own pages.
     """
     aware = timezone.make_aware(at) if timezone.is_naive(at) else at
     return f"{timezone.localtime(aware):%Y-%m-%d %H:%M %Z}"
 
 
 def dated_text(text: str) -> str:
-    """An ISO time in the same way; as it is where it is none."""
+    """An ISO time in the same form. A text that is no ISO time is returned unchanged."""
     at = parse_datetime(text)
     return dated(at) if at else text
 

@@ -17,7 +17,7 @@ from bytemark_sync.monitoring import metrics as prometheus
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 where the job is well, 503 where it is not; the body says why."""
+    """200 if the job is healthy, else 503. The body says why."""
     now = job.look()
     return JsonResponse(now.as_dict(), status=200 if now.healthy else 503, json_dumps_params={"indent": 1})
 

@@ -1,4 +1,4 @@
-"""What the admin's templates ask of the product."""
+"""Template tags of the admin."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ register = template.Library()
 
 @register.inclusion_tag("bytemark_sync/breadcrumb.html", takes_context=True)
 def breadcrumb(context: dict[str, Any]) -> dict[str, Any]:
-    """The way to this page. Its last part is the page's title; the list before it has the name of the sidebar.
+    """The breadcrumb of this page. Its last part is the page's title; the list before it is named as in the sidebar.
 
-    A page that belongs to no model's list or row gives the parts above it as `above`: pairs of a name and an address.
+    A page that belongs to no model gives the parts above it as `above`: pairs of a name and a URL.
     """
     title = str(context.get("title") or "")
     above = [("Dashboard", reverse("admin:index")), *context.get("above", ())]

@@ -16,7 +16,6 @@ from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.labels import (
     NEVER,
     REASON_WORDS,
-    RETRIED,
     ago,
     away,
     duration,
@@ -31,6 +30,7 @@ from bytemark_sync.admin.pending_filters import YES
 from bytemark_sync.admin.riders import NEEDED
 from bytemark_sync.admin.run_results import results
 from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.reasons import RETRIED
 from bytemark_sync.models import ClusterBeat, RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.monitoring.health import CLUSTER_SILENCE

@@ -27,26 +27,10 @@ from bytemark_sync.times import dated, dated_text
 
 NEVER = NEVER_TRIED
 NEVER_LABEL = "never tried"
-REASON_WORDS: dict[str, str] = {
-    NEVER: NEVER_LABEL,
-    Reason.NOT_FOUND: "not found",
-    Reason.NO_PASSES: "no passes",
-    Reason.MALFORMED: "malformed",
-    Reason.TOKEN_REJECTED: "token rejected",
-    Reason.NO_TOKEN: "no token",
-    Reason.API_ERROR: "API error",
-}
+REASON_WORDS: dict[str, str] = {NEVER: NEVER_LABEL, **{reason: reason.record.badge for reason in Reason}}
 """Short enough for a badge; `ADVICE` says what each means."""
 EVERYTHING = "all pending orders, including deferred"
-REASON_VARIANTS: dict[str, str] = {
-    NEVER: "info",
-    Reason.NOT_FOUND: "warning",
-    Reason.NO_PASSES: "warning",
-    Reason.MALFORMED: "danger",
-    Reason.TOKEN_REJECTED: "danger",
-    Reason.NO_TOKEN: "danger",
-    Reason.API_ERROR: "danger",
-}
+REASON_VARIANTS: dict[str, str] = {NEVER: "info", **{reason: reason.record.colour for reason in Reason}}
 STATUS_VARIANTS: dict[str, str] = {
     RunStatus.QUEUED: "info",
     RunStatus.RUNNING: "info",
@@ -66,41 +50,12 @@ class Advice:
     todo: str
 
 
-RETRIED = "retried automatically at growing intervals (up to 30 days)"
 ADVICE: dict[str, Advice] = {
     NEVER: Advice(
         "No run has asked Bytemark for this order yet.",
         "Nothing: the next daily run takes it. To have it now, resync the rider.",
     ),
-    Reason.NOT_FOUND: Advice(
-        "Bytemark answered, but this order is not in its list of the rider's orders.",
-        "Look the order up in Bytemark's console: it may belong to another account, or it was never placed. "
-        f"Until then it is {RETRIED}.",
-    ),
-    Reason.NO_PASSES: Advice(
-        "Bytemark lists the order, but without passes.",
-        f"Wait: Bytemark may still be issuing them. The order is {RETRIED}. "
-        "If it stays like this for days, ask Bytemark.",
-    ),
-    Reason.MALFORMED: Advice(
-        "Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
-        "Show the detail to a developer: it names the field of Bytemark's answer, or the database's error.",
-    ),
-    Reason.TOKEN_REJECTED: Advice(
-        "Bytemark rejected every token of this rider.",
-        "Riders never sign in to Bytemark: the portal logs in for them, and only where bytemark_tokens.token is empty. "
-        "So the rejected token stays until somebody who runs the portal empties that column for this rider. The portal "
-        "then logs in again, and the new login is picked up automatically by the next run.",
-    ),
-    Reason.NO_TOKEN: Advice(
-        "The portal holds no token for this rider.",
-        "The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is picked up "
-        "automatically by the next run. If the token is still missing after a day, tell whoever runs the portal.",
-    ),
-    Reason.API_ERROR: Advice(
-        "Bytemark could not be reached, or answered with errors, until the attempts were used up.",
-        "If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider alone, resync.",
-    ),
+    **{reason: Advice(reason.record.meaning, reason.record.todo) for reason in Reason},
 }
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from bytemark_sync.admin.background_counts import Watched
 from bytemark_sync.admin.labels import NEVER
-from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.reasons import NEEDS_TOKEN, Reason
 from bytemark_sync.models import Order
 from bytemark_sync.storage.pending import pending_row_by_row
 
@@ -35,6 +35,7 @@ def count_pending_figures() -> Iterator[PendingFigures]:
     """One pass over the pending orders: grouped by user, then added up."""
     now = timezone.now()
     figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
+    tokenless = Q(*((f"{reason}__gt", 0) for reason in NEEDS_TOKEN), _connector=Q.OR)
     per_user = (
         pending_row_by_row(Order.objects.order_by())
         .values("user_id")
@@ -49,7 +50,7 @@ def count_pending_figures() -> Iterator[PendingFigures]:
         orders=Sum("n", default=0),
         users=Count("user_id"),
         put_off=Sum("deferred", default=0, filter=Q(deferred=F("n"))),
-        tokenless=Count("user_id", filter=Q(token_rejected__gt=0) | Q(no_token__gt=0)),
+        tokenless=Count("user_id", filter=tokenless),
         first=Min("oldest"),
         **{f"all_{reason}": Sum(reason, default=0) for reason in Reason},
     )

@@ -21,14 +21,13 @@ from bytemark_sync.admin.labels import NEVER, REASON_WORDS, badge, link, moment,
 from bytemark_sync.admin.pagination import KeyedPaginator
 from bytemark_sync.admin.read_only import came_from, user_id_of
 from bytemark_sync.admin.resync import confirm
-from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.reasons import NEEDS_TOKEN
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, PortalUser, StoredOrder
 from bytemark_sync.queue.requests import under_way
 from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
 from bytemark_sync.storage.portal_schema import is_indexed
 
 PRESENT, MISSING, NEEDED = "present", "missing", "needed"
-NEEDS_TOKEN = (Reason.TOKEN_REJECTED, Reason.NO_TOKEN)
 """Reasons that only a new token ends."""
 HAS_TOKEN = Q(token__isnull=False) & ~Q(Exact(Trim("token"), Value("")))
 """Of one row: blanks are no token, as the sync reads them."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from bytemark_sync.domain.matching import LeftOrder, PassItem, normalise
-from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.reasons import AuditMeaning
 
 
 class FindingKind(StrEnum):
@@ -61,12 +62,16 @@ def compare(listed: Sequence[PassItem], stored: Sequence[PassItem]) -> Iterator[
 
 def compare_left(left: LeftOrder, stored: Sequence[PassItem]) -> Iterator[Difference]:
     """The same for an order that the pages did not give as a whole: what can be said of it for certain."""
-    if left.reason is Reason.NO_PASSES:
-        yield from compare((), stored)
-        return
-    if left.reason is Reason.NOT_FOUND:
-        yield Difference(FindingKind.NOT_LISTED, "", left.detail)
-    yield from stored_twice(stored)
+    match left.reason.record.audit:
+        case AuditMeaning.LISTED_EMPTY:
+            yield from compare((), stored)
+        case AuditMeaning.NOT_LISTED:
+            yield Difference(FindingKind.NOT_LISTED, "", left.detail)
+            yield from stored_twice(stored)
+        case AuditMeaning.NOT_COMPARED:
+            yield from stored_twice(stored)
+        case unknown:
+            assert_never(unknown)
 
 
 def stored_twice(stored: Sequence[PassItem]) -> Iterator[Difference]:

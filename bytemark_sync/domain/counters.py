@@ -49,12 +49,8 @@ class Counts:
     def count_left(self, reasons: Iterable[Reason]) -> None:
         """Orders left for a reason of their own; those of a failed user are told by `users_failed`."""
         for reason in reasons:
-            if reason is Reason.NOT_FOUND:
-                self.orders_not_found += 1
-            elif reason is Reason.NO_PASSES:
-                self.orders_without_passes += 1
-            elif reason is Reason.MALFORMED:
-                self.orders_invalid += 1
+            if name := reason.record.count:
+                setattr(self, name, getattr(self, name) + 1)
 
 
 @dataclass(slots=True)

@@ -1,31 +1,148 @@
-"""Why an order is still pending (docs/contract.md#storing). Free of Django: the client and the matching use it too."""
+"""Why an order is still pending (docs/contract.md#storing): one record a reason, with all that follows from it.
+
+Free of Django: the client and the matching use it too. CONTRIBUTING.md has the recipe for a new reason.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import Literal, Self
+
+RETRIED = "retried automatically at growing intervals (up to 30 days)"
+
+
+class AuditMeaning(Enum):
+    """What an audit can say about the stored items of an order that was left."""
+
+    LISTED_EMPTY = auto()  # Bytemark lists the order without a pass, so every stored pass is unknown to it
+    NOT_LISTED = auto()  # a finding of its own
+    NOT_COMPARED = auto()  # nothing is known but what the rows themselves show
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRecord:
+    """What follows from a reason, and its words."""
+
+    label: str
+    """In the summary and in Slack."""
+    badge: str
+    """In the admin: short."""
+    colour: Literal["warning", "danger"]
+    meaning: str
+    todo: str
+    """What a person can do about it."""
+    audit: AuditMeaning = AuditMeaning.NOT_COMPARED
+    count: Literal["orders_not_found", "orders_without_passes", "orders_invalid"] | None = None
+    """The count of the run to which such an order adds. None: the summary tells it by reason alone."""
+    is_deferred: bool = False
+    """Scheduled runs wait 1, 2, 4, ... days before the next try."""
+    fails_user: bool = False
+    """The whole user counts as failed; else it is the order's own problem."""
+    needs_token: bool = False
+    """Only another token of the user helps, and ends a deferral."""
+    shows_detail: bool = False
+    """The detail of an order says which of several causes it is: the log and Slack show one."""
 
 
 class Reason(StrEnum):
-    NOT_FOUND = "not_found"
-    NO_PASSES = "no_passes"
-    MALFORMED = "malformed"
-    TOKEN_REJECTED = "token_rejected"
-    NO_TOKEN = "no_token"
-    API_ERROR = "api_error"
+    """The values are stored, and fixed by the contract."""
+
+    record: ReasonRecord
+
+    def __new__(cls, value: str, record: ReasonRecord) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.record = record
+        return member
+
+    NOT_FOUND = (
+        "not_found",
+        ReasonRecord(
+            label="not listed by Bytemark",
+            badge="not found",
+            colour="warning",
+            meaning="Bytemark answered, but this order is not in its list of the rider's orders.",
+            todo="Look the order up in Bytemark's console: it may belong to another account, or it was never placed. "
+            f"Until then it is {RETRIED}.",
+            audit=AuditMeaning.NOT_LISTED,
+            count="orders_not_found",
+            is_deferred=True,
+        ),
+    )
+    NO_PASSES = (
+        "no_passes",
+        ReasonRecord(
+            label="listed without passes",
+            badge="no passes",
+            colour="warning",
+            meaning="Bytemark lists the order, but without passes.",
+            todo=f"Wait: Bytemark may still be issuing them. The order is {RETRIED}. "
+            "If it stays like this for days, ask Bytemark.",
+            audit=AuditMeaning.LISTED_EMPTY,
+            count="orders_without_passes",
+            is_deferred=True,
+        ),
+    )
+    MALFORMED = (
+        "malformed",
+        ReasonRecord(
+            label="malformed or refused",
+            badge="malformed",
+            colour="danger",
+            meaning="Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
+            todo="Show the detail to a developer: it names the field of Bytemark's answer, or the database's error.",
+            count="orders_invalid",
+            shows_detail=True,
+        ),
+    )
+    TOKEN_REJECTED = (
+        "token_rejected",
+        ReasonRecord(
+            label="token rejected",
+            badge="token rejected",
+            colour="danger",
+            meaning="Bytemark rejected every token of this rider.",
+            todo="Riders never sign in to Bytemark: the portal logs in for them, and only where bytemark_tokens.token "
+            "is empty. So the rejected token stays until somebody who runs the portal empties that column for this "
+            "rider. The portal then logs in again, and the new login is picked up automatically by the next run.",
+            is_deferred=True,
+            fails_user=True,
+            needs_token=True,
+        ),
+    )
+    NO_TOKEN = (
+        "no_token",
+        ReasonRecord(
+            label="no token",
+            badge="no token",
+            colour="danger",
+            meaning="The portal holds no token for this rider.",
+            todo="The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is picked up "
+            "automatically by the next run. If the token is still missing after a day, tell whoever runs the portal.",
+            fails_user=True,
+            needs_token=True,
+        ),
+    )
+    API_ERROR = (
+        "api_error",
+        ReasonRecord(
+            label="API error",
+            badge="API error",
+            colour="danger",
+            meaning="Bytemark could not be reached, or answered with errors, until the attempts were used up.",
+            todo="If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider alone, "
+            "resync.",
+            fails_user=True,
+        ),
+    )
 
 
-REASON_LABELS = {
-    Reason.NOT_FOUND: "not listed by Bytemark",
-    Reason.NO_PASSES: "listed without passes",
-    Reason.MALFORMED: "malformed or refused",
-    Reason.TOKEN_REJECTED: "token rejected",
-    Reason.NO_TOKEN: "no token",
-    Reason.API_ERROR: "API error",
-}
-REASON_CHOICES = [(reason.value, label) for reason, label in REASON_LABELS.items()]
+USER_FAILURES = frozenset(reason for reason in Reason if reason.record.fails_user)
+DEFERRED = frozenset(reason for reason in Reason if reason.record.is_deferred)
+NEEDS_TOKEN = tuple(reason for reason in Reason if reason.record.needs_token)
 
-USER_FAILURES = frozenset({Reason.TOKEN_REJECTED, Reason.NO_TOKEN, Reason.API_ERROR})
-"""Reasons that make the whole user count as failed; the others are one order's own."""
 
-DEFERRED = frozenset({Reason.NOT_FOUND, Reason.NO_PASSES, Reason.TOKEN_REJECTED})
-"""Reasons after which scheduled runs wait 1, 2, 4, ... days before the next try."""
+def reason_choices() -> list[tuple[str, str]]:
+    """For the columns that hold a reason. A migration refers to this function, so a new reason needs none."""
+    return [(reason.value, reason.record.label) for reason in Reason]

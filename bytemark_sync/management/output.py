@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bytemark_sync.domain.counters import Counts, many
-from bytemark_sync.domain.reasons import REASON_LABELS, USER_FAILURES
 from bytemark_sync.models import RunStatus
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
     counts = report.totals.counts
     title = "Dry run, nothing was written" if dry_run else f"Run {report.run_id}" if report.run_id else "No run"
     yield f"{title}: {report.status.label.lower()} in {report.seconds:.1f} s"
-    left = counts.orders_not_found + counts.orders_without_passes + counts.orders_invalid
-    left += sum(group.orders for reason, group in report.totals.reasons.items() if reason in USER_FAILURES)
+    left = sum(group.orders for group in report.totals.reasons.values())
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
         ("Orders looked for", counts.orders, ""),
@@ -59,6 +57,6 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
         yield "Still pending, by reason:"
         for reason, group in sorted(report.totals.reasons.items(), key=lambda item: -item[1].orders):
             yield (
-                f"  {REASON_LABELS[reason]:<26}{group.orders:>9,}   {many(group.users, 'user')},"
+                f"  {reason.record.label:<26}{group.orders:>9,}   {many(group.users, 'user')},"
                 f" for example user {group.example_user}: {group.example_detail}"
             )

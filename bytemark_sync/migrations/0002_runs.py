@@ -4,6 +4,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+import bytemark_sync.domain.reasons
+
 
 class Migration(migrations.Migration):
     dependencies = [("bytemark_sync", "0001_initial")]
@@ -176,15 +178,7 @@ class Migration(migrations.Migration):
                 (
                     "reason",
                     models.CharField(
-                        choices=[
-                            ("not_found", "not listed by Bytemark"),
-                            ("no_passes", "listed without passes"),
-                            ("malformed", "malformed or refused"),
-                            ("token_rejected", "token rejected"),
-                            ("no_token", "no token"),
-                            ("api_error", "API error"),
-                        ],
-                        max_length=16,
+                        choices=bytemark_sync.domain.reasons.reason_choices, max_length=16,
                     ),
                 ),
                 ("detail", models.CharField(blank=True, max_length=500)),
@@ -326,15 +320,7 @@ class Migration(migrations.Migration):
                 (
                     "reason",
                     models.CharField(
-                        choices=[
-                            ("not_found", "not listed by Bytemark"),
-                            ("no_passes", "listed without passes"),
-                            ("malformed", "malformed or refused"),
-                            ("token_rejected", "token rejected"),
-                            ("no_token", "no token"),
-                            ("api_error", "API error"),
-                        ],
-                        max_length=16,
+                        choices=bytemark_sync.domain.reasons.reason_choices, max_length=16,
                     ),
                 ),
                 ("detail", models.CharField(blank=True, max_length=500)),

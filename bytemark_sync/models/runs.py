@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from bytemark_sync.domain.counters import many
-from bytemark_sync.domain.reasons import REASON_CHOICES
+from bytemark_sync.domain.reasons import reason_choices
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models.portal import Order
 
@@ -160,7 +160,7 @@ class OrderOutcome(models.Model):
         Order, models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="outcome"
     )
     user_id = models.BigIntegerField(db_index=True)
-    reason = models.CharField(max_length=16, choices=REASON_CHOICES)
+    reason = models.CharField(max_length=16, choices=reason_choices)
     detail = models.CharField(max_length=500, blank=True)
     attempts = models.PositiveIntegerField(default=1)
     first_at = models.DateTimeField(default=timezone.now)
@@ -191,7 +191,7 @@ class OrderAttempt(models.Model):
         SyncRun, models.SET_NULL, null=True, db_constraint=False, db_index=False, related_name="attempts"
     )
     at = models.DateTimeField(default=timezone.now, db_index=True)
-    reason = models.CharField(max_length=16, choices=REASON_CHOICES)
+    reason = models.CharField(max_length=16, choices=reason_choices)
     detail = models.CharField(max_length=500, blank=True)
 
     class Meta:

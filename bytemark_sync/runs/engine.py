@@ -17,7 +17,6 @@ from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.stats import ApiSample, ApiStats
 from bytemark_sync.domain.counters import Counts, Flushed, Totals
 from bytemark_sync.domain.matching import UserResult
-from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.writer import Worked
@@ -167,5 +166,6 @@ def _log(result: UserResult) -> None:
     if result.failure:
         logger.warning("user %s failed: %s (%s)", result.user_id, result.failure.value, result.detail)
     for left in result.left:
-        if left.reason is Reason.MALFORMED:
-            logger.warning("order %s of user %s is malformed: %s", left.order.id, result.user_id, left.detail)
+        if left.reason.record.shows_detail:
+            values = (left.order.id, result.user_id, left.reason.record.badge, left.detail)
+            logger.warning("order %s of user %s is %s: %s", *values)

@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from bytemark_sync.domain.counters import many
-from bytemark_sync.domain.reasons import REASON_LABELS, USER_FAILURES, Reason
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncRun
 from bytemark_sync.storage.finding_counts import found_by
 from bytemark_sync.times import dated, hours
@@ -120,19 +120,18 @@ def _reasons(run: SyncRun) -> Iterator[str]:
     left = OrderOutcome.objects.filter(last_run=run)
     groups = left.order_by().values_list("reason").annotate(Count("user_id", distinct=True), Count("pk"))
     found = {reason: (users, orders) for reason, users, orders in groups}
-    for reason in sorted(Reason, key=lambda reason: reason not in USER_FAILURES):
+    for reason in sorted(Reason, key=lambda reason: not reason.record.fails_user):
         if reason.value in found:
             users, orders = found[reason.value]
             some = left.filter(reason=reason).order_by("user_id").values_list("user_id", flat=True).distinct()
             ids = ", ".join(str(user_id) for user_id in some[:USERS_PER_REASON])
             more = ", ..." if users > USERS_PER_REASON else ""
             noun = "user" if users == 1 else "users"
-            label = REASON_LABELS[reason]
-            # Bytemark's form and the database's refusal share this reason: the words of one order tell which it is.
             why = (
                 left.filter(reason=reason).values_list("detail", flat=True).first()
-                if reason is Reason.MALFORMED
+                if reason.record.shows_detail
                 else ""
             )
             example = f". For example: {_escape(why or '')}" if why else ""
-            yield f"• {label}: {many(users, 'user')}, {many(orders, 'order')} ({noun} {ids}{more}){example}"
+            counts = f"{many(users, 'user')}, {many(orders, 'order')}"
+            yield f"• {reason.record.label}: {counts} ({noun} {ids}{more}){example}"

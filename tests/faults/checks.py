@@ -50,7 +50,7 @@ def end_state(expected: list[ExpectedItem], reasons: Mapping[int, Reason], befor
     have = {row[0] for row in stored_rows()}
     for order_id in sorted({item.order_id for item in expected} - have):
         yield f"order {order_id} is not stored"
-    found = {order_id: Reason(reason) for order_id, reason in OrderOutcome.objects.values_list("order_id", "reason")}
+    found = dict(OrderOutcome.objects.values_list("order_id", "reason"))
     for order_id in sorted(found.keys() | reasons.keys()):
         if found.get(order_id) != reasons.get(order_id):
             yield f"order {order_id}: reason {found.get(order_id)}, expected {reasons.get(order_id)}"

@@ -212,5 +212,5 @@ def _summary(report: RunReport) -> Iterator[str]:
                 ":  ", ": "
             )
     for reason, group in report.totals.reasons.items():
-        if reason.value in ("token_rejected", "no_token", "api_error"):
+        if reason.record.fails_user:
             yield f"  not compared, {reason.value}: {many(group.users, 'user')}, for example {group.example_user}"

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from bytemark_sync.domain.reasons import DEFERRED, USER_FAILURES, Reason
+from bytemark_sync.domain.reasons import DEFERRED, Reason
 from bytemark_sync.models import (
     Order,
     OrderAttempt,
@@ -117,12 +117,13 @@ def _store(order: Order, run: SyncRun, chance: random.Random) -> None:
 
 def _leave(order: Order, reason: Reason, runs: list[SyncRun], attempts: int) -> None:
     tried = runs[-attempts:]
-    if reason in USER_FAILURES and reason is Reason.NO_TOKEN:
+    detail = DETAILS.get(reason, reason.record.meaning)
+    if reason is Reason.NO_TOKEN:
         OrderToken.objects.filter(user_id=order.user_id).update(token="")
         Order.objects.filter(pk=order.pk).update(oauth_token=None)
     for run in tried:
         assert run.finished_at
-        OrderAttempt.objects.create(order=order, run=run, at=run.finished_at, reason=reason, detail=DETAILS[reason])
+        OrderAttempt.objects.create(order=order, run=run, at=run.finished_at, reason=reason, detail=detail)
     first, last = tried[0], tried[-1]
     assert first.finished_at
     assert last.finished_at
@@ -130,7 +131,7 @@ def _leave(order: Order, reason: Reason, runs: list[SyncRun], attempts: int) -> 
         order=order,
         user_id=order.user_id or 0,
         reason=reason,
-        detail=DETAILS[reason],
+        detail=detail,
         attempts=len(tried),
         first_at=first.finished_at,
         last_at=last.finished_at,

@@ -1,1 +1,1 @@
-"""A run from opening to closing: its states, its engine, what it writes."""
+"""A run from start to end: its states, its engine and what it writes."""

@@ -1,7 +1,7 @@
-"""Where the users of a batch stand who are under way between two tries of it; a JSON column of the batch.
+"""How far each unfinished user of a batch has got, kept from one try to the next in a JSON column of the batch.
 
-A user is in it from the first of its orders that is settled, or the first page read, until it is done. So the next try
-counts no order twice and reads a long list on. Tokens are kept as a keyed hash alone.
+A user is in it from the first settled order or the first page read until the user is done. So the next try counts no
+order twice, and continues a long list where the last try stopped. Of the token only a keyed hash is kept.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from bytemark_sync.domain.matching import Bookmark, PendingUser
 from bytemark_sync.storage.pending import DueUser, ReadUpTo
 
 Bookmarks = dict[str, dict[str, Any]]
-"""User id -> the fields of `Bookmark`, and in `orders` the ids of the orders still to look for."""
+"""User id -> the fields of `Bookmark`, plus `orders`: the ids of the orders still to look for."""
 
 
 def with_bookmarks(read: Iterable[DueUser | ReadUpTo], bookmarks: Bookmarks) -> Iterator[DueUser | ReadUpTo]:
-    """What was read; whoever has a bookmark goes on from there, with the orders that are still to look for."""
+    """Pass on what was read. A user with a bookmark continues from it, with only the orders still to look for."""
     for each in read:
         kept = bookmarks.get(str(each.pending.user_id)) if isinstance(each, DueUser) else None
         if isinstance(each, DueUser) and kept is not None:
@@ -31,11 +31,14 @@ def with_bookmarks(read: Iterable[DueUser | ReadUpTo], bookmarks: Bookmarks) -> 
 
 
 def _at_bookmark(user: PendingUser, kept: Mapping[str, Any]) -> PendingUser:
-    """Orders that became pending since wait for the next run: the pages that were read may have listed them."""
+    """The user as the bookmark has it.
+
+    Orders that became pending since then wait for the next run: the pages already read may have listed them.
+    """
     still = set(kept["orders"])
     bookmark = Bookmark(**{name: value for name, value in kept.items() if name != "orders"})
     token = next((one for one in user.tokens if constant_time_compare(_hash(one), kept["token"])), None)
-    if token is None:  # nothing was read, or the token is gone: the list of another one begins at page 1
+    if token is None:  # nothing was read, or the token is gone: another token's list begins at page 1
         bookmark = Bookmark(attempts=bookmark.attempts, pages=bookmark.pages)
     return replace(
         user, orders=tuple(one for one in user.orders if one.id in still), bookmark=replace(bookmark, token=token)
@@ -50,7 +53,10 @@ def moved(
     broken_off: Mapping[int, Bookmark],
     done: Collection[int],
 ) -> Bookmarks:
-    """The bookmarks after a transaction that settles these orders of its users, whose orders were `wanted`."""
+    """The bookmarks after a transaction that settles the orders in `settled`.
+
+    `wanted` has all the orders that were looked for. The three mappings are by user id.
+    """
     after = {user_id: kept for user_id, kept in bookmarks.items() if int(user_id) not in done}
     for user_id in {*settled, *broken_off}.difference(done):
         kept = after.get(str(user_id)) or _to_json(Bookmark(), wanted[user_id])
@@ -62,7 +68,7 @@ def moved(
 
 
 def pages_read(bookmarks: Bookmarks) -> int:
-    """Over all users and tries; it grows with a try that gets on."""
+    """Pages read over all users and tries. The number grows with every try that makes progress."""
     return sum(kept["pages"] for kept in bookmarks.values())
 
 

@@ -1,4 +1,4 @@
-"""Django's settings as the API client wants them."""
+"""The API client's settings, read from Django's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bytemark_sync.bytemark.config import BytemarkSettings, ConfigError
 
 
 def bytemark_settings() -> BytemarkSettings:
-    """The `BYTEMARK_*` settings; `ImproperlyConfigured` names the one that cannot be used."""
+    """The `BYTEMARK_*` settings. Raises `ImproperlyConfigured`, which names the invalid one."""
     try:
         return BytemarkSettings(
             base_url=settings.BYTEMARK_CUSTOMER_API_URL,

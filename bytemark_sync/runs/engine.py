@@ -1,7 +1,7 @@
 """The work of a run: pending users -> HTTP threads -> one storing thread -> counts (docs/architecture.md).
 
-The caller's thread reads the pending users and writes the results, over one connection; the pool does HTTP alone
-(docs/decisions/0002-one-writer-thread.md).
+The caller's thread reads the pending users and writes the results, over one connection. The pool's threads do only
+HTTP (docs/decisions/0002-one-writer-thread.md).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 USERS_PER_FLUSH = 64
 SECONDS_PER_FLUSH = 0.5
 SECONDS_PER_LAST_FLUSH = 0.1
-"""Once every user is handed out: the last write of all, for which the run waits, is then a small one."""
+"""Used once every user is handed out, so that the last write, for which the run waits, is a small one."""
 TICK_SECONDS = 0.1
 STOP_GRACE_SECONDS = 3.0
-"""Seconds that requests in flight have to come home once a run is stopped; what comes is stored."""
+"""Seconds that requests in flight may still take once a run is stopped. What arrives in time is stored."""
 
 Progress = Callable[[Counts, int], None]
 """Called after each write with the counts so far and the users still in flight."""
@@ -52,9 +52,9 @@ def work(
     deadline: float | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Work `users` to the end, to `stop`, or to `deadline` (of `time.monotonic()`), counting in `totals`.
+    """Work through `users` until the end, `stop` or `deadline` (a `time.monotonic()` value), counting in `totals`.
 
-    Raises `DatabaseGone`, `ClaimLost` or `RunClosed`; what was written before stays, the rest is still pending.
+    Raises `DatabaseGone`, `ClaimLost` or `RunClosed`. What was written before stays; the rest is still pending.
     """
     _Engine(users, writer, client_settings, workers, stop, totals, deadline, progress).run()
 
@@ -116,7 +116,10 @@ class _Engine:
         return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE_SECONDS
 
     def _feed(self) -> bool:
-        """Hand out users while there is room, one group of orders at most; whether there is more to read at once."""
+        """Hand out users while the pool has room, up to the end of the group of orders being read.
+
+        True if it stopped at a group's end, so that there is more to read at once.
+        """
         while self._pool.has_room and not self._exhausted and not self._stop.is_set():
             due = next(self._users, None)
             if isinstance(due, ReadUpTo):
@@ -161,7 +164,7 @@ class _Engine:
 
 
 def _log(result: UserResult) -> None:
-    """One line a user at DEBUG, one a failure at WARNING. Details never hold a token (bytemark.errors)."""
+    """One DEBUG line for each user, one WARNING for each failure. Details never hold a token (bytemark.errors)."""
     logger.debug("user %s: %d found, %d left", result.user_id, len(result.found), len(result.left))
     if result.failure:
         logger.warning("user %s failed: %s (%s)", result.user_id, result.failure.value, result.detail)

@@ -1,4 +1,4 @@
-"""A run that this process works by itself, from opening to closing: the door of the two commands."""
+"""A run that this process does by itself from start to end. Both management commands use it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RunReport:
-    """How a run went; `run_id` is None for a dry run, which leaves no trace."""
+    """How a run went. `run_id` is None for a dry run, which leaves no trace."""
 
     run_id: int | None
     status: RunStatus
@@ -36,7 +36,7 @@ class RunReport:
     error: str = ""
     nothing_to_work: list[str] = field(default_factory=list)
     found: Found = field(default_factory=Found)
-    """What an audit found that went to its end."""
+    """What an audit found, if it went to its end."""
 
 
 def work_here(
@@ -49,7 +49,7 @@ def work_here(
     requested_by: str = "",
     progress: Progress | None = None,
 ) -> RunReport:
-    """Work the strategy's scope in this process and close the run truthfully, whatever ends it."""
+    """Work the strategy's scope in this process, and close the run with its true status, whatever ends it."""
     nothing_to_work: list[str] = []
 
     def job(run: SyncRun | None, totals: Totals) -> None:
@@ -81,10 +81,10 @@ def work_here(
 def _from_open_to_close(
     open_run: Callable[[], SyncRun | None], job: Callable[[SyncRun | None, Totals], None], *, dry_run: bool
 ) -> RunReport:
-    """Open a run, do its `job` and close it; how it went, as its row tells it. A dry run writes nothing.
+    """Open a run, do its `job`, close it, and return how it went according to its row. A dry run writes nothing.
 
-    Runs that are found dead, and those that died before they told Slack, are told too: without a cluster nobody else
-    would.
+    It also reports to Slack the runs that it finds dead, and those that died before they reported. Without a cluster
+    nobody else would.
     """
     began = time.monotonic()
     totals = Totals()
@@ -112,9 +112,10 @@ def _from_open_to_close(
 
 
 def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRun | None:
-    """The run's row at its end, which another process may have closed before; it is told to Slack.
+    """Close the run, report it to Slack and return its row. Another process may have closed the run before.
 
-    Waits for a database that is away; one that stays away cannot take the end: the next run closes this as dead.
+    Waits for a database that is away. If it stays away, the end cannot be written and the result is None: the next run
+    then closes this one as dead.
     """
     try:
         retrying(partial(lifecycle.finish, run.pk, status, error=error, orders_deferred=totals.orders_deferred))

@@ -1,4 +1,4 @@
-"""A run's states. They only move forward, each step one conditional update in the database (docs/contract.md#queue)."""
+"""A run's states. They only move forward. Each step is one conditional update (docs/contract.md#queue)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ DIED = (
 )
 MAX_BEAT_SECONDS = 2.0
 MISSED_BEATS = 3
-"""So many are missing before anybody asks whether the process of a run still exists."""
+"""After this many missed heartbeats, it is checked whether the run's process still exists."""
 
 
 def beat_every() -> float:
-    """Seconds between two signs of life of whatever works a run."""
+    """Seconds between two heartbeats of whatever works a run."""
     return float(min(MAX_BEAT_SECONDS, settings.SYNC_HEARTBEAT_LIMIT / 4))
 
 
 def open_run(kind: RunKind, scope: Scope | AuditScope, *, requested_by: str = "") -> SyncRun:
-    """A run that the command works by itself, already running. Raises `DatabaseGone`."""
+    """Record a run that the command works by itself, already running. Raises `DatabaseGone`."""
     now = timezone.now()
     run = SyncRun(
         kind=kind,
@@ -54,7 +54,7 @@ def open_run(kind: RunKind, scope: Scope | AuditScope, *, requested_by: str = ""
     )
 
     def save() -> SyncRun:
-        # The row of a try whose answer was lost would lie there as a run that died.
+        # If only the answer of an earlier try was lost, its row is there. A second row would look like a dead run.
         mine = SyncRun.objects.filter(created_at=now, host=run.host, pid=run.pid).first() if run.pk is None else None
         if mine is None:
             run.save(force_insert=True)
@@ -75,7 +75,7 @@ def finish(
 ) -> bool:
     """queued or running -> one of the five ends; True for the one caller that closed it.
 
-    With `silent_since` only a run that has not given a sign of life after that. `columns` are written with the end.
+    With `silent_since`, it closes only a run without a heartbeat after that time. `columns` are written with the end.
     """
     now = timezone.now()
     alive = SyncRun.objects.filter(pk=run_id, status__in=ALIVE)
@@ -85,10 +85,10 @@ def finish(
 
 
 def close_dead_runs() -> list[int]:
-    """Close runs of single processes that died in silence; the ids of those that this call closed.
+    """Close runs of single processes that have died. Returns the ids of the runs that this call closed.
 
-    Dead is a run without a heartbeat for `SYNC_HEARTBEAT_LIMIT`, and one that misses some beats and whose process is
-    gone. A pid names a process only within one boot and one PID namespace: elsewhere the heartbeat alone decides.
+    A run is dead if it has had no heartbeat for `SYNC_HEARTBEAT_LIMIT`, or if it has missed some and its process is
+    gone. A pid identifies a process only within one boot and one PID namespace. Elsewhere the heartbeat alone decides.
     """
     now = timezone.now()
     limit = now - timedelta(seconds=settings.SYNC_HEARTBEAT_LIMIT)
@@ -105,7 +105,7 @@ def close_dead_runs() -> list[int]:
 
 
 def pid_space() -> str:
-    """The boot and the PID namespace of this process, within which its pid names it; empty where they are not told."""
+    """The boot and the PID namespace within which this process's pid is unique; empty if they cannot be read."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -116,7 +116,8 @@ def pid_space() -> str:
 def verdict(counts: Counts, *, stopped: bool, broke_off: bool, batches_given_up: bool = False) -> RunStatus:
     """How a run ended, whoever worked it (docs/contract.md#queue).
 
-    `broke_off`: it could not go on. A stop comes first: a run that a person stopped is "interrupted" though it broke.
+    `broke_off` means that it could not go on. A stop takes precedence: a run that was stopped and also broke off is
+    "interrupted".
     """
     if stopped:
         return RunStatus.INTERRUPTED

@@ -1,6 +1,6 @@
-"""The rows of a run and of its batch, as whoever works them writes them: counts, signs of life, users still to work.
+"""Updates of a run's row and its batch's row while it is worked: counts, heartbeats, users still to work.
 
-Each transaction has a number, so that one repeated after a commit without an answer takes no effect
+Each transaction has a number. One that is repeated because the answer to its commit was lost has no effect
 (docs/decisions/0014-numbered-writes.md).
 """
 
@@ -22,22 +22,22 @@ from bytemark_sync.runs.bookmarks import Bookmarks, moved
 
 
 class ClaimLost(Exception):
-    """The batch was queued again and belongs to another worker now; nothing more may be written for it."""
+    """The batch was queued again and now belongs to another worker. Nothing more may be written for it."""
 
 
 class RunClosed(Exception):
-    """Somebody else has closed the run, as dead for example; nothing more may be written for it."""
+    """Another process has closed the run, for example as dead. Nothing more may be written for it."""
 
 
 class WrittenBefore(Exception):
-    """The transaction is in the database already: the connection was lost after its commit, before the answer."""
+    """The transaction is already in the database: the connection was lost after its commit, before the answer."""
 
 
 @dataclass(slots=True)
 class BatchClaim:
-    """A worker's hold on a queued batch; `user_ids` are those still to work, written back as they are done.
+    """A worker's hold on a batch. `user_ids` are the users still to work; the list is written back as users are done.
 
-    `bookmarks` are of those among them who are under way.
+    `bookmarks` belong to those users whose work has begun.
     """
 
     batch_id: int
@@ -48,21 +48,21 @@ class BatchClaim:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one transaction comes to: its counts, the orders that it settles, and how far their users are with it."""
+    """What one transaction achieves: its counts, the orders that it settles, and how far their users then are."""
 
     counts: Counts = field(default_factory=Counts)
     wanted: Mapping[int, Collection[int]] = field(default_factory=dict)
-    """User id -> the ids of all orders that were looked for."""
+    """User id -> ids of all the orders that were looked for."""
     settled: Mapping[int, Collection[int]] = field(default_factory=dict)
     done: Collection[int] = ()
     broken_off: Mapping[int, Bookmark] = field(default_factory=dict)
 
 
 class RunRows:
-    """Of one run, or of one batch of it.
+    """The rows of one run, or of one batch of it.
 
-    Each write looks at the run's row too: `stop` is set once a person asked for that, and a run that is closed ends
-    the work with `RunClosed`.
+    Each write also checks the run's row. It sets `stop` once a person has asked for a stop, and raises `RunClosed` if
+    the run is closed.
     """
 
     def __init__(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None) -> None:
@@ -75,18 +75,18 @@ class RunRows:
         self._writes = kept.writes
 
     def add(self, sample: ApiSample) -> None:
-        """Requests, which the next write tells of."""
+        """Add requests to the figures that the next write stores."""
         self._answers = {
             kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
         }
         self._latency.merge(sample.latency)
 
     def beat(self) -> None:
-        """A sign of life. Raises `ClaimLost` and `RunClosed`."""
+        """Write a heartbeat. Raises `ClaimLost` and `RunClosed`."""
         self._write(Step(), self._writes)
 
     def write(self, step: Step) -> None:
-        """Within the transaction that `step` is of. Raises what `beat` does, and `WrittenBefore`."""
+        """Write `step` within its transaction. Raises what `beat` does, and `WrittenBefore`."""
         self._write(step, self._writes + 1)
 
     def committed(self) -> None:
@@ -94,7 +94,7 @@ class RunRows:
         self._writes += 1
 
     def _write(self, step: Step, number: int) -> None:
-        """Batch first, run last: the run's row is shared, so its lock is held for the shortest time."""
+        """Batch first, run last: workers share the run's row, so its lock is held for the shortest time."""
         now = timezone.now()
         api = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
         if self._claim:
@@ -114,13 +114,13 @@ class RunRows:
         claim.user_ids, claim.bookmarks = left, bookmarks
 
     def _write_run(self, values: dict[str, Any], number: int) -> None:
-        """One statement, as long as the row is as expected; only then is it read why it is not."""
+        """One statement if the row is as expected. Only if it is not, the row is read to find out why."""
         run = SyncRun.objects.filter(pk=self._run.pk)
         mine = {} if self._claim else {"writes": self._writes}
         if run.filter(status=RunStatus.RUNNING, stop_requested=False, **mine).update(**values):
             return
         row = run.only("status", "stop_requested", "writes").first()
-        if row is None:  # lost by a server that crashed: nobody has closed it
+        if row is None:  # a crashed server has lost the row; nobody has closed the run
             return
         if not self._claim and row.writes == number > self._writes:
             raise WrittenBefore

@@ -1,6 +1,6 @@
-"""What a run does, by its kind: which users it works, and what it writes of them. The engine is the same for all.
+"""What a run does, by its kind: which users it works and what it writes. The engine is the same for all kinds.
 
-The sync is here, the audit in audit/strategy.py; queue/kinds.py chooses for a queued run.
+The sync is here, the audit in audit/strategy.py. For a queued run, queue/kinds.py chooses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, stream, u
 
 
 class Strategy(Protocol):
-    """Everything in which kinds of runs differ."""
+    """Everything that differs between the kinds of run."""
 
     kind: ClassVar[RunKind]
 
@@ -32,16 +32,16 @@ class Strategy(Protocol):
     def scope(self) -> Scope | AuditScope: ...
 
     def nothing_to_work(self) -> list[str]:
-        """Users and orders that the scope names in vain, in words."""
+        """Users and orders that the scope names but that have nothing to work, as text."""
 
     def users(self, deferred: Deferred, claim: BatchClaim | None = None) -> Iterator[DueUser | ReadUpTo]:
-        """The scope's users with their orders, by rising user id; with a claim those that the batch has still to work.
+        """The scope's users with their orders, by ascending user id. With a claim, the users left in the batch.
 
         Orders that are passed over are counted in `deferred`.
         """
 
     def user_ids(self, deferred: Deferred, *, after: int | None) -> Iterator[int | ReadUpTo]:
-        """For planning: the scope's users behind `after`, whatever its limit and filters, which planning applies."""
+        """For planning: the scope's users beyond `after`. It ignores limit and filters: planning applies them."""
 
     def writer(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None) -> Writer: ...
 
@@ -49,12 +49,12 @@ class Strategy(Protocol):
         """The findings of a run of this kind. Raises `DatabaseGone`."""
 
     def words(self, counts: Counts, found: Found) -> str:
-        """What the run has come to, for the log."""
+        """The run's result, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStrategy:
-    """Pending orders are fetched, and stored or left with a reason."""
+    """Fetches pending orders, and stores each or leaves it with a reason."""
 
     kind: ClassVar[RunKind] = RunKind.SYNC
     scope: Scope

@@ -1,6 +1,6 @@
-"""Writes what a run comes to: items, outcomes and counts together, each time in one transaction.
+"""Writes the results of a run: items, outcomes and counts together, in one transaction each time.
 
-So the counts are exact even where the process is killed, and a batch that is queued again goes on with the users left
+So the counts are exact even if the process is killed, and a batch that is queued again continues with the users left
 (docs/decisions/0014-numbered-writes.md).
 """
 
@@ -27,7 +27,7 @@ ORDERS_PER_TRANSACTION = 2000
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """A user with what the pages gave."""
+    """A user, and the result of reading the user's pages."""
 
     due: DueUser
     result: UserResult
@@ -35,16 +35,16 @@ class Worked:
 
 @dataclass(slots=True)
 class _End:
-    """What a transaction writes beside its orders: users, of whom all orders are written then, and requests to count.
+    """What a transaction writes beside its orders: the users whose last orders are in it, and requests to count.
 
-    Requests are counted with the first orders that they gave, for the answers are written with each.
+    Requests are counted in a flush's first transaction, because every transaction already writes their answers.
     """
 
     worked: Sequence[Worked] = ()
     sample: ApiSample = field(default_factory=ApiSample)
 
     def counts(self) -> Counts:
-        """An interrupted user is not done, and only the orders that were settled of it count."""
+        """The counts beside those of the orders. An interrupted user is not done: only its settled orders count."""
         whole = [each.result for each in self.worked if not each.result.interrupted]
         return Counts(
             users=len(whole),
@@ -59,13 +59,13 @@ class _End:
 
     @property
     def broken_off(self) -> dict[int, Bookmark]:
-        """Those whose list was begun, or who have failed requests."""
+        """Bookmarks of the users whose list was begun, or who have failed requests."""
         marks = ((each.result.user_id, each.result.bookmark) for each in self.worked)
         return {user_id: mark for user_id, mark in marks if mark and (mark.pages or mark.attempts)}
 
 
 class RunWriter(ABC):
-    """For one run, or for one batch of it: `flush` writes what users came to, in transactions of bounded size."""
+    """Writer of one run, or of one batch of it. `flush` writes users' results in transactions of bounded size."""
 
     def __init__(self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None) -> None:
         self._run = run
@@ -74,10 +74,10 @@ class RunWriter(ABC):
 
     @abstractmethod
     def _apply(self, part: list[Finding]) -> Flushed:
-        """Inside the transaction: what is written of the users' orders."""
+        """Write the users' orders. Called inside the transaction."""
 
     def flush(self, worked: Sequence[Worked], sample: ApiSample) -> Flushed:
-        """Write the users' orders and count them; what came of it. Raises `RowRefused`, and what `beat` does."""
+        """Write and count the users' orders; returns what was written. Raises `RowRefused`, and what `beat` does."""
         self._rows.add(sample)
         self._wanted = {each.result.user_id: [order.id for order in each.due.pending.orders] for each in worked}
         total = Flushed()
@@ -90,7 +90,7 @@ class RunWriter(ABC):
         return total
 
     def beat(self) -> None:
-        """A sign of life. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
+        """Write a heartbeat. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
         retrying(self._rows.beat)
 
     def _write(self, part: list[Finding], end: _End) -> Flushed:
@@ -117,7 +117,7 @@ class RunWriter(ABC):
         return flushed
 
     def _write_apart(self, part: list[Finding], end: _End, refusal: str) -> Flushed:
-        """The server refused a row: find the order by halves, for it alone is left."""
+        """Write a part in which the server refused a row. Bisects it to the order at fault; only that order is left."""
         orders = _size(part)
         if orders == 1:
             (finding,) = part
@@ -128,9 +128,10 @@ class RunWriter(ABC):
         return total
 
     def _leave(self, finding: Finding, refusal: str) -> Finding:
-        """The one order, as malformed; where it was left anyway, without the words that may be to blame.
+        """The one refused order, left as malformed.
 
-        Raises `RowRefused` where that was refused as well.
+        If it was to be left anyway, it keeps its reason, and the refusal replaces the detail that may be at fault.
+        Raises `RowRefused` if that was refused as well.
         """
         left = tuple(LeftOrder(found.order, Reason.MALFORMED, refusal) for found in finding.found)
         left += tuple(replace(each, detail=refusal) for each in finding.left)
@@ -162,7 +163,7 @@ class DryRunWriter:
         return flushed
 
     def beat(self) -> None:
-        """Nobody waits for a sign of life of it."""
+        """A dry run needs no heartbeat."""
 
 
 def _finding(worked: Worked) -> Finding:
@@ -190,7 +191,7 @@ def _parts(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
 
 
 def _halves(part: Sequence[Finding], size: int) -> tuple[list[Finding], list[Finding]]:
-    """`part` cut after `size` orders."""
+    """`part`, split after `size` orders."""
     first: list[Finding] = []
     second: list[Finding] = []
     for finding in part:
@@ -206,13 +207,13 @@ def _halves(part: Sequence[Finding], size: int) -> tuple[list[Finding], list[Fin
 
 
 def _ids(finding: Finding) -> Iterator[int]:
-    """The orders that it settles."""
+    """Ids of the orders that the finding settles."""
     yield from (found.order.id for found in finding.found)
     yield from (left.order.id for left in finding.left)
 
 
 def _size(findings: Sequence[Finding]) -> int:
-    """Orders that are settled: each is found or left, once."""
+    """Number of settled orders. Each is either found or left, once."""
     return sum(len(finding.found) + len(finding.left) for finding in findings)
 
 

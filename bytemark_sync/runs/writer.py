@@ -1,7 +1,8 @@
 """Writes the results of a run: items, outcomes and counts together, in one transaction each time.
 
 So the counts are exact even if the process is killed, and a batch that is queued again continues with the users left
-(docs/decisions/0014-numbered-writes.md).
+(docs/decisions/0014-numbered-writes.md). Only the engine's thread calls it: one writer for each
+command or batch (docs/decisions/0002-one-writer-thread.md).
 """
 
 from __future__ import annotations

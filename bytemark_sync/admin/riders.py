@@ -28,7 +28,6 @@ from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
 from bytemark_sync.storage.portal_schema import is_indexed
 
 PRESENT, MISSING, NEEDED = "present", "missing", "needed"
-"""Reasons that only a new token ends."""
 HAS_TOKEN = Q(token__isnull=False) & ~Q(Exact(Trim("token"), Value("")))
 """Of one row: blanks are no token, as the sync reads them."""
 

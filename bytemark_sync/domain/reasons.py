@@ -32,7 +32,7 @@ class ReasonRecord:
     meaning: str
     todo: str
     """What a person can do about it."""
-    audit: AuditMeaning = AuditMeaning.NOT_COMPARED
+    audit: AuditMeaning
     count: Literal["orders_not_found", "orders_without_passes", "orders_invalid"] | None = None
     """The count of the run to which such an order adds. None: the summary tells it by reason alone."""
     is_deferred: bool = False
@@ -92,6 +92,7 @@ class Reason(StrEnum):
             colour="danger",
             meaning="Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
             todo="Show the detail to a developer: it names the field of Bytemark's answer, or the database's error.",
+            audit=AuditMeaning.NOT_COMPARED,
             count="orders_invalid",
             shows_detail=True,
         ),
@@ -106,6 +107,7 @@ class Reason(StrEnum):
             todo="Riders never sign in to Bytemark: the portal logs in for them, and only where bytemark_tokens.token "
             "is empty. So the rejected token stays until somebody who runs the portal empties that column for this "
             "rider. The portal then logs in again, and the new login is picked up automatically by the next run.",
+            audit=AuditMeaning.NOT_COMPARED,
             is_deferred=True,
             fails_user=True,
             needs_token=True,
@@ -120,6 +122,7 @@ class Reason(StrEnum):
             meaning="The portal holds no token for this rider.",
             todo="The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is picked up "
             "automatically by the next run. If the token is still missing after a day, tell whoever runs the portal.",
+            audit=AuditMeaning.NOT_COMPARED,
             fails_user=True,
             needs_token=True,
         ),
@@ -133,6 +136,7 @@ class Reason(StrEnum):
             meaning="Bytemark could not be reached, or answered with errors, until the attempts were used up.",
             todo="If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider alone, "
             "resync.",
+            audit=AuditMeaning.NOT_COMPARED,
             fails_user=True,
         ),
     )

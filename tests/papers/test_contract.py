@@ -115,6 +115,11 @@ def test_reasons_are_told_with_what_follows_from_them() -> None:
     assert told == {each.value: (words[each in USER_FAILURES], words[each in DEFERRED]) for each in Reason}
 
 
+def test_the_readme_tells_what_to_do_about_every_reason() -> None:
+    (table,) = README.tables_with("outcome")
+    assert [name for row in table.body for name in spans(row[0])] == [each.value for each in Reason]
+
+
 # --- Words that other programs read ---------------------------------------------------------------------------------
 
 

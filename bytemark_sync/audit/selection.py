@@ -9,29 +9,29 @@ from __future__ import annotations
 import heapq
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from bytemark_sync.bytemark.token import Token
-from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
+from bytemark_sync.domain.matching import PendingUser, WantedOrder
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import Order, OrderItem
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.keyset import (
     IDS_PER_QUERY,
     Key,
+    candidates,
     chunks,
     fetched,
     fits,
-    folded_uuid,
     groups,
+    keys_of,
     keys_of_all,
+    named_by,
     still_theirs,
     tokens_of,
-    usable,
 )
 from bytemark_sync.storage.pending import DueUser
 
@@ -55,11 +55,9 @@ def stored_orders(scope: AuditScope | None = None) -> QuerySet[Order]:
 
 def stored_named_by(uuids: Collection[str]) -> dict[str, list[int]]:
     """Stored orders among `uuids`: normalised uuid -> order ids."""
-    folded = stored_orders().annotate(folded=folded_uuid())
     found: defaultdict[str, list[int]] = defaultdict(list)
-    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_PER_QUERY):
-        for uuid, order_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "id")):
-            found[normalise(uuid)].append(order_id)
+    for uuid, order_id in named_by(stored_orders(), uuids, "id"):
+        found[uuid].append(order_id)
     return dict(found)
 
 
@@ -70,26 +68,23 @@ def choose(scope: AuditScope, size: int, rng: random.Random | None = None) -> tu
     return tuple(sorted(order_id for _, order_id in heapq.nsmallest(size, marked)))
 
 
-def audit_stream(
-    scope: AuditScope, *, user_ids: Sequence[int] | None = None, after_user: int | None = None
-) -> Iterator[DueUser]:
+def audit_stream(scope: AuditScope, *, user_ids: Sequence[int] | None = None) -> Iterator[DueUser]:
     """The users of the scope's orders, by rising user id; `user_ids` narrows it to a queued batch.
 
     Tokens in the order in which they are tried: those stored with the items, the orders' own, `bytemark_tokens`.
     """
-    for owners in groups(_keys(scope, user_ids, after_user)):
+    for owners in groups(_keys(scope, user_ids, None)):
         rows = _rows(owners)
         stored_tokens = _stored_tokens([row.id for row in rows])
         tokens = tokens_of(sorted({row.user_id for row in rows}))
         for user_id, group in groupby(rows, key=lambda row: row.user_id):
             user_rows = list(group)
             newest_first = user_rows[::-1]
-            texts = [text for row in newest_first for text in stored_tokens.get(row.id, ())]
-            texts += [row.token or "" for row in newest_first]
-            texts += [text or "" for text in tokens.get(user_id, ())]
-            candidates = tuple(Token(text) for text in dict.fromkeys(text.strip() for text in texts) if text)
+            texts: list[str | None] = [text for row in newest_first for text in stored_tokens.get(row.id, ())]
+            texts += [row.token for row in newest_first]
+            texts += tokens.get(user_id, ())
             orders = tuple(WantedOrder(row.id, row.uuid or "") for row in user_rows)
-            yield DueUser(PendingUser(user_id, candidates, orders), "")
+            yield DueUser(PendingUser(user_id, candidates(texts), orders), "")
 
 
 def audit_users(scope: AuditScope, *, after_user: int | None = None) -> Iterator[int]:
@@ -108,15 +103,10 @@ def _keys(scope: AuditScope, user_ids: Sequence[int] | None, after: int | None) 
         parts = [orders.filter(user_id__in=chunk) for chunk in chunks(sorted(user_ids), IDS_PER_QUERY)]
         if scope.order_ids is not None:
             wanted = set(scope.order_ids)
-            return (key for key in _all_keys(parts) if key[1] in wanted)
-        return _all_keys(parts)
+            return (key for key in keys_of(parts) if key[1] in wanted)
+        return keys_of(parts)
     by_id = [orders.filter(pk__in=chunk) for chunk in chunks(scope.order_ids or (), IDS_PER_QUERY)]
-    return iter(sorted(_all_keys(by_id)))
-
-
-def _all_keys(parts: Iterable[QuerySet[Order]]) -> Iterator[Key]:
-    for part in parts:
-        yield from usable(fetched(part.order_by("user_id", "id").values_list("user_id", "id")))
+    return iter(sorted(keys_of(by_id)))
 
 
 def _rows(owners: dict[int, int]) -> list[_Row]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from django.db.models import CharField, F, Func, Q, QuerySet
 from django.db.models.functions import Lower, Trim
 
+from bytemark_sync.bytemark.token import Token
+from bytemark_sync.domain.matching import normalise
 from bytemark_sync.models import Order, OrderToken
 from bytemark_sync.storage.database_retry import retrying
 
@@ -67,6 +69,25 @@ def keys_of_all(orders: QuerySet[Order], after: int | None) -> Iterator[Key]:
             return
         user_id, order_id = last
         where = Q(user_id__gte=user_id) & (Q(user_id__gt=user_id) | Q(id__gt=order_id))
+
+
+def keys_of(parts: Iterable[QuerySet[Order]]) -> Iterator[Key]:
+    """The same for queries that each give few rows."""
+    for part in parts:
+        yield from usable(fetched(part.order_by("user_id", "id").values_list("user_id", "id")))
+
+
+def named_by(orders: QuerySet[Order], uuids: Collection[str], column: str) -> Iterator[tuple[str, Any]]:
+    """(normalised uuid, `column`) of those among `orders` that have one of `uuids`, by text in any collation."""
+    folded = orders.annotate(folded=folded_uuid())
+    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_PER_QUERY):
+        for uuid, value in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", column)):
+            yield normalise(uuid), value
+
+
+def candidates(texts: Iterable[str | None]) -> tuple[Token, ...]:
+    """The tokens to try, in this order: each once, without blanks."""
+    return tuple(Token(text) for text in dict.fromkeys((text or "").strip() for text in texts) if text)
 
 
 def fits(number: int) -> bool:

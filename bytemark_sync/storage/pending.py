@@ -29,15 +29,17 @@ from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.keyset import (
     IDS_PER_QUERY,
     Key,
+    candidates,
     chunks,
     fetched,
     fits,
     folded_uuid,
     groups,
+    keys_of,
     keys_of_all,
+    named_by,
     still_theirs,
     tokens_of,
-    usable,
 )
 from bytemark_sync.storage.portal_schema import is_indexed
 
@@ -209,16 +211,11 @@ def stream(
 
 
 def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
-    """Pending orders among `uuids`: normalised uuid -> user ids, for two users may have the same one.
-
-    The match is by text in any collation.
-    """
-    folded = pending_orders().annotate(folded=folded_uuid())
+    """Pending orders among `uuids`: normalised uuid -> user ids, for two users may have the same one."""
     found: defaultdict[str, set[int]] = defaultdict(set)
-    for chunk in chunks(sorted({normalise(uuid) for uuid in uuids} - {""}), IDS_PER_QUERY):
-        for uuid, user_id in fetched(folded.filter(folded__in=chunk).values_list("order_uuid", "user_id")):
-            if user_id is not None and fits(user_id):
-                found[normalise(uuid)].add(user_id)
+    for uuid, user_id in named_by(pending_orders(), uuids, "user_id"):
+        if user_id is not None and fits(user_id):
+            found[uuid].add(user_id)
     return dict(found)
 
 
@@ -253,7 +250,9 @@ def _users(
     user_ids: list[int] | None, after: int | None
 ) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None]]]]]:
     """Group by group, with its last user: each whole user's pending rows (newest order last), and `bytemark_tokens`."""
-    keys = keys_of_all(_without_items(Order.objects.all()), after) if user_ids is None else _keys_of(user_ids, after)
+    keys = (
+        keys_of_all(_without_items(Order.objects.all()), after) if user_ids is None else _keys_of_users(user_ids, after)
+    )
     for owners in groups(keys):
         rows = _rows(owners)
         tokens = tokens_of(sorted({row.user_id for row in rows}))
@@ -263,11 +262,10 @@ def _users(
         yield max(owners.values()), have
 
 
-def _keys_of(user_ids: list[int], after: int | None) -> Iterator[Key]:
+def _keys_of_users(user_ids: list[int], after: int | None) -> Iterator[Key]:
     """The same for some users, those with items included: `_rows` sorts them out by key."""
-    for chunk in chunks([user_id for user_id in user_ids if after is None or user_id > after], IDS_PER_QUERY):
-        query = Order.objects.filter(FREE, user_id__in=chunk).order_by("user_id", "id")
-        yield from usable(fetched(query.values_list("user_id", "id")))
+    wanted = [user_id for user_id in user_ids if after is None or user_id > after]
+    return keys_of(Order.objects.filter(FREE, user_id__in=chunk) for chunk in chunks(wanted, IDS_PER_QUERY))
 
 
 def _rows(owners: dict[int, int]) -> list[_Row]:
@@ -284,8 +282,7 @@ def _rows(owners: dict[int, int]) -> list[_Row]:
 
 def _candidates(rows: Sequence[_Row], tokens: Iterable[str | None]) -> tuple[Token, ...]:
     """Tokens in the order they are tried: the pending orders' own, newest order first, then `bytemark_tokens`."""
-    texts = [row.token for row in reversed(rows)] + list(tokens)
-    return tuple(Token(text) for text in dict.fromkeys((text or "").strip() for text in texts) if text)
+    return candidates([row.token for row in reversed(rows)] + list(tokens))
 
 
 def _waits(row: _Row, mark: str, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.db.models import F, Max
 from django.utils import timezone
 
@@ -35,17 +36,19 @@ class _Step(NamedTuple):
 
 
 def hand_over(run_id: int) -> bool:
-    """Have the run planned by whoever gets the task; False where the broker takes none, and the watchdog tries again.
+    """Have the run planned by whoever gets the task; False where the broker or the database is away.
 
-    One caller alone hands a run over, by setting its empty `planner_at`.
+    The run is a row by then, and the watchdog tries again. One caller alone hands a run over, by setting its empty
+    `planner_at`.
     """
     now = timezone.now()
     mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
-    if not mine.filter(planner_at=None).update(planner_at=now):
-        return True
-    if enqueue(PLAN, run_id):
-        return True
-    mine.filter(planner_at=now).update(planner_at=None)
+    try:
+        if not mine.filter(planner_at=None).update(planner_at=now) or enqueue(PLAN, run_id):
+            return True
+        mine.filter(planner_at=now).update(planner_at=None)
+    except (DatabaseError, InterfaceError):
+        pass
     return False
 
 

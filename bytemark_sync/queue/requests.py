@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 
 from bytemark_sync.domain.pending_filter import NO_FILTER, PendingFilter
@@ -65,7 +65,7 @@ def request_run(
             return RunRequest(None, same=same)
         run = SyncRun.objects.create(trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json())
         taken_over: list[bool] = []
-        transaction.on_commit(lambda: taken_over.append(_hand_over(run.pk)))
+        transaction.on_commit(lambda: taken_over.append(planning.hand_over(run.pk)))
     return RunRequest(run, tuple(sorted(taken)), waits_for_broker=taken_over == [False])
 
 
@@ -74,16 +74,8 @@ def request_audit(scope: AuditScope, *, trigger: Trigger = Trigger.COMMAND, requ
     run = SyncRun.objects.create(
         kind=RunKind.AUDIT, trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json()
     )
-    transaction.on_commit(lambda: _hand_over(run.pk))
+    transaction.on_commit(lambda: planning.hand_over(run.pk))
     return run
-
-
-def _hand_over(run_id: int) -> bool:
-    """False where the broker or the database is away by now: the run is there, and the watchdog tries again."""
-    try:
-        return planning.hand_over(run_id)
-    except (DatabaseError, InterfaceError):
-        return False
 
 
 def _live() -> QuerySet[SyncRun]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -49,12 +48,22 @@ def work_here(
     requested_by: str = "",
     progress: Progress | None = None,
 ) -> RunReport:
-    """Work the strategy's scope in this process, and close the run with its true status, whatever ends it."""
-    nothing_to_work: list[str] = []
+    """Work the strategy's scope in this process, and close the run with its true status, whatever ends it.
 
-    def job(run: SyncRun | None, totals: Totals) -> None:
-        nothing_to_work.extend(strategy.nothing_to_work())
-        deferred = Deferred()
+    The report is what the run's row says; a dry run writes nothing. Runs that are found dead, and those that died
+    before they reported, are reported to Slack too. Without a cluster nobody else would.
+    """
+    began = time.monotonic()
+    totals, deferred = Totals(), Deferred()
+    nothing_to_work: list[str] = []
+    run: SyncRun | None = None
+    dead: list[int] = []
+    error = ""
+    try:
+        if not dry_run:
+            dead = retrying(lifecycle.close_dead_runs)
+            run = lifecycle.open_run(strategy.kind, strategy.scope, requested_by=requested_by)
+        nothing_to_work = strategy.nothing_to_work()
         work(
             strategy.users(deferred),
             strategy.writer(run, stop) if run else DryRunWriter(),
@@ -65,49 +74,22 @@ def work_here(
             progress=progress,
         )
         totals.orders_deferred = deferred.orders
-
-    def open_run() -> SyncRun | None:
-        return None if dry_run else lifecycle.open_run(strategy.kind, strategy.scope, requested_by=requested_by)
-
-    report = _from_open_to_close(open_run, job, dry_run=dry_run)
-    report.nothing_to_work = nothing_to_work
-    if report.run_id and not report.error:
-        report.found = strategy.found(report.run_id)
-    name = f"{strategy.kind.label} {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
-    _log(name, report, strategy.words(report.totals.counts, report.found))
-    return report
-
-
-def _from_open_to_close(
-    open_run: Callable[[], SyncRun | None], job: Callable[[SyncRun | None, Totals], None], *, dry_run: bool
-) -> RunReport:
-    """Open a run, do its `job`, close it, and return how it went according to its row. A dry run writes nothing.
-
-    It also reports to Slack the runs that it finds dead, and those that died before they reported. Without a cluster
-    nobody else would.
-    """
-    began = time.monotonic()
-    totals = Totals()
-    run: SyncRun | None = None
-    dead: list[int] = []
-    error = ""
-    try:
-        if not dry_run:
-            dead = retrying(lifecycle.close_dead_runs)
-        run = open_run()
-        job(run, totals)
     except RunClosed as closed:
         error = str(closed)
     except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
         error = explain(broken)
     status = lifecycle.verdict(totals.counts, stopped=totals.interrupted, broke_off=bool(error))
-    report = RunReport(run.pk if run else None, status, totals, 0.0, error)
+    report = RunReport(run.pk if run else None, status, totals, 0.0, error, nothing_to_work)
     if run and (row := close(run, report.status, error, totals)):
         report.status, report.error = RunStatus(row.status), row.error
         totals.counts, totals.orders_deferred = Counts.of(row), row.orders_deferred
     if run:
         _tell_of_the_dead(dead)
     report.seconds = time.monotonic() - began
+    if report.run_id and not report.error:
+        report.found = strategy.found(report.run_id)
+    name = f"{strategy.kind.label} {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
+    _log(name, report, strategy.words(totals.counts, report.found))
     return report
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -115,7 +115,7 @@ class Wanted:
         if self.users:
             return rows.filter(user_id__in=self.users)
         if self.failed_of is not None:
-            return rows.filter(_failed_in(self.failed_of))
+            return rows.filter(outcome__last_run_id=self.failed_of, outcome__reason__in=USER_FAILURES)
         orders, filters = self._filters()
         rows = matching(rows, filters)
         return rows.filter(order_uuid__in=uuids_of(self.search)) if orders else rows
@@ -124,8 +124,9 @@ class Wanted:
         """The users that this names, or that failed in the run; of many the first, one more than one run takes."""
         if self.failed_of is None:
             return self.users
-        failed = OrderOutcome.objects.filter(last_run_id=self.failed_of, reason__in=USER_FAILURES)
-        return list(failed.order_by().values_list("user_id", flat=True).distinct()[: MAX_USERS + 1])
+        return list(
+            failures_of(self.failed_of).order_by().values_list("user_id", flat=True).distinct()[: MAX_USERS + 1]
+        )
 
     def ask(self, requested_by: str) -> RunRequest:
         """Queue it."""
@@ -183,8 +184,9 @@ def confirm(request: HttpRequest, users: Iterable[int | None], *, back: str) -> 
     return redirect(back)
 
 
-def _failed_in(run_id: int) -> Q:
-    return Q(outcome__last_run_id=run_id, outcome__reason__in=[reason.value for reason in USER_FAILURES])
+def failures_of(run_id: int) -> QuerySet[OrderOutcome]:
+    """What the run left of users that failed in it."""
+    return OrderOutcome.objects.filter(last_run_id=run_id, reason__in=USER_FAILURES)
 
 
 def live_runs() -> list[SyncRun]:

@@ -18,11 +18,10 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from bytemark_sync.admin.daily_run import daily_view
 from bytemark_sync.admin.labels import duration, moment, progress, run_seconds, status_badge
 from bytemark_sync.admin.read_only import RESYNC, ReadOnlyAdmin, user_id_of
-from bytemark_sync.admin.resync import Wanted
+from bytemark_sync.admin.resync import Wanted, failures_of
 from bytemark_sync.admin.run_page import RunPage, run_page
 from bytemark_sync.admin.run_results import results
-from bytemark_sync.domain.reasons import USER_FAILURES
-from bytemark_sync.models import OrderOutcome, RunKind, SyncRun
+from bytemark_sync.models import RunKind, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue.requests import request_stop
 
@@ -148,5 +147,4 @@ class SyncRunAdmin(ReadOnlyAdmin):
 
 
 def _has_failed(run: SyncRun) -> bool:
-    reasons = [reason.value for reason in USER_FAILURES]
-    return OrderOutcome.objects.filter(last_run_id=run.pk, reason__in=reasons).exists()
+    return failures_of(run.pk).exists()

@@ -24,7 +24,7 @@ from bytemark_sync.fetch.user_orders import Steps, fetch_steps
 
 logger = logging.getLogger(__name__)
 
-USERS_A_THREAD = 4
+USERS_PER_THREAD = 4
 """Users under way for each thread. Enough to choose from, and so many that no thread waits for the database."""
 
 FIRST, STOP = -(2.0**62), -math.inf
@@ -54,7 +54,7 @@ class FetchPool:
 
     @property
     def has_room(self) -> bool:
-        return self.in_flight < self._workers * USERS_A_THREAD
+        return self.in_flight < self._workers * USERS_PER_THREAD
 
     def submit(self, user: PendingUser) -> None:
         self.in_flight += 1

@@ -1,6 +1,7 @@
-"""Why an order is still pending (docs/contract.md#storing): one record a reason, with all that follows from it.
+"""The reasons why an order is still pending (docs/contract.md#storing).
 
-Free of Django: the client and the matching use it too. CONTRIBUTING.md has the recipe for a new reason.
+Each reason has one record, which holds everything that depends on it. CONTRIBUTING.md says how to add a reason.
+No Django here: the client and the matching use this module too.
 """
 
 from __future__ import annotations
@@ -13,40 +14,40 @@ RETRIED = "retried automatically at growing intervals (up to 30 days)"
 
 
 class AuditMeaning(Enum):
-    """What an audit can say about the stored items of an order that was left."""
+    """What an audit can report about a stored order whose passes could not be read from Bytemark."""
 
-    LISTED_EMPTY = auto()  # Bytemark lists the order without a pass, so every stored pass is unknown to it
-    NOT_LISTED = auto()  # a finding of its own
-    NOT_COMPARED = auto()  # nothing is known but what the rows themselves show
+    LISTED_EMPTY = auto()  # Bytemark lists the order without passes: each stored pass is reported as unknown to it
+    NOT_LISTED = auto()  # the order itself is reported as not listed
+    NOT_COMPARED = auto()  # there is nothing to compare with: only passes that are stored twice are reported
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonRecord:
-    """What follows from a reason, and its words."""
+    """What a reason is called, and what follows from it."""
 
     label: str
-    """In the summary and in Slack."""
+    """Shown in the summary and in Slack."""
     badge: str
-    """In the admin: short."""
+    """Shown in the admin; short."""
     colour: Literal["warning", "danger"]
     meaning: str
     todo: str
     """What a person can do about it."""
     audit: AuditMeaning
     count: Literal["orders_not_found", "orders_without_passes", "orders_invalid"] | None = None
-    """The count of the run to which such an order adds. None: the summary tells it by reason alone."""
+    """The run's counter that counts such orders. None: they are counted by reason only."""
     is_deferred: bool = False
-    """Scheduled runs wait 1, 2, 4, ... days before the next try."""
+    """Scheduled runs wait 1, 2, 4, ... days before they try the order again."""
     fails_user: bool = False
-    """The whole user counts as failed; else it is the order's own problem."""
+    """The user counts as failed. If False, only the order does."""
     needs_token: bool = False
-    """Only another token of the user helps, and ends a deferral."""
+    """Only a different token for the user helps. A changed token also ends a deferral."""
     shows_detail: bool = False
-    """The detail of an order says which of several causes it is: the log and Slack show one."""
+    """There are several possible causes, and the order's detail names the one. The log and Slack show an example."""
 
 
 class Reason(StrEnum):
-    """The values are stored, and fixed by the contract."""
+    """The values are stored in the database and fixed by docs/contract.md."""
 
     record: ReasonRecord
 
@@ -148,5 +149,5 @@ NEEDS_TOKEN = tuple(reason for reason in Reason if reason.record.needs_token)
 
 
 def reason_choices() -> list[tuple[str, str]]:
-    """For the columns that hold a reason. A migration refers to this function, so a new reason needs none."""
+    """Choices for columns that hold a reason. Migrations refer to this function, so a new reason needs no migration."""
     return [(reason.value, reason.record.label) for reason in Reason]

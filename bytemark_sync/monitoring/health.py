@@ -1,6 +1,6 @@
-"""Is the job well? For `/healthz`, `manage.py sync_status`, `/metrics` and the message about a silence.
+"""The health of the job, for `/healthz`, `manage.py sync_status`, `/metrics` and the Slack message about a silence.
 
-At most 3 queries, the one that counts pending orders at most every `PENDING_FOR` seconds a process.
+One look costs at most 3 queries. Each process counts pending orders at most once every `PENDING_FOR` seconds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from bytemark_sync.times import dated, hours
 T = TypeVar("T")
 
 CLUSTER_SILENCE = timedelta(seconds=90)
-"""A cluster renews its sign of life every 15 s."""
+"""After this long without a heartbeat a cluster counts as dead. It sends one every 15 s."""
 OVERDUE = timedelta(minutes=15)
 PENDING_FOR = 20.0
+"""Seconds for which a count is kept, at least."""
 PENDING_SHARE = 50.0
-"""A count is kept for this many times what it took, so that counting never costs more than 2 % of the time."""
+"""A count is kept for at least this many times as long as it took, so counting uses at most 2 % of the time."""
 WORKED = (RunStatus.SUCCEEDED, RunStatus.PARTIAL)
-"""A partial run has worked: the orders of a few users with rejected tokens must not hide a job that stands still."""
+"""A partial run counts too. Otherwise a few rejected tokens would keep the alarm on and hide a job that has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Pending:
 
 @dataclass(slots=True)
 class Health:
-    """All that a monitor asks; `problems` in words for a person, none where all is well. No secrets."""
+    """The answer to a monitor. `problems` is written for people, and empty when all is well. Holds no secrets."""
 
     healthy: bool = True
     problems: list[str] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Health:
 
 
 def look() -> Health:
-    """The state of things now. Never raises for a database that is away: that is an answer too."""
+    """The health at this moment. A database that cannot be reached is reported as a problem and never raises."""
     health = Health()
     try:
         _look(health, timezone.now())
@@ -98,18 +99,18 @@ def _look(health: Health, now: datetime) -> None:
     pending = count_pending()
     health.pending_orders = pending.orders
     health.oldest_pending_order = pending.oldest_order
-    # When a run first left one of them pending; none where all are untried.
+    # When a run first failed to store one of them. None if no run has tried any of them.
     health.oldest_pending_since = vital["oldest"] if pending.orders else None
 
 
 def _vital_signs(now: datetime) -> dict[str, Any] | None:
-    """One query: when the schedule was made, a cluster's last sign of life, the due run that has waited longest to
-    begin, the last whole run, the oldest outcome.
+    """Reads several facts with one query: when the schedule was created, the last heartbeat of any cluster, the due
+    run that has waited longest, the last whole run that worked, and the oldest outcome of a pending order.
 
-    Times further ahead than clocks may differ were written by a clock that was wrong, and tell nothing.
+    Times more than `CLOCK_SKEW` in the future come from a wrong clock and are ignored.
     """
     beat = ClusterBeat.objects.filter(heartbeat_at__lt=now + CLOCK_SKEW).order_by("-heartbeat_at")
-    # The last run over everything that worked, whoever asked for it.
+    # The last run over all users that worked, whoever started it.
     last = SyncRun.objects.filter(whole=True, status__in=WORKED, finished_at__lt=now + CLOCK_SKEW).order_by("-pk")
     waiting = SyncRun.objects.filter(status=RunStatus.QUEUED, due_at__isnull=False).order_by("due_at")
     signs = {
@@ -144,7 +145,7 @@ def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], long
 
 
 class Kept(Generic[T]):
-    """A figure that is counted at most every `PENDING_FOR` seconds in this process, or less often where it is slow."""
+    """A cached count: recounted at most every `PENDING_FOR` seconds in this process, less often if counting is slow."""
 
     def __init__(self, count: Callable[[], T]) -> None:
         self._count = count
@@ -173,4 +174,4 @@ def _count_left() -> dict[str, int]:
 
 count_pending = Kept(_count_pending)
 count_left = Kept(_count_left)
-"""Pending orders that a run has left before, by reason."""
+"""Pending orders that a run has tried before, by reason."""

@@ -1,4 +1,4 @@
-"""Turns that all machines take through a row in the database."""
+"""Locks that all machines share, each a row in the database."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 def take_turn(name: str, every: float) -> bool:
-    """True for the one caller that may act now: nobody has acted in the last `every` seconds.
+    """Returns True to one caller only, and only if nobody has had a turn in the last `every` seconds.
 
-    A turn with a time in the future is ignored, because it would block all others until then.
+    A last turn with a time in the future (beyond `CLOCK_SKEW`) is ignored: it would block everybody until then.
     """
     now = timezone.now()
     may_act = Q(at__lte=now - timedelta(seconds=every)) | Q(at__gt=now + CLOCK_SKEW)
@@ -30,7 +30,7 @@ def take_turn(name: str, every: float) -> bool:
 
 @contextmanager
 def held(name: str) -> Iterator[None]:
-    """Only one process at a time runs the block, in a transaction of its own."""
+    """Lets one process at a time run the block, inside a transaction."""
     if not Latch.objects.filter(name=name).exists():
         Latch.objects.bulk_create([Latch(name=name)], ignore_conflicts=True)
     with transaction.atomic():

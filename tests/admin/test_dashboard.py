@@ -10,6 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     ClusterBeat,
     OrderOutcome,
@@ -24,7 +25,9 @@ class TestDashboard:
         text = words(page(logged_in("viewer"), "/admin/"))
         assert "Pending orders 28 oldest first tried 3 days ago" in text
         assert "Riders waiting 14" in text
-        assert "Riders who need a new token 4" in text
+        needy = filled.riders_left_for(Reason.TOKEN_REJECTED, Reason.NO_TOKEN)
+        assert needy
+        assert f"Riders who need a new token {len(needy)}" in text
         deferred = OrderOutcome.objects.filter(
             next_at__gt=timezone.now()
         ).count()  # none of them beside one that is due

@@ -43,6 +43,11 @@ class Filled:
     pending: list[Order]
     runs: list[SyncRun]
 
+    def riders_left_for(self, *reasons: Reason) -> list[int]:
+        """The users with an order that was left for one of the reasons: a test never knows them by number."""
+        found = OrderOutcome.objects.filter(reason__in=reasons).values_list("user_id", flat=True)
+        return sorted(set(found))
+
 
 def fill(*, stored: int = 40, pending: int = 28, days: int = 12, seed: int = 1) -> Filled:
     """Orders and runs of the last `days`; the last run ended an hour ago."""

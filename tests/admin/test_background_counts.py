@@ -15,6 +15,7 @@ from bytemark_sync.admin import resync, run_page
 from bytemark_sync.admin.background_counts import WAIT, WAIT_FOR_ANY, Watched, WatchedEach
 from bytemark_sync.admin.pagination import CountedPaginator, KeyedPaginator
 from bytemark_sync.admin.pending_filters import this_minute
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import Order, OrderItem, SyncRun
 from bytemark_sync.storage.pending import pending_orders
 from tests.support.admin_data import fill
@@ -174,11 +175,11 @@ class TestLists:
         wait_for(shows("orderitem/?product=p", 1, "1 item"), PATIENCE_SECONDS, "its item is listed")
 
     def test_the_question_before_a_resync_waits_for_no_count(self, logged_in: Callable[[str], Client]) -> None:
-        fill()
-        client, url = logged_in("operator"), f"{APP}pendingorder/resync/?q=5003&reason=malformed"
+        user = fill().riders_left_for(Reason.MALFORMED)[0]
+        client, url = logged_in("operator"), f"{APP}pendingorder/resync/?q={user}&reason=malformed"
         slow = Slow(resync.Counts(orders=7, users=3))
         for minute in (this_minute(), this_minute() + timedelta(minutes=1)):
-            wanted = resync.Wanted(reason="malformed", search="5003")
+            wanted = resync.Wanted(reason="malformed", search=str(user))
             resync._counts.of((wanted, minute), slow).begin()
         html = page(client, url)
         assert "Being counted" in html

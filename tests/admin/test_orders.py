@@ -26,14 +26,15 @@ class TestOrders:
         Order.objects.filter(pk=outcome.order_id).update(amount="275")  # pending no longer, whatever a run noted
         tokenless = OrderOutcome.objects.filter(reason=Reason.MALFORMED)[0]
         OrderToken.objects.filter(user_id=tokenless.user_id).delete()
+        untried = filled.riders_never_tried()[0]
         expected = {
             filled.stored[0].pk: "stored",
             outcome.order_id: "not free",
             tokenless.order_id: "no token row",
             Order.objects.create(order_uuid="no-row", user_id=777_777, amount="0").pk: "no token row",
             Order.objects.create(order_uuid="no-user", user_id=None, amount="0").pk: "no user",
-            Order.objects.create(order_uuid="odd", user_id=5000, amount="0.00").pk: "not free",
-            **{order.pk: "never tried" for order in filled.pending if order.user_id == 5000},
+            Order.objects.create(order_uuid="odd", user_id=untried, amount="0.00").pk: "not free",
+            **{order.pk: "never tried" for order in filled.pending if order.user_id == untried},
             **{
                 each.order_id: REASON_WORDS[each.reason]
                 for each in OrderOutcome.objects.exclude(user_id=tokenless.user_id).exclude(pk=outcome.pk)

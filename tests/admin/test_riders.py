@@ -46,15 +46,16 @@ class TestRiders:
         self, logged_in: Callable[[str], Client], filled: Filled
     ) -> None:
         client = logged_in("viewer")
-        OrderToken.objects.create(user_id=5000, token="", status="expired")
-        OrderToken.objects.create(user_id=5000, token=None, status="expired")
-        OrderToken.objects.filter(user_id=5001).update(token="  ")  # blanks are no token
+        present_user, blank_user = filled.riders_never_tried()[0], filled.riders_left_for(Reason.NOT_FOUND)[0]
+        OrderToken.objects.create(user_id=present_user, token="", status="expired")
+        OrderToken.objects.create(user_id=present_user, token=None, status="expired")
+        OrderToken.objects.filter(user_id=blank_user).update(token="  ")  # blanks are no token
         nobody = OrderToken.objects.create(user_id=None, token="made-up", status="active")
         rows = {name: words(row) for name, row in riders(client).items()}
         users = set(OrderToken.objects.exclude(user_id=None).values_list("user_id", flat=True))
         assert set(rows) == {f"rider {user_id}" for user_id in users} | {f"no user (token row {nobody.pk})"}
-        assert "Present active, expired" in rows["rider 5000"]
-        assert "Missing active" in rows["rider 5001"]
+        assert "Present active, expired" in rows[f"rider {present_user}"]
+        assert "Missing active" in rows[f"rider {blank_user}"]
         assert f"no user (token row {nobody.pk}) Present active" in rows[f"no user (token row {nobody.pk})"]
         present = riders(client, "?token_is=present")
         missing = riders(client, "?token_is=missing")
@@ -62,10 +63,10 @@ class TestRiders:
         assert set(present) | set(missing) == set(rows)
         tokenless = filled.riders_left_for(Reason.NO_TOKEN)
         assert tokenless
-        assert set(missing) == {f"rider {user_id}" for user_id in (5001, *tokenless)}
+        assert set(missing) == {f"rider {user_id}" for user_id in (blank_user, *tokenless)}
         text = words(page(client, f"{APP}portaluser/{nobody.pk}/change/"))
         assert "No user (token row" in text
-        newest = OrderToken.objects.filter(user_id=5000).order_by("-pk")[0]
+        newest = OrderToken.objects.filter(user_id=present_user).order_by("-pk")[0]
         assert "Rows in bytemark_tokens 3" in words(page(client, f"{APP}portaluser/{newest.pk}/change/"))
 
     def test_who_needs_a_new_token_is_one_card_one_list_and_one_file(

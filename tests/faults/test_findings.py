@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from bytemark_sync.sandbox import World
+from bytemark_sync.sandbox.sample import TROUBLES
 from tests.faults.proxy import CommitCutter
 from tests.support.harness import finish
 from tests.support.scenario import MakeScenario, simple_world
@@ -25,7 +26,7 @@ def cutter(server: Databases) -> Iterator[CommitCutter]:
 def test_a_commit_whose_answer_is_lost_is_counted_once(
     server_scenario: MakeScenario, server: Databases, cutter: CommitCutter, commits: int
 ) -> None:
-    world = World.sample(users=9, orders_per_user=2, listed=(2, 5), trouble=1.0, seed=5)
+    world = World.sample(users=len(TROUBLES), orders_per_user=2, listed=(2, 5), trouble=1.0, seed=5)
     at = server_scenario(world)
     before = len(at.portal.items())
     cutter.arm(commits)

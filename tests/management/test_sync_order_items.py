@@ -19,6 +19,7 @@ import pytest
 
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import World
+from bytemark_sync.sandbox.sample import TROUBLES
 from tests.support.harness import Finished, Portal, finish, manage, places
 from tests.support.scenario import CONTRACT_KEYS, Env, MakeScenario, Scenario, add_user, listed, simple_world
 from tests.support.servers import ROOT, clean_environment, spawn, wait_for
@@ -59,7 +60,7 @@ def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(scenari
 
 def test_troubles_are_counted_and_fail_the_command_only_where_a_user_fails(scenario: MakeScenario) -> None:
     """The API's failures are a matter of `test_towards_bytemark`; here is what a faultless API gives."""
-    world = World.sample(users=18, orders_per_user=2, listed=(3, 12), trouble=1.0, seed=5)
+    world = World.sample(users=2 * len(TROUBLES), orders_per_user=2, listed=(3, 12), trouble=1.0, seed=5)
     at = scenario(world)
     done = at.sync("--json", "-v", "2")
     reasons = list(world.expected_reasons().values())
@@ -89,9 +90,9 @@ def test_orders_that_are_not_listed_are_no_failure(sqlite_scenario: MakeScenario
 
 
 def test_a_dry_run_reports_what_it_would_store_and_writes_nothing_at_all(scenario: MakeScenario) -> None:
-    world = World.sample(users=18, orders_per_user=2, listed=(3, 12), trouble=1.0, seed=6)
+    world = World.sample(users=2 * len(TROUBLES), orders_per_user=2, listed=(3, 12), trouble=1.0, seed=6)
     at = scenario(world)
-    at.sync("--limit", "9")  # so that there are runs, outcomes and deferrals that it could touch
+    at.sync("--limit", str(len(TROUBLES)))  # so that there are runs, outcomes and deferrals that it could touch
     at.portal.execute("UPDATE bytemark_sync_run SET status = 'running', pid = 999999")  # a dead run
     before = at.portal.dump()
     dry = at.sync("--dry-run", "--json", "--include-deferred")

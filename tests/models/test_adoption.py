@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bytemark_sync.sandbox import ListedItem, PortalOrder, Sandbox, World
+from bytemark_sync.sandbox.sample import TROUBLES
 from tests.support.harness import Portal, manage, sqlite_url, unique_name
 from tests.support.scenario import Scenario, add_user, listed
 from tests.support.servers import Databases
@@ -194,7 +195,7 @@ def test_a_portal_in_sqlite_is_adopted_too(tmp_path: Path, sandbox: Callable[...
         "CREATE TABLE bytemark_order_items (id INTEGER PRIMARY KEY, order_id INT, order_uuid TEXT, "
         "oauth_token TEXT, product_uuid TEXT, pass_uuid TEXT, created_at TEXT DEFAULT CURRENT_TIMESTAMP)"
     )
-    world = World.sample(users=9, listed=(3, 5), trouble=1.0)
+    world = World.sample(users=len(TROUBLES), listed=(3, 5), trouble=1.0)
     at = ground_at(portal, world, sandbox)
     adopt(portal)
     at.sync()

@@ -48,6 +48,12 @@ class Filled:
         found = OrderOutcome.objects.filter(reason__in=reasons).values_list("user_id", flat=True)
         return sorted(set(found))
 
+    def riders_never_tried(self) -> list[int]:
+        """The users with pending orders that no run has left."""
+        tried = OrderOutcome.objects.values("order_id")
+        found = Order.objects.filter(pk__in=[one.pk for one in self.pending]).exclude(pk__in=tried)
+        return sorted({user_id for user_id in found.values_list("user_id", flat=True) if user_id is not None})
+
 
 def fill(*, stored: int = 40, pending: int = 28, days: int = 12, seed: int = 1) -> Filled:
     """Orders and runs of the last `days`; the last run ended an hour ago."""

@@ -1,1 +1,1 @@
-"""Audits: which stored orders are looked at, and what is found wrong with them."""
+"""Audits: chooses stored orders, compares them with Bytemark's list and records the differences."""

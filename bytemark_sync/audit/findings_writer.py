@@ -1,4 +1,4 @@
-"""Writes what an audit finds: findings alone, or with `--repair` the missing passes too, under the sync's own locks."""
+"""Writes what an audit finds. With `--repair` it also stores missing passes, under the same row locks as the sync."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_DETAIL_LENGTH = 600
 
 
 class AuditWriter(RunWriter):
-    """Keeps the findings. Only a `repair` changes the portal's tables."""
+    """Stores the findings. It changes the portal's tables only with `repair`."""
 
     def __init__(
         self, run: SyncRun, stop: threading.Event, claim: BatchClaim | None = None, *, repair: bool = False
@@ -31,7 +31,7 @@ class AuditWriter(RunWriter):
         self._refused: dict[int, str] = {}
 
     def _apply(self, part: list[Finding]) -> Flushed:
-        """The rows are read here, not when the orders were streamed: with `repair` behind the order rows' locks."""
+        """Read the stored rows only now: they may have changed since the orders were streamed. A repair locks first."""
         ids = [each.order.id for finding in part for each in _orders(finding)]
         orders = self._orders(ids)
         stored = _items(list(orders))
@@ -40,7 +40,7 @@ class AuditWriter(RunWriter):
         rows: list[OrderItem] = []
         for finding in part:
             for order in _orders(finding):
-                # Without rows by now it is no stored order any more, and the sync's business; or user or uuid changed.
+                # Skip orders whose items are gone (the sync's business again) or whose user or uuid has changed.
                 user_id, uuid = orders.get(order.order.id, (None, ""))
                 changed = user_id != finding.user_id or normalise(uuid) != normalise(order.order.uuid)
                 if order.order.id not in stored or changed:
@@ -62,7 +62,7 @@ class AuditWriter(RunWriter):
         return flushed
 
     def _leave(self, finding: Finding, refusal: str) -> Finding:
-        """An order whose missing passes the server refuses keeps its findings, which say so."""
+        """If the database refuses an order's missing passes, its findings are still stored, and say so."""
         (order,) = _orders(finding)
         if not self._repair or order.order.id in self._refused:
             return super()._leave(finding, refusal)
@@ -70,7 +70,7 @@ class AuditWriter(RunWriter):
         return finding
 
     def _orders(self, ids: Sequence[int]) -> dict[int, tuple[int | None, str]]:
-        """Order id -> user and uuid as the order table has them; locked, lowest id first, for a repair."""
+        """Order id -> user and uuid from the order table. A repair locks these rows, lowest id first."""
         found: dict[int, tuple[int | None, str]] = {}
         for chunk in chunks(sorted(ids), IDS_PER_QUERY):
             orders = Order.objects.filter(FREE, pk__in=chunk).order_by("pk")
@@ -96,7 +96,7 @@ class AuditWriter(RunWriter):
         )
 
     def _keep(self, ids: Sequence[int], findings: list[AuditFinding]) -> None:
-        """A batch that was queued again looks at some orders a second time; the last look holds."""
+        """A batch that was queued again compares some orders twice. The newer findings replace all but repairs."""
         for chunk in chunks(ids, IDS_PER_QUERY):
             AuditFinding.objects.filter(run_id=self._run.pk, order_id__in=chunk, repaired=False).delete()
         insert(findings)

@@ -1,6 +1,6 @@
-"""Which stored orders an audit looks at, streamed user by user in flat memory.
+"""The stored orders that an audit looks at, streamed user by user in flat memory.
 
-An order is stored when it has rows in `bytemark_order_items`; like the rest of the product, the audit takes only those
+An order is stored when it has rows in `bytemark_order_items`. Like the rest of the product, an audit takes only orders
 whose `amount` is '0'.
 """
 
@@ -44,7 +44,7 @@ class _Row(NamedTuple):
 
 
 def stored_orders(scope: AuditScope | None = None) -> QuerySet[Order]:
-    """Free orders that have items; with a scope, those of its users and since its date (of `StoredOrder`)."""
+    """Free orders that have items. A scope narrows them to its users and to `StoredOrder.stored_at` since its date."""
     orders = Order.objects.filter(FREE, Exists(OrderItem.objects.filter(order_id=OuterRef("pk"))))
     if scope is not None and scope.since is not None:
         orders = orders.filter(stored__stored_at__gte=scope.since)
@@ -54,7 +54,7 @@ def stored_orders(scope: AuditScope | None = None) -> QuerySet[Order]:
 
 
 def stored_named_by(uuids: Collection[str]) -> dict[str, list[int]]:
-    """Stored orders among `uuids`: normalised uuid -> order ids."""
+    """The stored orders with one of `uuids`: normalised uuid -> order ids."""
     found: defaultdict[str, list[int]] = defaultdict(list)
     for uuid, order_id in named_by(stored_orders(), uuids, "id"):
         found[uuid].append(order_id)
@@ -62,16 +62,19 @@ def stored_named_by(uuids: Collection[str]) -> dict[str, list[int]]:
 
 
 def choose(scope: AuditScope, size: int, rng: random.Random | None = None) -> tuple[int, ...]:
-    """The ids of `size` stored orders of the scope, or of all there are; each equally likely. Memory: `size` ids."""
+    """The ids of `size` random stored orders of the scope, or of all if there are fewer. Memory: `size` ids.
+
+    Every order is equally likely.
+    """
     rng = rng or random.Random()
     marked = ((rng.random(), order_id) for _, order_id in _keys(scope, None, None))
     return tuple(sorted(order_id for _, order_id in heapq.nsmallest(size, marked)))
 
 
 def audit_stream(scope: AuditScope, *, user_ids: Sequence[int] | None = None) -> Iterator[DueUser]:
-    """The users of the scope's orders, by rising user id; `user_ids` narrows it to a queued batch.
+    """The users of the scope's orders, by rising user id. `user_ids` narrows them to a queued batch.
 
-    Tokens in the order in which they are tried: those stored with the items, the orders' own, `bytemark_tokens`.
+    Tokens are tried in this order: those stored with the items, those of the orders, those in `bytemark_tokens`.
     """
     for owners in groups(_keys(scope, user_ids, None)):
         rows = _rows(owners)
@@ -88,7 +91,7 @@ def audit_stream(scope: AuditScope, *, user_ids: Sequence[int] | None = None) ->
 
 
 def audit_users(scope: AuditScope, *, after_user: int | None = None) -> Iterator[int]:
-    """Their ids alone, for planning."""
+    """Only the ids of the scope's users, for planning."""
     return (user_id for user_id, _ in groupby(user_id for user_id, _ in _keys(scope, None, after_user)))
 
 
@@ -119,7 +122,7 @@ def _rows(owners: dict[int, int]) -> list[_Row]:
 
 
 def _stored_tokens(ids: Sequence[int]) -> dict[int, list[str]]:
-    """Order id -> the tokens that its items were fetched with."""
+    """Order id -> the tokens with which its items were fetched."""
     tokens: defaultdict[int, list[str]] = defaultdict(list)
     for chunk in chunks(ids, IDS_PER_QUERY):
         query = OrderItem.objects.filter(order_id__in=chunk).values_list("order_id", "oauth_token").distinct()

@@ -1,4 +1,4 @@
-"""The audit as a kind of run: engine, client, attempts and heartbeat are the sync's, users and writer its own."""
+"""The audit as a kind of run. It has its own users and writer, and shares everything else with the sync."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo
 
 @dataclass(frozen=True, slots=True)
 class AuditStrategy:
-    """Stored orders are fetched again and compared; `Strategy` says what each method is for."""
+    """Fetches stored orders again and compares them. `Strategy` documents the methods."""
 
     kind: ClassVar[RunKind] = RunKind.AUDIT
     scope: AuditScope

@@ -104,7 +104,7 @@ def _look(health: Health, now: datetime) -> None:
 
 
 def _vital_signs(now: datetime) -> dict[str, Any] | None:
-    """Reads several facts with one query: when the schedule was created, the last heartbeat of any cluster, the due
+    """Read several facts with one query: when the schedule was created, the last heartbeat of any cluster, the due
     run that has waited longest, the last whole run that worked, and the oldest outcome of a pending order.
 
     Times more than `CLOCK_SKEW` in the future come from a wrong clock and are ignored.

@@ -1,8 +1,9 @@
-"""Working a run's batches side by side, and closing the run behind the last one (docs/contract.md#queue).
+"""Works the batches of a run side by side, and closes the run after the last one (docs/contract.md#queue).
 
-Every step is one conditional update in the database; nothing is decided on a status read before. Only a few batches
-of a run are in the broker at a time, and each that ends hands out the next: a person's resync then waits for a few
-batches of the nightly run and not for all of them, and a broker that forgets loses little.
+Every step is one conditional update in the database. Nothing relies on a status that was read earlier.
+
+Only a few batches of a run are in the broker at a time, and each batch that ends hands out the next ones. So a resync
+waits for a few batches of the nightly run, not for all of them, and a broker that loses its tasks loses little.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ from bytemark_sync.storage.strict_mode import refuse_cut_values
 logger = logging.getLogger(__name__)
 
 MAX_TRIES = 2
-"""How often a batch is queued again after it died, before it is given up (docs/contract.md#queue)."""
+"""How often a batch that died is queued again before it is given up (docs/contract.md#queue)."""
 
 MIN_BATCHES_HANDED_OUT = 8
 
 
 class BrokeOff(Exception):
-    """A batch broke off; what django-q2 keeps and shows of it is this text: no value and no token."""
+    """A batch broke off. django-q2 stores and shows this exception's text, so it holds no values and no tokens."""
 
 
 def time_limit() -> float:
-    """Seconds that one task works before it hands the rest back: half of the time after which django-q2 kills it."""
+    """Seconds that a task works before it hands back the rest: half the time after which django-q2 kills it."""
     return float(settings.Q_CLUSTER["timeout"]) / 2
 
 
 def hand_out(run_id: int) -> None:
-    """Put the run's next batches into the broker, two for each live worker of all clusters."""
+    """Put the run's next batches into the broker: two for each live worker of all clusters."""
     if not SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested=False).exists():
         return
     mine = SyncBatch.objects.filter(run_id=run_id)
@@ -75,7 +76,10 @@ def _live_workers() -> int:
 
 
 def work_batch(batch_id: int) -> str:
-    """Claim the batch and work it; what happened, in words. A second delivery of the same task finds nothing to do."""
+    """Claim the batch and work it. Return what happened, in words.
+
+    A second delivery of the same task finds nothing to do.
+    """
     claim = retrying(lambda: _claim(batch_id))
     if claim is None:
         return "not waiting any more"
@@ -88,10 +92,10 @@ def work_batch(batch_id: int) -> str:
         lives = retrying(SyncRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).exists)
         ended = "lost to another worker after a silence" if lives else "its run was closed meanwhile"
     except BaseException as error:
-        # The task's time limit arrives as a SystemExit some 3 s before the process is killed.
+        # django-q2's time limit raises SystemExit about 3 s before the process is killed.
         words = explain(error)
         logger.error("run %s: batch %s broke off: %s", run.pk, batch_id, words)
-        with suppress(DatabaseError, InterfaceError):  # a database that is away leaves it to the watchdog
+        with suppress(DatabaseError, InterfaceError):  # if the database is away, the watchdog does it later
             queue_again(_mine(claim), error=words)
             go_on(run.pk)
         if isinstance(error, Exception):
@@ -102,13 +106,13 @@ def work_batch(batch_id: int) -> str:
 
 
 def go_on(run_id: int) -> None:
-    """After whatever happened to a run: hand out what there is room for, close it where nothing is left."""
+    """Continue a run after anything has happened to it: hand out the next batches, or close it if none are left."""
     hand_out(run_id)
     close_if_done(run_id)
 
 
 def _claim(batch_id: int) -> BatchClaim | None:
-    """The batch for this worker alone, where it waits and its run is alive and not to stop."""
+    """Take the batch for this worker. None if it is not waiting, or its run has ended or is to stop."""
     alive = SyncRun.objects.filter(batches=batch_id, status=RunStatus.RUNNING, stop_requested=False)
     if not alive.update(heartbeat_at=timezone.now()):
         return None
@@ -121,7 +125,7 @@ def _claim(batch_id: int) -> BatchClaim | None:
 
 
 def _work(run: SyncRun, claim: BatchClaim) -> Totals:
-    """The users that the batch still has, until half of the task's time is over."""
+    """Work the users that the batch still has, for at most `time_limit` seconds."""
     refuse_cut_values()
     strategy = strategy_of(run)
     stop = threading.Event()
@@ -143,9 +147,9 @@ def _mine(claim: BatchClaim) -> Any:
 
 
 def _end_batch(claim: BatchClaim, totals: Totals, *, got_on: bool) -> str:
-    """Done, or handed back with the users that were not reached; handing back without any progress costs a try.
+    """End the batch, or hand it back with the users that were not reached. Return which, in words.
 
-    `got_on`: those who are under way have read on in their lists.
+    Handing it back without any progress costs a try. Reading more pages of a user's list is progress (`got_on`).
     """
     if totals.interrupted:
         retrying(lambda: _mine(claim).update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now()))
@@ -162,9 +166,9 @@ def _end_batch(claim: BatchClaim, totals: Totals, *, got_on: bool) -> str:
 
 
 def queue_again(one: Any, *, error: str = "") -> str:
-    """Queue the batch in `one` (a queryset with the condition) once more, or give it up; what became of it, if any.
+    """Queue the batch in `one` again, or give it up after `MAX_TRIES`. `one` is a queryset with the condition.
 
-    `error` is why it broke off, where it is known.
+    Return which, in words, or "" if the condition no longer holds. `error` says why the batch broke off, if known.
     """
     why = {"error": error} if error else {}
     again = one.filter(tries__lt=MAX_TRIES)
@@ -177,7 +181,7 @@ def queue_again(one: Any, *, error: str = "") -> str:
 
 
 def close_if_done(run_id: int) -> bool:
-    """Close a planned run without open batches; True for the one caller that closed it, who also reports it."""
+    """Close and report a run that is fully planned and has no open batches. True only for the caller that did it."""
     run = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at__isnull=False, pid=None).first()
     if run is None:
         return False
@@ -187,7 +191,7 @@ def close_if_done(run_id: int) -> bool:
         waiting.update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now())
     if batches.filter(status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING)).exists():
         return False
-    run.refresh_from_db()  # after the look at the batches: every count is in by now
+    run.refresh_from_db()  # no batch is open any more, so the counts are now final
     given_up = _given_up(batches)
     status = lifecycle.verdict(
         Counts.of(run),
@@ -200,7 +204,7 @@ def close_if_done(run_id: int) -> bool:
 
 
 def _given_up(batches: Any) -> str:
-    """How many of a run's batches were given up, and why the last of them broke off; empty for none."""
+    """How many of a run's batches were given up, and why the last of them broke off. "" if none were."""
     given_up = batches.filter(status=BatchStatus.GIVEN_UP)
     missed = [len(user_ids) for user_ids in given_up.values_list("user_ids", flat=True).iterator()]
     if not missed:
@@ -212,13 +216,13 @@ def _given_up(batches: Any) -> str:
 
 
 def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
-    """Close the run with its batches' API figures added up, and report it; True for the one caller that closed it."""
+    """Close the run, add up its batches' API figures and report it. True only for the caller that closed it."""
 
     def close() -> bool:
         with transaction.atomic():
             closed = lifecycle.finish(run_id, status, error=error)
             if closed:
-                # Of a run that ends before its time. Whoever still works one finds its claim lost, and stores no more.
+                # Batches are open here only if the run ends early. Their workers lose the claim and store no more.
                 left = SyncBatch.objects.filter(run_id=run_id, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
                 left.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now())
                 SyncBatch.objects.filter(run_id=run_id, status=BatchStatus.GIVEN_UP).update(bookmarks={})
@@ -237,7 +241,7 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
 
 
 def _api(run_id: int) -> dict[str, Any]:
-    """Requests by kind of answer, and the latency histogram, of all batches."""
+    """The number of requests by kind of answer, and the latency histogram, over all batches."""
     answers: Counter[str] = Counter()
     latency = Histogram()
     rows = SyncBatch.objects.filter(run_id=run_id).values_list("answers", "latency")

@@ -1,4 +1,4 @@
-"""Which strategy works a queued run. A new kind of run is named here, and mypy says so where it is not."""
+"""Chooses the strategy for a queued run by its kind. mypy fails here if a new kind of run is missing."""
 
 from __future__ import annotations
 

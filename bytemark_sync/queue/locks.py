@@ -17,7 +17,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 def take_turn(name: str, every: float) -> bool:
-    """Returns True to one caller only, and only if nobody has had a turn in the last `every` seconds.
+    """Return True to one caller only, and only if nobody has had a turn in the last `every` seconds.
 
     A last turn with a time in the future (beyond `CLOCK_SKEW`) is ignored: it would block everybody until then.
     """
@@ -30,7 +30,7 @@ def take_turn(name: str, every: float) -> bool:
 
 @contextmanager
 def held(name: str) -> Iterator[None]:
-    """Lets one process at a time run the block, inside a transaction."""
+    """Let one process at a time run the block, inside a transaction."""
     if not Latch.objects.filter(name=name).exists():
         Latch.objects.bulk_create([Latch(name=name)], ignore_conflicts=True)
     with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Cutting a run into batches of user ids, in flat memory, and going on where a dead planner stopped."""
+"""Cuts a run into batches of user ids, in flat memory. If a planner dies, the next one continues where it stopped."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ logger = logging.getLogger(__name__)
 
 
 class _Step(NamedTuple):
-    """A batch of `user_ids`, where there are any, and the user up to whom all is planned with it."""
+    """A batch of `user_ids`, possibly none. Once it is saved, everything is planned up to the user `up_to`."""
 
     user_ids: list[int]
     up_to: int | None
 
 
 def hand_over(run_id: int) -> bool:
-    """Have the run planned by whoever gets the task; False where the broker or the database is away.
+    """Queue the task that plans the run. False if the broker or the database is away.
 
-    The run is a row by then, and the watchdog tries again. One caller alone hands a run over, by setting its empty
-    `planner_at`.
+    Nothing is lost then: the run has a row in the database, and the watchdog tries again. Only one caller hands a run
+    over: the one that sets its empty `planner_at`.
     """
     now = timezone.now()
     mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
@@ -53,15 +53,16 @@ def hand_over(run_id: int) -> bool:
 
 
 def plan(run_id: int) -> None:
-    """Plan the run to its end, or until this task's time is up, and hand its first batches out.
+    """Plan the run to its end, or until this task's time is up, and hand out its first batches.
 
-    A database that is away leaves it to the watchdog; with any other error the run ends behind what was planned.
+    If the database is away, the watchdog has the planning continued later. After any other error the run works only
+    what was planned before it, and keeps the error.
     """
     try:
         _plan(run_id)
     except DatabaseAway:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run is closed and told
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run must be closed and reported
         words = explain(error)
         logger.error("run %s: planning broke off: %s", run_id, words)
         now = timezone.now()
@@ -75,7 +76,7 @@ def _plan(run_id: int) -> None:
     run = retrying(lambda: SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, pid=None).first())
     if run is None or run.planned_at is not None:
         return
-    bytemark_settings()  # before any batch is made
+    bytemark_settings()  # raises for unusable settings before any batch is made
     refuse_cut_values()
     deadline = time.monotonic() + batches.time_limit()
     deferred = Deferred()
@@ -100,9 +101,10 @@ def _plan(run_id: int) -> None:
 
 
 def _steps(read: Iterator[int | ReadUpTo], cursor: int | None, deadline: float) -> Iterator[_Step]:
-    """What was read, cut into batches, and a step for each group read, be it a mere sign of life.
+    """Cut what was read into batches. Each group of orders that was read also gives a step, which gives a heartbeat.
 
-    Between two batches it takes the place on; while users wait for their batch to fill it cannot, unless time is up.
+    A step without users moves `up_to` forward only while no users wait for their batch to fill. Users that wait when
+    time is up become a batch.
     """
     waiting: list[int] = []
     up_to = cursor
@@ -124,9 +126,9 @@ def _steps(read: Iterator[int | ReadUpTo], cursor: int | None, deadline: float) 
 
 
 def _save(run_id: int, cursor: int | None, number: int, step: _Step, deferred: Deferred) -> bool:
-    """Batch and new place in one transaction; False when the run was stopped, or another planner is ahead.
+    """Save the batch and how far planning has come, in one transaction.
 
-    A step that stays where it was is a sign of life alone.
+    False if the run was stopped or another planner is ahead. A step that does not move forward is only a heartbeat.
     """
 
     def save() -> bool:
@@ -164,29 +166,29 @@ def _planned(run_id: int, cursor: int | None, deferred: Deferred) -> None:
 
 
 def _here(run_id: int, cursor: int | None, **more: Any) -> Any:
-    """The run while it is planned, and planned exactly up to `cursor`."""
+    """The run, if it is still being planned and is planned exactly up to `cursor`."""
     place = {"planned_user_id__isnull": True} if cursor is None else {"planned_user_id": cursor}
     return SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None, **place, **more)
 
 
 def _due(run: SyncRun, deferred: Deferred) -> Iterator[int | ReadUpTo]:
-    """User ids still to plan, rising, at most the scope's limit over all planners of the run; and the groups' ends."""
+    """The user ids still to plan, rising, with the ends of groups. All planners of a run share the scope's limit."""
     read = strategy_of(run).user_ids(deferred, after=run.planned_user_id)
-    scope = Scope.from_json(run.scope)  # an audit's has neither filters nor a limit
+    scope = Scope.from_json(run.scope)  # an audit's scope has neither filters nor a limit
     if scope.filters:
         read = _matching(scope, read)
     return read if scope.limit is None else _at_most(scope.limit - run.users_planned, read)
 
 
 def _at_most(users: int, read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
-    """What was read, up to so many users."""
+    """What was read, cut off after `users` users."""
     while users > 0 and (each := next(read, None)) is not None:
         users -= not isinstance(each, ReadUpTo)
         yield each
 
 
 def _matching(scope: Scope, read: Iterator[int | ReadUpTo]) -> Iterator[int | ReadUpTo]:
-    """Those users of whom a pending order matches, a group at a time."""
+    """Only the users with a pending order that matches the scope's filters, one group at a time."""
     group: list[int] = []
     for each in read:
         if not isinstance(each, ReadUpTo):

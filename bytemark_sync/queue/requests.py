@@ -1,7 +1,7 @@
-"""Runs that a person or a command asks for, and the wish to stop one; the queue does the rest.
+"""Requests by a person or a command to start a run or to stop one. The queue does the rest.
 
-A request is a row in the database first. Tasks carry its id alone, so a broker that cannot be reached loses nothing:
-the watchdog hands the run over later.
+A requested run is first a row in the database, and its tasks carry only its id. So nothing is lost if the broker cannot
+be reached: the watchdog hands the run over later.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What became of a request: the queued run, and the users that a live resync already has.
+    """The answer to a request: the queued run, and the requested users that another live run already works.
 
-    `run` is None when every user asked for is under way already, or when `same` was asked for the very same before.
-    `waits_for_broker` where the broker took no task for it: the watchdog hands it over once the broker is back.
+    `run` is None in two cases: all the users are already under way, or the live run `same` has the same filter.
+    `waits_for_broker` is True if the broker did not take the task. The watchdog hands the run over once it is back.
     """
 
     run: SyncRun | None
@@ -47,11 +47,11 @@ def request_run(
     limit: int | None = None,
     include_deferred: bool = False,
 ) -> RunRequest:
-    """Record a queued run and hand its planning to the cluster once the caller's transaction is committed.
+    """Record a queued run, and have it planned by the cluster once the caller's transaction is committed.
 
-    `filters` is the admin's "all that match this filter", evaluated while planning. Without users, orders and filters:
-    everything that is due. Users that a live resync has are left out of a person's request, and so is the same filter
-    once more: a second click asks Bytemark nothing.
+    Without users, orders and filters the run takes everything that is due. `filters` is the admin's "all that match
+    this filter" and is evaluated during planning. A request from the admin leaves out users that a live run already
+    works, and starts no second run for the same filter. So a second click costs no request to Bytemark.
     """
     wanted = sorted({int(user) for user in users})
     with held("request"):
@@ -70,7 +70,7 @@ def request_run(
 
 
 def request_audit(scope: AuditScope, *, trigger: Trigger = Trigger.COMMAND, requested_by: str = "") -> SyncRun:
-    """Record a queued audit and hand its planning to the cluster; ids and dates are all that it carries."""
+    """Record a queued audit and have it planned by the cluster. Its scope holds only ids and dates."""
     run = SyncRun.objects.create(
         kind=RunKind.AUDIT, trigger=trigger, requested_by=requested_by[:150], scope=scope.to_json()
     )
@@ -83,10 +83,10 @@ def _live() -> QuerySet[SyncRun]:
 
 
 def under_way(users: Iterable[int]) -> dict[int, SyncRun]:
-    """Which of `users` a live run is to work with all their orders, and which run that is.
+    """Those of `users` whose orders will all be worked by a live run, and that run.
 
-    It names them, or has them in a batch still to be worked where a person asked for it by a filter. A run of some
-    orders alone holds nobody up, nor does one whose limit may leave the user out.
+    The run names the user. Or it was requested in the admin by a filter, and one of its open batches has the user.
+    Runs of some orders only do not count. Nor do runs with a limit that name users: they may leave the user out.
     """
     wanted = set(users)
     whole = [run for run in _live().order_by("pk") if not run.scope.get("orders")]
@@ -100,7 +100,10 @@ def under_way(users: Iterable[int]) -> dict[int, SyncRun]:
 
 
 def _same(scope: Scope) -> SyncRun | None:
-    """A live run that a person asked for by the same filters; ages are counted to the minute, so by kind alone."""
+    """A live run from the admin with the same filters, if there is one.
+
+    The values of times are not compared, only which are set: they are ages counted back from the minute of the click.
+    """
     for run in _live().filter(trigger=Trigger.ADMIN).order_by("pk"):
         if _without_times(Scope.from_json(run.scope)) == _without_times(scope):
             return run
@@ -112,9 +115,9 @@ def _without_times(scope: Scope) -> Scope:
 
 
 def request_stop(run_id: int, *, requested_by: str = "") -> bool:
-    """Ask a live run to stop; what is fetched is stored. False when it has ended, or was asked before.
+    """Ask a live run to stop. What it has fetched is still stored. The run keeps the name of whoever asked first.
 
-    The run keeps who asked first.
+    False if the run has ended or was asked before.
     """
     alive = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, stop_requested=False)
     if not alive.update(stop_requested=True, stopped_by=requested_by[:150]):

@@ -1,8 +1,8 @@
-"""Which orders are pending, and whose turn it is, streamed user by user in flat memory.
+"""Which orders are pending, and which users are due, streamed user by user in flat memory.
 
 An order is pending when it has no row in `bytemark_order_items`, its `amount` is `'0'`, and its user has a row in
-`bytemark_tokens` (docs/contract.md#which-orders-are-pending). The definition has two query plans, each measured:
-`pending_orders` for many rows, `pending_row_by_row` for a list's first page.
+`bytemark_tokens` (docs/contract.md#which-orders-are-pending). There are two queries for this, each measured:
+`pending_orders` is fast for many rows, `pending_row_by_row` for the first page of a list.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DueUser:
-    """A user whose turn it is, with the fingerprint of the current `bytemark_tokens` to note beside an outcome."""
+    """A user to work now. `fingerprint` is that of the user's `bytemark_tokens` rows, to be stored with outcomes."""
 
     pending: PendingUser
     fingerprint: str
@@ -64,29 +64,29 @@ class DueUser:
 
 @dataclass(frozen=True, slots=True)
 class ReadUpTo:
-    """A stream has read all orders up to this user, whether or not anybody's turn it was: a group's end."""
+    """Ends a group of orders in a stream. All orders up to this user have been read, whether or not a user was due."""
 
     user_id: int
 
 
 @dataclass(slots=True)
 class Deferred:
-    """Counts the orders that a stream passes over because their next try is still to come."""
+    """Counts the orders that a stream passes over because they are deferred."""
 
     orders: int = 0
 
 
 def pending_orders(orders: QuerySet[Order] | None = None) -> QuerySet[Order]:
-    """Every pending order once (among `orders`), however many token rows its user has."""
+    """The pending orders (among `orders`), each once, however many token rows its user has."""
     return _without_items(Order.objects.all() if orders is None else orders).filter(Exists(_token_rows()))
 
 
 def pending_row_by_row(orders: QuerySet[Order]) -> QuerySet[Order]:
-    """The same orders, asked for each row through the portal's indexes, until a list's page is full.
+    """The same orders as `pending_orders`, but each row is checked through the portal's indexes. For pages of a list.
 
     The `NOT EXISTS` of `pending_orders` makes MariaDB read every item before the first row (1.1 s with a million
-    items). Here a scalar subquery is asked for each row: 1 ms where the newest orders are pending, 1.2 s at worst.
-    Without an index each of these questions would be a full scan: then the first plan is taken.
+    items). The scalar subqueries here run for each row: 1 ms if the newest orders are pending, 1.2 s at worst.
+    Without an index each subquery would be a full scan, so `pending_orders` is used then.
     """
     if not (is_indexed(OrderItem, "order_id") and is_indexed(OrderToken, "user_id")):
         return pending_orders(orders)
@@ -99,12 +99,12 @@ def _without_items(orders: QuerySet[Order]) -> QuerySet[Order]:
 
 
 def _items() -> QuerySet[OrderItem]:
-    """Of an order in an outer query."""
+    """The items of the order in the outer query."""
     return OrderItem.objects.filter(order_id=OuterRef("pk"))
 
 
 def _token_rows() -> QuerySet[OrderToken]:
-    """Of the user of an order in an outer query."""
+    """The token rows of the user of the order in the outer query."""
     return OrderToken.objects.filter(user_id=OuterRef("user_id"))
 
 
@@ -113,22 +113,22 @@ def _first_key(rows: QuerySet[Any]) -> Subquery:
 
 
 def still_pending() -> Exists:
-    """Of an outcome: its order is pending. That of another stays until it is pruned, and counts and dates nothing."""
+    """Condition on an outcome: its order is still pending. Other outcomes stay until they are pruned; ignore them."""
     return Exists(pending_orders().filter(pk=OuterRef("order_id")))
 
 
 def is_due(now: datetime) -> Q:
-    """Of an order joined with its outcome: a scheduled run takes it, and with it all orders of its user.
+    """Condition on an order joined with its outcome: scheduled runs take it, and with it all orders of its user.
 
-    A token that changed since makes an order due as well (`_waits`); no query can see that.
+    A changed token makes an order due too, but no query can see that (`_waits` does).
     """
     return Q(outcome__isnull=True) | Q(outcome__next_at__isnull=True) | Q(outcome__next_at__lte=now)
 
 
 def passed_over(orders: QuerySet[Any], now: datetime) -> QuerySet[Any]:
-    """Those among pending `orders` that scheduled runs pass over at `now`: all pending orders of their users wait.
+    """The pending `orders` that scheduled runs pass over at `now`, because all of the user's orders are deferred.
 
-    As `is_due`, it sees no changed token.
+    Like `is_due`, it does not see changed tokens.
     """
     due = pending_row_by_row(Order.objects.filter(is_due(now), user_id=OuterRef("user_id")))
     rows: QuerySet[Any] = orders.filter(outcome__next_at__gt=now).alias(a_due_one=_first_key(due))
@@ -136,7 +136,7 @@ def passed_over(orders: QuerySet[Any], now: datetime) -> QuerySet[Any]:
 
 
 def matching(orders: QuerySet[Any], wanted: PendingFilter) -> QuerySet[Any]:
-    """Those among pending `orders` that the filter names."""
+    """The pending `orders` that match the filter."""
     reasons = Q(outcome__isnull=True) if NEVER_TRIED in wanted.reasons else Q()
     if told := [reason for reason in wanted.reasons if reason != NEVER_TRIED]:
         reasons |= Q(outcome__reason__in=told)
@@ -151,9 +151,9 @@ def matching(orders: QuerySet[Any], wanted: PendingFilter) -> QuerySet[Any]:
 
 
 def users_matching(wanted: PendingFilter, user_ids: Sequence[int], uuids: Collection[str] = ()) -> set[int]:
-    """Those of `user_ids` of whom a pending order matches, and is one of `uuids` where there are any.
+    """The users among `user_ids` with a pending order that matches. If `uuids` are given, it must also be one of them.
 
-    For 500 users, with a million items: 20 to 50 ms. By the plan of `pending_orders` it takes 0.7 to 1 s.
+    Takes 20 to 50 ms for 500 users with a million items. With `pending_orders` it would take 0.7 to 1 s.
     """
     orders = pending_row_by_row(Order.objects.filter(user_id__in=user_ids))
     if uuids:
@@ -163,7 +163,7 @@ def users_matching(wanted: PendingFilter, user_ids: Sequence[int], uuids: Collec
 
 
 def fingerprint(tokens: Iterable[str | None]) -> str:
-    """A keyed hash of a user's tokens: tells that they changed without telling what they are."""
+    """A keyed hash of a user's tokens. It shows whether they changed, but not what they are."""
     text = "\0".join(sorted(token or "" for token in tokens))
     return hmac.new(
         str(settings.SECRET_KEY).encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256
@@ -179,14 +179,16 @@ def stream(
     under_way: Collection[int] = (),
     deferred: Deferred | None = None,
 ) -> Iterator[DueUser | ReadUpTo]:
-    """The users whose turn it is, by rising user id; `user_ids` narrows the scope further (a queued batch), and
-    `after_user` begins behind that id (planning that goes on).
+    """The users to work now, by rising user id. Memory: a group of orders and the orders of one user.
 
-    A user with one order that is due is taken with all orders, for they stand in the same pages; so is one who is
-    `under_way`: a run that has begun with a user goes on, though all that is left may be deferred. Orders passed over
-    are counted in `deferred`, up to the user that was given last. Behind each group of orders comes a `ReadUpTo`, so
-    that the reader gives signs of life and sees a stop, however many are passed over. Memory: a page of rows, and the
-    orders of one user.
+    `user_ids` narrows the scope further, to a queued batch. `after_user` starts after that id, to continue planning.
+
+    A user with one due order is taken with all pending orders, because they are on the same pages. Users in
+    `under_way` are taken even if all their orders are deferred: a run finishes the users that it has begun. Orders
+    that are passed over are counted in `deferred`, up to the last user that was yielded.
+
+    A `ReadUpTo` follows each group of orders. So the reader can give a heartbeat and notice a stop even while many
+    users are passed over.
     """
     deferred = deferred or Deferred()
     wanted = {normalise(uuid) for uuid in scope.orders}
@@ -211,7 +213,7 @@ def stream(
 
 
 def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
-    """Pending orders among `uuids`: normalised uuid -> user ids, for two users may have the same one."""
+    """The pending orders with one of `uuids`: normalised uuid -> user ids. Two users may have the same uuid."""
     found: defaultdict[str, set[int]] = defaultdict(set)
     for uuid, user_id in named_by(pending_orders(), uuids, "user_id"):
         if user_id is not None and fits(user_id):
@@ -220,7 +222,7 @@ def users_named_by(uuids: Collection[str]) -> dict[str, set[int]]:
 
 
 def users_with_pending(user_ids: Collection[int]) -> set[int]:
-    """Those of `user_ids` that have a pending order."""
+    """The users among `user_ids` that have a pending order."""
     found: set[int] = set()
     for chunk in chunks(sorted(filter(fits, user_ids)), IDS_PER_QUERY):
         query = pending_orders().filter(user_id__in=chunk).values_list("user_id", flat=True).distinct()
@@ -229,15 +231,15 @@ def users_with_pending(user_ids: Collection[int]) -> set[int]:
 
 
 def count_users() -> int:
-    """Users with a pending order, deferred ones included; one full query, for a progress bar."""
+    """The number of users with a pending order, including deferred ones. A full query, for a progress bar."""
     users: int = pending_orders().aggregate(users=Count("user_id", distinct=True))["users"]
     return users
 
 
 def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
-    """The user ids that may come, sorted; None: all."""
+    """The ids of the users in the scope and in `user_ids`, sorted. None means all users."""
     sets = [set(scope.users)] if scope.users else []
-    if user_ids is not None:  # an empty batch is nobody, not everybody
+    if user_ids is not None:  # an empty batch means no users, not all
         sets.append(set(user_ids))
     if scope.orders:
         sets.append(set().union(*users_named_by(scope.orders).values()))
@@ -249,7 +251,7 @@ def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
 def _users(
     user_ids: list[int] | None, after: int | None
 ) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None]]]]]:
-    """Group by group, with its last user: each whole user's pending rows (newest order last), and `bytemark_tokens`."""
+    """The last user of each group, with its users: their pending rows (newest last) and `bytemark_tokens` tokens."""
     keys = (
         keys_of_all(_without_items(Order.objects.all()), after) if user_ids is None else _keys_of_users(user_ids, after)
     )
@@ -257,19 +259,19 @@ def _users(
         rows = _rows(owners)
         tokens = tokens_of(sorted({row.user_id for row in rows}))
         users = (list(group) for _, group in groupby(rows, key=lambda row: row.user_id))
-        # Without a row in bytemark_tokens nothing of the user is pending.
+        # A user without a row in bytemark_tokens has no pending orders.
         have = [(user_rows, tokens[user_rows[0].user_id]) for user_rows in users if user_rows[0].user_id in tokens]
         yield max(owners.values()), have
 
 
 def _keys_of_users(user_ids: list[int], after: int | None) -> Iterator[Key]:
-    """The same for some users, those with items included: `_rows` sorts them out by key."""
+    """The keys of the users' free orders, including orders that have items: `_rows` drops those."""
     wanted = [user_id for user_id in user_ids if after is None or user_id > after]
     return keys_of(Order.objects.filter(FREE, user_id__in=chunk) for chunk in chunks(wanted, IDS_PER_QUERY))
 
 
 def _rows(owners: dict[int, int]) -> list[_Row]:
-    """The orders that still have no items and the same user, by user and key; a long run's window may be hours old."""
+    """The orders that still have no items and still have the same user, by user and id. Keys may be hours old."""
     fields = ("id", "order_uuid", "user_id", "oauth_token", "outcome__reason", "outcome__next_at", "outcome__tokens")
     rows: list[_Row] = []
     for chunk in chunks(list(owners), IDS_PER_QUERY):
@@ -281,12 +283,12 @@ def _rows(owners: dict[int, int]) -> list[_Row]:
 
 
 def _candidates(rows: Sequence[_Row], tokens: Iterable[str | None]) -> tuple[Token, ...]:
-    """Tokens in the order they are tried: the pending orders' own, newest order first, then `bytemark_tokens`."""
+    """Tokens in the order they are tried: those of the pending orders, newest first, then `bytemark_tokens`."""
     return candidates([row.token for row in reversed(rows)] + list(tokens))
 
 
 def _waits(row: _Row, mark: str, now: datetime) -> bool:
-    """Whether the order is deferred; a changed token ends a token deferral."""
+    """Whether the order is deferred. If it waits for a token, a changed token ends the wait."""
     if row.next_at is None or row.next_at <= now:
         return False
     return not (row.reason in NEEDS_TOKEN and row.fingerprint != mark)

@@ -15,13 +15,13 @@ from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.labels import (
     NEVER,
-    REASON_WORDS,
     ago,
     away,
     duration,
     moment,
     page_of,
     progress,
+    reason_words,
     run_seconds,
     status_badge,
 )
@@ -159,7 +159,7 @@ def _history() -> tuple[dict[date, int], dict[date, int | None]]:
 
 def _charts(stuck: PendingFigures | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
     days = list(stored)
-    reasons = [(REASON_WORDS[reason], n) for reason, n in stuck.reasons if reason != NEVER] if stuck else None
+    reasons = [(reason_words()[reason], n) for reason, n in stuck.reasons if reason != NEVER] if stuck else None
     return [
         day_chart("Items stored per day", days, list(stored.values()), "item"),
         level_chart("Orders left pending per day", days, list(left.values()), "order"),

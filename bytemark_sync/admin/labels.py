@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -27,10 +28,7 @@ from bytemark_sync.times import dated, dated_text
 
 NEVER = NEVER_TRIED
 NEVER_LABEL = "never tried"
-REASON_WORDS: dict[str, str] = {NEVER: NEVER_LABEL, **{reason: reason.record.badge for reason in Reason}}
-"""Short enough for a badge; `ADVICE` says what each means."""
 EVERYTHING = "all pending orders, including deferred"
-REASON_VARIANTS: dict[str, str] = {NEVER: "info", **{reason: reason.record.colour for reason in Reason}}
 STATUS_VARIANTS: dict[str, str] = {
     RunStatus.QUEUED: "info",
     RunStatus.RUNNING: "info",
@@ -50,13 +48,24 @@ class Advice:
     todo: str
 
 
-ADVICE: dict[str, Advice] = {
-    NEVER: Advice(
+@cache
+def reason_words() -> dict[str, str]:
+    """Short enough for a badge; `reason_advice` says what each means."""
+    return {NEVER: NEVER_LABEL, **{reason: reason.record.badge for reason in Reason}}
+
+
+@cache
+def reason_variants() -> dict[str, str]:
+    return {NEVER: "info", **{reason: reason.record.colour for reason in Reason}}
+
+
+@cache
+def reason_advice() -> dict[str, Advice]:
+    never = Advice(
         "No run has asked Bytemark for this order yet.",
         "Nothing: the next daily run takes it. To have it now, resync the rider.",
-    ),
-    **{reason: Advice(reason.record.meaning, reason.record.todo) for reason in Reason},
-}
+    )
+    return {NEVER: never, **{reason: Advice(reason.record.meaning, reason.record.todo) for reason in Reason}}
 
 
 def badge(text: str, variant: str, href: str = "") -> SafeString:
@@ -67,7 +76,7 @@ def badge(text: str, variant: str, href: str = "") -> SafeString:
 
 
 def reason_badge(reason: str) -> SafeString:
-    return badge(REASON_WORDS[reason], REASON_VARIANTS[reason])
+    return badge(reason_words()[reason], reason_variants()[reason])
 
 
 def status_badge(run: SyncRun) -> SafeString:
@@ -204,7 +213,7 @@ def _named(scope: dict[str, Any]) -> list[str]:
     ]
     if reason := filters.pop("reason", None):
         reasons = [reason] if isinstance(reason, str) else reason
-        parts.append("reason: " + ", ".join(REASON_WORDS.get(each, each) for each in reasons))
+        parts.append("reason: " + ", ".join(reason_words().get(each, each) for each in reasons))
     return parts + [f"{name} {value}" for name, value in filters.items()]
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from bytemark_sync.admin.labels import ADVICE, NEVER, REASON_VARIANTS, REASON_WORDS, Advice, badge
+from bytemark_sync.admin.labels import NEVER, Advice, badge, reason_advice, reason_variants, reason_words
 from bytemark_sync.models import Order, OrderOutcome
 from bytemark_sync.storage.pending import is_due, pending_orders
 
@@ -82,4 +82,4 @@ def state_of(order: Order, *, has_items: bool, has_token_row: bool) -> State:
         return NO_TOKEN_ROW
     outcome = outcome_of(order)
     reason = outcome.reason if outcome else NEVER
-    return State(REASON_WORDS[reason], REASON_VARIANTS[reason], ADVICE[reason], pending=True)
+    return State(reason_words()[reason], reason_variants()[reason], reason_advice()[reason], pending=True)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from bytemark_sync.admin.background_counts import Watched
 from bytemark_sync.admin.labels import NEVER
-from bytemark_sync.domain.reasons import NEEDS_TOKEN, Reason
+from bytemark_sync.domain.reasons import Reason, token_reasons
 from bytemark_sync.models import Order
 from bytemark_sync.storage.pending import pending_row_by_row
 
@@ -35,7 +35,7 @@ def count_pending_figures() -> Iterator[PendingFigures]:
     """One pass over the pending orders: grouped by user, then added up."""
     now = timezone.now()
     figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
-    tokenless = Q(*((f"{reason}__gt", 0) for reason in NEEDS_TOKEN), _connector=Q.OR)
+    tokenless = Q(*((f"{reason}__gt", 0) for reason in token_reasons()), _connector=Q.OR)
     per_user = (
         pending_row_by_row(Order.objects.order_by())
         .values("user_id")

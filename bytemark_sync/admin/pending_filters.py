@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import DropdownFilter
 
-from bytemark_sync.admin.labels import REASON_WORDS
+from bytemark_sync.admin.labels import reason_words
 from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.storage.pending import matching
 
@@ -23,7 +23,7 @@ class ReasonFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(REASON_WORDS.items())
+        return list(reason_words().items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return _narrowed(queryset, reason=self.value() or "")

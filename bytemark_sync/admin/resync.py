@@ -18,13 +18,13 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.background_counts import WatchedEach
-from bytemark_sync.admin.labels import EVERYTHING, REASON_WORDS, page_of, scope_words
+from bytemark_sync.admin.labels import EVERYTHING, page_of, reason_words, scope_words
 from bytemark_sync.admin.pagination import MAX_LISTS
 from bytemark_sync.admin.pending_figures import PENDING_FIGURES
 from bytemark_sync.admin.pending_filters import AGES, filter_of, this_minute
 from bytemark_sync.admin.read_only import RESYNC, came_from, user_id_of, uuids_of
 from bytemark_sync.domain.pending_filter import PendingFilter
-from bytemark_sync.domain.reasons import USER_FAILURES
+from bytemark_sync.domain.reasons import user_failures
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
@@ -94,7 +94,7 @@ class Wanted:
             return "the selected users" if len(self.users) > 1 else f"user {self.users[0]}"
         if self.failed_of is not None:
             return f"the users that failed in run {self.failed_of}"
-        parts = [REASON_WORDS.get(self.reason, ""), AGES[self.age].label if self.age else ""]
+        parts = [reason_words().get(self.reason, ""), AGES[self.age].label if self.age else ""]
         parts += ["deferred" if self.deferred else "", self.search]
         matched = ", ".join(part for part in parts if part)
         return f"pending orders ({matched})" if matched else EVERYTHING
@@ -115,7 +115,7 @@ class Wanted:
         if self.users:
             return rows.filter(user_id__in=self.users)
         if self.failed_of is not None:
-            return rows.filter(outcome__last_run_id=self.failed_of, outcome__reason__in=USER_FAILURES)
+            return rows.filter(outcome__last_run_id=self.failed_of, outcome__reason__in=user_failures())
         orders, filters = self._filters()
         rows = matching(rows, filters)
         return rows.filter(order_uuid__in=uuids_of(self.search)) if orders else rows
@@ -138,7 +138,7 @@ class Wanted:
                 return RunRequest(None)
             if len(users) <= MAX_USERS:
                 return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=users)
-            failures = PendingFilter(reasons=tuple(sorted(USER_FAILURES)))
+            failures = PendingFilter(reasons=tuple(sorted(user_failures())))
             return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, filters=failures)
         orders, filters = self._filters()
         return request_run(
@@ -186,7 +186,7 @@ def confirm(request: HttpRequest, users: Iterable[int | None], *, back: str) -> 
 
 def failures_of(run_id: int) -> QuerySet[OrderOutcome]:
     """What the run left of users that failed in it."""
-    return OrderOutcome.objects.filter(last_run_id=run_id, reason__in=USER_FAILURES)
+    return OrderOutcome.objects.filter(last_run_id=run_id, reason__in=user_failures())
 
 
 def live_runs() -> list[SyncRun]:

@@ -17,11 +17,11 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 
 from bytemark_sync.admin.csv_export import ExportedAdmin
-from bytemark_sync.admin.labels import NEVER, REASON_WORDS, badge, link, moment, reason_badge, run_link
+from bytemark_sync.admin.labels import NEVER, badge, link, moment, reason_badge, reason_words, run_link
 from bytemark_sync.admin.pagination import KeyedPaginator
 from bytemark_sync.admin.read_only import came_from, user_id_of
 from bytemark_sync.admin.resync import confirm
-from bytemark_sync.domain.reasons import NEEDS_TOKEN
+from bytemark_sync.domain.reasons import token_reasons
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, PortalUser, StoredOrder
 from bytemark_sync.queue.requests import under_way
 from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
@@ -56,7 +56,7 @@ class TokenFilter(DropdownFilter):  # type: ignore[misc]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == NEEDED:
-            return queryset.filter(user_id__in=left_for(NEEDS_TOKEN))
+            return queryset.filter(user_id__in=left_for(token_reasons()))
         in_any_row = HAS_TOKEN | Q(Exists(OrderToken.objects.filter(HAS_TOKEN, user_id=OuterRef("user_id"))))
         chosen = {PRESENT: in_any_row, MISSING: ~in_any_row}.get(str(self.value()))
         return queryset if chosen is None else queryset.filter(chosen)
@@ -67,7 +67,7 @@ class OutcomeFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(reason, word) for reason, word in REASON_WORDS.items() if reason != NEVER]
+        return [(reason, word) for reason, word in reason_words().items() if reason != NEVER]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():

@@ -15,11 +15,11 @@ from django.utils.safestring import SafeString
 
 from bytemark_sync.admin.background_counts import WatchedEach
 from bytemark_sync.admin.labels import (
-    ADVICE,
     ago,
     duration,
     link,
     moment,
+    reason_advice,
     reason_badge,
     run_percent,
     run_seconds,
@@ -189,7 +189,7 @@ def _reasons(run: SyncRun, left: list[tuple[str, int]]) -> dict[str, Any]:
             [
                 reason_badge(reason),
                 link(f"{orders}?run={run.pk}&reason={reason}", many(n, "order")),
-                SafeString(f'<span class="whitespace-normal">{ADVICE[reason].todo}</span>'),
+                SafeString(f'<span class="whitespace-normal">{reason_advice()[reason].todo}</span>'),
             ]
             for reason, n in left
         ],

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Literal, Self
+from functools import cache
+from typing import Literal, assert_never
 
 RETRIED = "retried automatically at growing intervals (up to 30 days)"
 
@@ -47,105 +48,117 @@ class ReasonRecord:
 
 
 class Reason(StrEnum):
-    """The values are stored in the database and fixed by docs/contract.md."""
+    """The values are stored, and fixed by the contract."""
 
-    record: ReasonRecord
+    NOT_FOUND = "not_found"
+    NO_PASSES = "no_passes"
+    MALFORMED = "malformed"
+    TOKEN_REJECTED = "token_rejected"
+    NO_TOKEN = "no_token"
+    API_ERROR = "api_error"
 
-    def __new__(cls, value: str, record: ReasonRecord) -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.record = record
-        return member
-
-    NOT_FOUND = (
-        "not_found",
-        ReasonRecord(
-            label="not listed by Bytemark",
-            badge="not found",
-            colour="warning",
-            meaning="Bytemark answered, but this order is not in its list of the rider's orders.",
-            todo="Look the order up in Bytemark's console: it may belong to another account, or it was never placed. "
-            f"Until then it is {RETRIED}.",
-            audit=AuditMeaning.NOT_LISTED,
-            count="orders_not_found",
-            is_deferred=True,
-        ),
-    )
-    NO_PASSES = (
-        "no_passes",
-        ReasonRecord(
-            label="listed without passes",
-            badge="no passes",
-            colour="warning",
-            meaning="Bytemark lists the order, but without passes.",
-            todo=f"Wait: Bytemark may still be issuing them. The order is {RETRIED}. "
-            "If it stays like this for days, ask Bytemark.",
-            audit=AuditMeaning.LISTED_EMPTY,
-            count="orders_without_passes",
-            is_deferred=True,
-        ),
-    )
-    MALFORMED = (
-        "malformed",
-        ReasonRecord(
-            label="malformed or refused",
-            badge="malformed",
-            colour="danger",
-            meaning="Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
-            todo="Show the detail to a developer: it names the field of Bytemark's answer, or the database's error.",
-            audit=AuditMeaning.NOT_COMPARED,
-            count="orders_invalid",
-            shows_detail=True,
-        ),
-    )
-    TOKEN_REJECTED = (
-        "token_rejected",
-        ReasonRecord(
-            label="token rejected",
-            badge="token rejected",
-            colour="danger",
-            meaning="Bytemark rejected every token of this rider.",
-            todo="Riders never sign in to Bytemark: the portal logs in for them, and only where bytemark_tokens.token "
-            "is empty. So the rejected token stays until somebody who runs the portal empties that column for this "
-            "rider. The portal then logs in again, and the new login is picked up automatically by the next run.",
-            audit=AuditMeaning.NOT_COMPARED,
-            is_deferred=True,
-            fails_user=True,
-            needs_token=True,
-        ),
-    )
-    NO_TOKEN = (
-        "no_token",
-        ReasonRecord(
-            label="no token",
-            badge="no token",
-            colour="danger",
-            meaning="The portal holds no token for this rider.",
-            todo="The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is picked up "
-            "automatically by the next run. If the token is still missing after a day, tell whoever runs the portal.",
-            audit=AuditMeaning.NOT_COMPARED,
-            fails_user=True,
-            needs_token=True,
-        ),
-    )
-    API_ERROR = (
-        "api_error",
-        ReasonRecord(
-            label="API error",
-            badge="API error",
-            colour="danger",
-            meaning="Bytemark could not be reached, or answered with errors, until the attempts were used up.",
-            todo="If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider alone, "
-            "resync.",
-            audit=AuditMeaning.NOT_COMPARED,
-            fails_user=True,
-        ),
-    )
+    @property
+    def record(self) -> ReasonRecord:
+        return _record(self)
 
 
-USER_FAILURES = frozenset(reason for reason in Reason if reason.record.fails_user)
-DEFERRED = frozenset(reason for reason in Reason if reason.record.is_deferred)
-NEEDS_TOKEN = tuple(reason for reason in Reason if reason.record.needs_token)
+@cache
+def _record(reason: Reason) -> ReasonRecord:
+    """Made when asked for, not on import: mypy's Django plugin starts Django first, and mypy could not name a field or
+    a reason that is missing here if that failed."""
+    match reason:
+        case Reason.NOT_FOUND:
+            return ReasonRecord(
+                label="not listed by Bytemark",
+                badge="not found",
+                colour="warning",
+                meaning="Bytemark answered, but this order is not in its list of the rider's orders.",
+                todo="Look the order up in Bytemark's console: it may belong to another account, or it was never "
+                f"placed. Until then it is {RETRIED}.",
+                audit=AuditMeaning.NOT_LISTED,
+                count="orders_not_found",
+                is_deferred=True,
+            )
+        case Reason.NO_PASSES:
+            return ReasonRecord(
+                label="listed without passes",
+                badge="no passes",
+                colour="warning",
+                meaning="Bytemark lists the order, but without passes.",
+                todo=f"Wait: Bytemark may still be issuing them. The order is {RETRIED}. "
+                "If it stays like this for days, ask Bytemark.",
+                audit=AuditMeaning.LISTED_EMPTY,
+                count="orders_without_passes",
+                is_deferred=True,
+            )
+        case Reason.MALFORMED:
+            return ReasonRecord(
+                label="malformed or refused",
+                badge="malformed",
+                colour="danger",
+                meaning="Bytemark lists the order in a form that cannot be read, or the portal's database refuses it.",
+                todo="Show the detail to a developer: it names the field of Bytemark's answer, or the "
+                "database's error.",
+                audit=AuditMeaning.NOT_COMPARED,
+                count="orders_invalid",
+                shows_detail=True,
+            )
+        case Reason.TOKEN_REJECTED:
+            return ReasonRecord(
+                label="token rejected",
+                badge="token rejected",
+                colour="danger",
+                meaning="Bytemark rejected every token of this rider.",
+                todo="Riders never sign in to Bytemark: the portal logs in for them, and only where "
+                "bytemark_tokens.token is empty. So the rejected token stays until somebody who runs the portal "
+                "empties that column for this rider. The portal then logs in again, and the new login is picked up "
+                "automatically by the next run.",
+                audit=AuditMeaning.NOT_COMPARED,
+                is_deferred=True,
+                fails_user=True,
+                needs_token=True,
+            )
+        case Reason.NO_TOKEN:
+            return ReasonRecord(
+                label="no token",
+                badge="no token",
+                colour="danger",
+                meaning="The portal holds no token for this rider.",
+                todo="The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is "
+                "picked up automatically by the next run. If the token is still missing after a day, tell whoever runs "
+                "the portal.",
+                audit=AuditMeaning.NOT_COMPARED,
+                fails_user=True,
+                needs_token=True,
+            )
+        case Reason.API_ERROR:
+            return ReasonRecord(
+                label="API error",
+                badge="API error",
+                colour="danger",
+                meaning="Bytemark could not be reached, or answered with errors, until the attempts were used up.",
+                todo="If many riders have it, Bytemark is in trouble: wait. The next run tries again. For one rider "
+                "alone, resync.",
+                audit=AuditMeaning.NOT_COMPARED,
+                fails_user=True,
+            )
+        case unknown:
+            assert_never(unknown)
+
+
+@cache
+def user_failures() -> frozenset[Reason]:
+    return frozenset(reason for reason in Reason if reason.record.fails_user)
+
+
+@cache
+def deferred_reasons() -> frozenset[Reason]:
+    return frozenset(reason for reason in Reason if reason.record.is_deferred)
+
+
+@cache
+def token_reasons() -> tuple[Reason, ...]:
+    return tuple(reason for reason in Reason if reason.record.needs_token)
 
 
 def reason_choices() -> list[tuple[str, str]]:

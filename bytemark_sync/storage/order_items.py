@@ -16,7 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from bytemark_sync.domain.matching import FoundOrder, LeftOrder, PassItem, normalise
-from bytemark_sync.domain.reasons import DEFERRED
+from bytemark_sync.domain.reasons import deferred_reasons
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.bulk_insert import insert
@@ -146,7 +146,7 @@ def _note(
         outcome.reason, outcome.detail = leaving.reason, leaving.detail[:500]
         outcome.last_at, outcome.last_run_id, outcome.tokens = now, run_id, finding.fingerprint
         outcome.deferred_days = _deferral(previous, outcome, now)
-        if leaving.reason in DEFERRED:
+        if leaving.reason in deferred_reasons():
             outcome.next_at = reference + timedelta(days=outcome.deferred_days) - DEFERRAL_MARGIN
         outcomes.append(outcome)
     OrderOutcome.objects.filter(order_id__in=list(left)).delete()
@@ -163,7 +163,7 @@ def _note(
 def _deferral(previous: OrderOutcome | None, outcome: OrderOutcome, now: datetime) -> int:
     """Days to wait: 1, 2, 4, ... at most 30. An early try does not lengthen the wait. A new token starts again at 1."""
     days = previous.deferred_days if previous and previous.tokens == outcome.tokens else 0
-    if outcome.reason not in DEFERRED:
+    if outcome.reason not in deferred_reasons():
         return days
     if not days or previous is None:
         return 1

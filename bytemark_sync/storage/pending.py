@@ -22,7 +22,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import PendingUser, WantedOrder, normalise
 from bytemark_sync.domain.pending_filter import NEVER_TRIED, PendingFilter
-from bytemark_sync.domain.reasons import NEEDS_TOKEN
+from bytemark_sync.domain.reasons import token_reasons
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import FREE
@@ -291,4 +291,4 @@ def _waits(row: _Row, mark: str, now: datetime) -> bool:
     """Whether the order is deferred. If it waits for a token, a changed token ends the wait."""
     if row.next_at is None or row.next_at <= now:
         return False
-    return not (row.reason in NEEDS_TOKEN and row.fingerprint != mark)
+    return not (row.reason in token_reasons() and row.fingerprint != mark)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.test import Client
 
-from bytemark_sync.admin.labels import REASON_WORDS
+from bytemark_sync.admin.labels import reason_words
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     Order,
@@ -36,7 +36,7 @@ class TestOrders:
             Order.objects.create(order_uuid="odd", user_id=untried, amount="0.00").pk: "not free",
             **{order.pk: "never tried" for order in filled.pending if order.user_id == untried},
             **{
-                each.order_id: REASON_WORDS[each.reason]
+                each.order_id: reason_words()[each.reason]
                 for each in OrderOutcome.objects.exclude(user_id=tokenless.user_id).exclude(pk=outcome.pk)
             },
         }
@@ -49,4 +49,4 @@ class TestOrders:
             state = re.search(r'<p class="mb-2">(.*?)</p>', html, re.DOTALL)
             assert state
             assert words(state[1]) == label
-            assert ("/resync/?user=" in html) == (label in REASON_WORDS.values())
+            assert ("/resync/?user=" in html) == (label in reason_words().values())

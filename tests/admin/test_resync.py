@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from bytemark_sync.admin.resync import resync_url
-from bytemark_sync.domain.reasons import USER_FAILURES, Reason
+from bytemark_sync.domain.reasons import Reason, user_failures
 from bytemark_sync.models import OrderOutcome, OrderToken, RunStatus, SyncBatch, SyncRun
 from tests.support.admin_data import Filled
 
@@ -196,17 +196,17 @@ def test_the_failed_users_of_a_run(logged_in: Callable[[str], Client], filled: F
     page = client.get(f"{APP}syncrun/{run.pk}/change/").content.decode()
     assert f"{RESYNC}?failed_of={run.pk}" in page
     client.post(f"{RESYNC}?failed_of={run.pk}")
-    reasons = [reason.value for reason in USER_FAILURES]
+    reasons = [reason.value for reason in user_failures()]
     failed = OrderOutcome.objects.filter(last_run=run, reason__in=reasons).values_list("user_id", flat=True)
     assert newest().scope == {"users": sorted(set(failed))}
-    assert Reason.NOT_FOUND not in USER_FAILURES
+    assert Reason.NOT_FOUND not in user_failures()
 
 
 def test_a_retry_says_beforehand_who_is_under_way(logged_in: Callable[[str], Client], filled: Filled) -> None:
     client = logged_in("operator")
     failed_of = filled.runs[-1].pk
     client.get(f"{RESYNC}?failed_of={failed_of}")
-    reasons = [reason.value for reason in USER_FAILURES]
+    reasons = [reason.value for reason in user_failures()]
     found = OrderOutcome.objects.filter(last_run=failed_of, reason__in=reasons).values_list("user_id", flat=True)
     failed = sorted(set(found))
     assert len(failed) > 3

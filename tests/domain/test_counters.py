@@ -9,7 +9,7 @@ import pytest
 
 from bytemark_sync.domain.counters import Counts, Flushed, Totals, done_of, many
 from bytemark_sync.domain.matching import LeftOrder, WantedOrder
-from bytemark_sync.domain.reasons import USER_FAILURES, Reason
+from bytemark_sync.domain.reasons import Reason, user_failures
 from bytemark_sync.models import SyncRun
 
 NAMES = [each.name for each in fields(Counts)]
@@ -60,7 +60,7 @@ def test_an_order_left_for_a_reason_of_its_own_has_a_count_of_its_own(reason: Re
     assert counts == Counts(**{column: 2})
 
 
-@pytest.mark.parametrize("reason", sorted(USER_FAILURES))
+@pytest.mark.parametrize("reason", sorted(user_failures()))
 def test_orders_of_a_failed_user_are_told_by_the_user(reason: Reason) -> None:
     counts = Counts()
     counts.count_left([reason])

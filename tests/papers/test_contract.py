@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 
 from bytemark_sync.domain.comparison import FindingKind
-from bytemark_sync.domain.reasons import DEFERRED, USER_FAILURES, Reason
+from bytemark_sync.domain.reasons import Reason, deferred_reasons, user_failures
 from bytemark_sync.management.output import queued_line
 from bytemark_sync.models import RunStatus
 from bytemark_sync.models.portal import bare_name
@@ -112,7 +112,7 @@ def test_reasons_are_told_with_what_follows_from_them() -> None:
     (table,) = CONTRACT.tables_with("reason", below="Storing")
     told = {next(spans(row[0])): (row[2], row[3]) for row in table.body}
     words = {False: "no", True: "yes"}
-    assert told == {each.value: (words[each in USER_FAILURES], words[each in DEFERRED]) for each in Reason}
+    assert told == {each.value: (words[each in user_failures()], words[each in deferred_reasons()]) for each in Reason}
 
 
 def test_the_readme_tells_what_to_do_about_every_reason() -> None:

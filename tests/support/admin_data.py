@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from bytemark_sync.domain.reasons import DEFERRED, Reason
+from bytemark_sync.domain.reasons import Reason, deferred_reasons
 from bytemark_sync.models import (
     Order,
     OrderAttempt,
@@ -146,6 +146,6 @@ def _leave(order: Order, reason: Reason, runs: list[SyncRun], attempts: int) -> 
         attempts=len(tried),
         first_at=first.finished_at,
         last_at=last.finished_at,
-        next_at=last.finished_at + timedelta(days=2 ** len(tried)) if reason in DEFERRED else None,
+        next_at=last.finished_at + timedelta(days=2 ** len(tried)) if reason in deferred_reasons() else None,
         last_run=last,
     )

@@ -6,6 +6,7 @@ import http.client
 import random
 import threading
 import time
+from dataclasses import replace
 
 import requests
 import urllib3.exceptions
@@ -91,6 +92,15 @@ class BytemarkClient:
         finally:
             self.stats.record(kind, time.perf_counter() - started)
 
+    def get_answer(self, token: Token, page: int, page_size: int) -> Answer:
+        """Make one GET and give the answer as it came, for the probe: not judged, not counted in `stats`, no pause.
+
+        Raises `TokenRejected` if the token cannot be sent, and `Interrupted`.
+        """
+        started = time.perf_counter()
+        answer = self._answer({"page": page, "per_page": page_size}, self._headers(token))
+        return replace(answer, seconds=time.perf_counter() - started)
+
     def _headers(self, token: Token) -> dict[str, str]:
         value = token.reveal().strip()
         # The errors of requests and http.client repeat the value, so it is checked before they see it.
@@ -129,7 +139,8 @@ class BytemarkClient:
             problem, detail = describe(error, in_body=response is not None, deadline_passed=deadline.passed)
         if response is None:
             return Answer(problem=problem, detail=detail)
-        return Answer(response.status_code, response.headers.get("Retry-After"), body, problem, detail)
+        sent = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, sent.get("retry-after"), body, problem, detail, sent)
 
 
 def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None, Kind | None, str]:

@@ -7,7 +7,8 @@ own words. The server's text is left out because it may repeat the rider's token
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
@@ -76,7 +77,8 @@ class Interrupted(BytemarkError):
 class Answer:
     """What one request brought back. `body` is `None` if it could not be read; `problem` then says why.
 
-    `status` is `None` if no headers arrived. `retry_after` is the header as it was sent.
+    `status` is `None` if no headers arrived. `retry_after` is the header as it was sent. Names in `headers` are in
+    lower case. `seconds` is the time until the whole answer was there.
     """
 
     status: int | None = None
@@ -84,6 +86,8 @@ class Answer:
     body: bytes | None = None
     problem: Kind | None = None
     detail: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

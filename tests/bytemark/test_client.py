@@ -69,6 +69,19 @@ def test_one_page_is_one_get_with_page_size_token_and_name() -> None:
     assert "cookie" not in request.headers
 
 
+def test_the_probe_gets_an_answer_as_it_came() -> None:
+    with serve(answering(503, b"later", {"Retry-After": "7", "X-Rate-Limit": "5"})) as server:
+        one = client(server.url)
+        found = one.get_answer(KEY, 2, 50)
+        assert one.stats.drain().requests == 0
+    assert (found.status, found.body, found.retry_after) == (503, b"later", "7")
+    assert found.headers["x-rate-limit"] == "5"
+    assert found.seconds > 0
+    assert [(one.query, one.headers["authorization"]) for one in server.requests] == [
+        ({"page": "2", "per_page": "50"}, "Bearer made-up-key")
+    ]
+
+
 def test_connections_are_kept_and_cookies_refused() -> None:
     with serve(answering(headers={"Set-Cookie": "session=other-rider; Path=/"})) as server:
         one = client(server.url)

@@ -1,34 +1,19 @@
-"""What the server has against one order is that order's problem; what passes is waited for, at the end of a run too."""
+"""What the server has against one order is that order's problem. What passes is waited for: test_database_retry.py."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
 
 import pytest
 from MySQLdb.constants import ER
 
-from bytemark_sync.sandbox import Sandbox, World
-from tests.support.harness import FreshDatabase, finish, manage, start_manage
-from tests.support.scenario import MakeScenario, Scenario, add_user, listed, make_scenario, simple_world
-from tests.support.servers import MariaDB, wait_for
+from tests.support.harness import manage
+from tests.support.scenario import MakeScenario, Scenario, simple_world
+from tests.support.servers import MariaDB
 
 pytestmark = pytest.mark.server
 
 CHECK_CONSTRAINT_VIOLATED = 3819  # MySQL
-
-
-@pytest.fixture
-def mariadb_scenario(fresh_database: FreshDatabase, sandbox: Callable[..., Sandbox]) -> MakeScenario:
-    """MariaDB alone: elsewhere triggers and global settings want rights that a test's user may not have."""
-    return make_scenario("mariadb", fresh_database, sandbox)
-
-
-READ_ONLY_AND_THE_LIKE = [
-    *(ER.OPTION_PREVENTS_STATEMENT, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED),
-    *(ER.CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER.READ_ONLY_MODE, ER.UNKNOWN_COM_ERROR),
-]
 
 
 def signal(at: Scenario, event: str, when: str, errno: int, text: str) -> None:
@@ -152,123 +137,3 @@ def test_a_right_that_is_missing_is_no_orders_problem(mariadb_scenario: MakeScen
     assert (at.portal.items(), at.portal.reasons()) == ([], {})
     at.portal.execute(f"DROP TRIGGER `{at.portal.portal_database}`.refuses")
     at.settle()
-
-
-@pytest.fixture
-def small_packets(mariadb: MariaDB) -> Iterator[int]:
-    """Bytes of the largest statement that the server takes from new connections."""
-    ((before,),) = _all(mariadb, "SELECT @@GLOBAL.max_allowed_packet")
-    size = 32 * 1024
-    yield size
-    mariadb.execute(f"SET GLOBAL max_allowed_packet = {before}")
-
-
-def _all(server: MariaDB, statement: str) -> list[tuple[int, ...]]:
-    connection = server.connect("")
-    try:
-        cursor = connection.cursor()
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-    finally:
-        connection.close()
-
-
-def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem(
-    mariadb_scenario: MakeScenario, mariadb: MariaDB, small_packets: int
-) -> None:
-    world = World()
-    add_user(world, 7, [listed("wide", *(f"pass-{n}" for n in range(100))), listed("o2")])
-    world.riders[0].tokens = ["long-" + "x" * 3000]
-    add_user(world, 8, [listed("huge"), listed("fits", "p8")])
-    # Written with a backslash before each quote, so larger in the statement than in the row.
-    world.riders[1].tokens = ["'" * 20_000]
-    add_user(world, 9, [listed(f"o9-{n}") for n in range(300)])
-    for rider in world.riders[:2]:
-        for order in world.orders:
-            if order.user_id == rider.user_id:
-                order.oauth_token = rider.tokens[0]
-        next(row for row in world.tokens if row.user_id == rider.user_id).token = rider.tokens[0]
-    at = mariadb_scenario(world)
-    mariadb.execute(f"SET GLOBAL max_allowed_packet = {small_packets}")
-    huge = {order.id for order in world.orders if order.user_id == 8}
-    for _ in range(2):
-        done = at.sync("--json", env={"BYTEMARK_PAGE_SIZE": "1000"})
-        assert (done.status, done.json["status"], done.json["orders_invalid"]) == (0, "succeeded", 2), done.stderr
-        assert at.portal.items() == [item for item in world.expected_items() if item.order_id not in huge]
-        assert at.portal.reasons() == dict.fromkeys(huge, "malformed")
-        details = {detail for (detail,) in at.portal.all("SELECT detail FROM bytemark_sync_outcome")}
-        assert len(details) == 1
-        assert "1153" in details.pop()
-    mariadb.execute("SET GLOBAL max_allowed_packet = 16777216")
-    at.settle()
-
-
-@pytest.mark.parametrize("errno", READ_ONLY_AND_THE_LIKE)
-def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario: MakeScenario, errno: int) -> None:
-    at = mariadb_scenario(simple_world(users=5, orders=2))
-    refusing(at, "INSERT ON bytemark_order_items", "TRUE", errno)
-    process = at.start("--json")
-    wait_for(lambda: hits(at) >= 3, 60, "the run tries again", every=0.02)
-    at.portal.execute("DELETE FROM failing")
-    done = finish(process)
-    assert (done.status, done.json["status"], done.json["orders_synced"]) == (0, "succeeded", 10), done.stderr
-    at.settle()
-
-
-def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
-    at = mariadb_scenario(simple_world(users=2, orders=1))
-    refusing(at, "UPDATE ON bytemark_sync_run", "NEW.status <> OLD.status", 1290)
-    process = at.start("--json")
-    wait_for(lambda: hits(at) >= 1, 60, "the run is about to end", every=0.02)
-    time.sleep(8)
-    assert process.poll() is None
-    at.portal.execute("DELETE FROM failing")
-    done = finish(process)
-    assert (done.status, done.json["status"]) == (0, "succeeded"), done.stderr
-    at.assert_exact()
-
-
-@pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
-def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: str) -> None:
-    at = mariadb_scenario(simple_world(users=2, orders=1))
-    refusing(at, "INSERT ON bytemark_sync_run", "TRUE", 1290)
-    process = start_manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
-    wait_for(lambda: hits(at) >= 2 or process.poll() is not None, 60, "it is tried again", every=0.02)
-    at.portal.execute("DELETE FROM failing")
-    done = finish(process)
-    assert (done.status, done.json["status"]) == (0, "queued"), done.stderr
-    assert [run["status"] for run in at.portal.runs()] == ["queued"]
-
-
-def test_a_failover_in_the_middle_is_waited_for(mariadb_scenario: MakeScenario, mariadb: MariaDB) -> None:
-    at = mariadb_scenario(simple_world(users=100, orders=2), latency=0.05)
-    process = at.start("--json", "--workers", "4")
-    wait_for(lambda: at.portal.items() != [] or process.poll() is not None, 30, "a write", every=0.01)
-    try:
-        mariadb.execute("SET GLOBAL read_only = 1")
-        time.sleep(2)
-        assert process.poll() is None
-    finally:
-        mariadb.execute("SET GLOBAL read_only = 0")
-    done = finish(process)
-    assert (done.status, done.json["orders_synced"]) == (0, 200), done.stderr
-    at.assert_exact()
-    at.settle()
-
-
-def refusing(at: Scenario, event: str, when: str, errno: int) -> None:
-    """A trigger that fails with `errno` until `failing` is empty. What it notes in `hits` no rollback takes back."""
-    place = at.portal.name if "bytemark_sync" in event else at.portal.portal_database
-    failing, noted = f"`{at.portal.name}`.failing", f"`{at.portal.name}`.hits"
-    at.portal.execute(f"CREATE TABLE {failing} (errno INT) ENGINE=InnoDB")
-    at.portal.execute(f"CREATE TABLE {noted} (n INT) ENGINE=MyISAM")
-    at.portal.execute(f"INSERT INTO {failing} VALUES (%s)", errno)
-    at.portal.execute(
-        f"CREATE TRIGGER `{place}`.refuses BEFORE {event} FOR EACH ROW BEGIN "
-        f"IF {when} AND EXISTS (SELECT 1 FROM {failing}) THEN INSERT INTO {noted} VALUES (1); "
-        f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {errno}, MESSAGE_TEXT = 'not now'; END IF; END"
-    )
-
-
-def hits(at: Scenario) -> int:
-    return int(at.portal.value("SELECT COUNT(*) FROM hits"))

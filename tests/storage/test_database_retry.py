@@ -1,0 +1,90 @@
+"""What passes is waited for, at the end of a run too. What the server has against one order: test_refused_rows.py."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from MySQLdb.constants import ER
+
+from tests.support.harness import finish, start_manage
+from tests.support.scenario import MakeScenario, Scenario, simple_world
+from tests.support.servers import MariaDB, wait_for
+
+pytestmark = pytest.mark.server
+
+READ_ONLY_AND_THE_LIKE = [
+    *(ER.OPTION_PREVENTS_STATEMENT, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED),
+    *(ER.CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER.READ_ONLY_MODE, ER.UNKNOWN_COM_ERROR),
+]
+
+
+@pytest.mark.parametrize("errno", READ_ONLY_AND_THE_LIKE)
+def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario: MakeScenario, errno: int) -> None:
+    at = mariadb_scenario(simple_world(users=5, orders=2))
+    refusing(at, "INSERT ON bytemark_order_items", "TRUE", errno)
+    process = at.start("--json")
+    wait_for(lambda: hits(at) >= 3, 60, "the run tries again", every=0.02)
+    at.portal.execute("DELETE FROM failing")
+    done = finish(process)
+    assert (done.status, done.json["status"], done.json["orders_synced"]) == (0, "succeeded", 10), done.stderr
+    at.settle()
+
+
+def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
+    at = mariadb_scenario(simple_world(users=2, orders=1))
+    refusing(at, "UPDATE ON bytemark_sync_run", "NEW.status <> OLD.status", 1290)
+    process = at.start("--json")
+    wait_for(lambda: hits(at) >= 1, 60, "the run is about to end", every=0.02)
+    time.sleep(8)
+    assert process.poll() is None
+    at.portal.execute("DELETE FROM failing")
+    done = finish(process)
+    assert (done.status, done.json["status"]) == (0, "succeeded"), done.stderr
+    at.assert_exact()
+
+
+@pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
+def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: str) -> None:
+    at = mariadb_scenario(simple_world(users=2, orders=1))
+    refusing(at, "INSERT ON bytemark_sync_run", "TRUE", 1290)
+    process = start_manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
+    wait_for(lambda: hits(at) >= 2 or process.poll() is not None, 60, "it is tried again", every=0.02)
+    at.portal.execute("DELETE FROM failing")
+    done = finish(process)
+    assert (done.status, done.json["status"]) == (0, "queued"), done.stderr
+    assert [run["status"] for run in at.portal.runs()] == ["queued"]
+
+
+def test_a_failover_in_the_middle_is_waited_for(mariadb_scenario: MakeScenario, mariadb: MariaDB) -> None:
+    at = mariadb_scenario(simple_world(users=100, orders=2), latency=0.05)
+    process = at.start("--json", "--workers", "4")
+    wait_for(lambda: at.portal.items() != [] or process.poll() is not None, 30, "a write", every=0.01)
+    try:
+        mariadb.execute("SET GLOBAL read_only = 1")
+        time.sleep(2)
+        assert process.poll() is None
+    finally:
+        mariadb.execute("SET GLOBAL read_only = 0")
+    done = finish(process)
+    assert (done.status, done.json["orders_synced"]) == (0, 200), done.stderr
+    at.assert_exact()
+    at.settle()
+
+
+def refusing(at: Scenario, event: str, when: str, errno: int) -> None:
+    """A trigger that fails with `errno` until `failing` is empty. What it notes in `hits` no rollback takes back."""
+    place = at.portal.name if "bytemark_sync" in event else at.portal.portal_database
+    failing, noted = f"`{at.portal.name}`.failing", f"`{at.portal.name}`.hits"
+    at.portal.execute(f"CREATE TABLE {failing} (errno INT) ENGINE=InnoDB")
+    at.portal.execute(f"CREATE TABLE {noted} (n INT) ENGINE=MyISAM")
+    at.portal.execute(f"INSERT INTO {failing} VALUES (%s)", errno)
+    at.portal.execute(
+        f"CREATE TRIGGER `{place}`.refuses BEFORE {event} FOR EACH ROW BEGIN "
+        f"IF {when} AND EXISTS (SELECT 1 FROM {failing}) THEN INSERT INTO {noted} VALUES (1); "
+        f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {errno}, MESSAGE_TEXT = 'not now'; END IF; END"
+    )
+
+
+def hits(at: Scenario) -> int:
+    return int(at.portal.value("SELECT COUNT(*) FROM hits"))

@@ -58,6 +58,14 @@ class JobCommand(BaseCommand):
             parser.error = refuse  # type: ignore[method-assign]
         return parser
 
+    def handle(self, *args: Any, **options: Any) -> None:
+        with _log_level(LOG_LEVELS[options["verbosity"]]):
+            self.work(options)
+
+    def work(self, options: dict[str, Any]) -> None:
+        """What the command does. Meanwhile the product's log has the level of the verbosity."""
+        raise NotImplementedError
+
     def check(self, *args: Any, **options: Any) -> None:
         """Unusable settings end the command with status 2, before any request."""
         checked_settings()
@@ -110,6 +118,18 @@ def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], 
                 options[name] = read(str(value))
         except (ArgumentTypeError, ValueError) as error:
             raise CommandError(f"--{name}: {error}", returncode=2) from None
+
+
+@contextmanager
+def _log_level(level: int) -> Iterator[None]:
+    """The level holds within the block alone: a program that uses `call_command` has chosen its own."""
+    log = logging.getLogger("bytemark_sync")
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.management.base import (
-    LOG_LEVELS,
     JobCommand,
     checked_database,
     checked_settings,
@@ -95,11 +93,10 @@ class Command(JobCommand):
         add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
         add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def work(self, options: dict[str, Any]) -> None:
         if isinstance(options["since"], date):
             options["since"] = options["since"].isoformat()
         read_options(options, READERS)
-        logging.getLogger("bytemark_sync").setLevel(LOG_LEVELS[options["verbosity"]])
         checked_settings()
         try:
             checked_database()

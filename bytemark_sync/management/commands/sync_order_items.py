@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from argparse import ArgumentParser
@@ -18,7 +17,6 @@ from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.management.base import (
-    LOG_LEVELS,
     JobCommand,
     at_least_one,
     checked_database,
@@ -52,9 +50,8 @@ class Command(JobCommand):
         add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
         add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def work(self, options: dict[str, Any]) -> None:
         read_options(options, READERS)
-        logging.getLogger("bytemark_sync").setLevel(LOG_LEVELS[options["verbosity"]])
         if options["enqueue"] and options["dry_run"]:
             raise CommandError("--enqueue and --dry-run exclude each other.", returncode=2)
         scope = Scope(

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bytemark_sync.models import OrderToken
 from bytemark_sync.sandbox import World
+from bytemark_sync.storage.bulk_insert import insert
 from tests.support.scenario import MakeScenario, add_user, listed
 from tests.support.servers import MariaDB
 
@@ -59,3 +61,11 @@ def test_inserts_are_cut_by_bytes_and_a_row_that_fits_none_is_its_orders_problem
         assert "1153" in details.pop()
     mariadb.execute("SET GLOBAL max_allowed_packet = 16777216")
     at.settle()
+
+
+@pytest.mark.django_db
+def test_rows_are_inserted_in_their_order_and_none_is_no_statement(django_assert_num_queries: object) -> None:
+    with django_assert_num_queries(0):  # type: ignore[operator]
+        insert([])
+    insert([OrderToken(user_id=user_id, token="made-up") for user_id in (3, 1, 2)])
+    assert list(OrderToken.objects.order_by("pk").values_list("user_id", flat=True)) == [3, 1, 2]

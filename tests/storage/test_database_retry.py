@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
-from MySQLdb.constants import ER
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from MySQLdb.constants import CR, ER
 
+from bytemark_sync.models import OrderToken
+from bytemark_sync.storage.database_retry import (
+    DatabaseAway,
+    DatabaseGone,
+    RowRefused,
+    explain,
+    in_transaction,
+    retrying,
+)
 from tests.support.harness import finish, start_manage
 from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import MariaDB, wait_for
-
-pytestmark = pytest.mark.server
 
 READ_ONLY_AND_THE_LIKE = [
     *(ER.OPTION_PREVENTS_STATEMENT, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED),
@@ -19,6 +28,7 @@ READ_ONLY_AND_THE_LIKE = [
 ]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("errno", READ_ONLY_AND_THE_LIKE)
 def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario: MakeScenario, errno: int) -> None:
     at = mariadb_scenario(simple_world(users=5, orders=2))
@@ -31,6 +41,7 @@ def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario:
     at.settle()
 
 
+@pytest.mark.server
 def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
     at = mariadb_scenario(simple_world(users=2, orders=1))
     refusing(at, "UPDATE ON bytemark_sync_run", "NEW.status <> OLD.status", 1290)
@@ -44,6 +55,7 @@ def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
     at.assert_exact()
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
 def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: str) -> None:
     at = mariadb_scenario(simple_world(users=2, orders=1))
@@ -56,6 +68,7 @@ def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: 
     assert [run["status"] for run in at.portal.runs()] == ["queued"]
 
 
+@pytest.mark.server
 def test_a_failover_in_the_middle_is_waited_for(mariadb_scenario: MakeScenario, mariadb: MariaDB) -> None:
     at = mariadb_scenario(simple_world(users=100, orders=2), latency=0.05)
     process = at.start("--json", "--workers", "4")
@@ -88,3 +101,80 @@ def refusing(at: Scenario, event: str, when: str, errno: int) -> None:
 
 def hits(at: Scenario) -> int:
     return int(at.portal.value("SELECT COUNT(*) FROM hits"))
+
+
+# --- The table of errors, without a server ----------------------------------------------------------------------------
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """Work that fails with each of these in turn, and then is done."""
+    left = list(errors)
+
+    def work() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return work
+
+
+DEADLOCK = OperationalError(ER.LOCK_DEADLOCK, "Deadlock found")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_passes_is_repeated_and_what_is_written_in_between_is_taken_back() -> None:
+    fail = failing(DEADLOCK, OperationalError("database is locked"), OperationalError(ER.LOCK_WAIT_TIMEOUT, "waited"))
+
+    def work() -> str:
+        OrderToken.objects.create(user_id=7, token="made-up")
+        return fail()
+
+    assert in_transaction(work) == "done"
+    assert OrderToken.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (DEADLOCK, DatabaseAway),  # here without patience
+        (OperationalError("database is locked"), DatabaseAway),
+        (IntegrityError("CHECK constraint failed: kind"), RowRefused),
+        (DataError(ER.DATA_TOO_LONG, "Data too long for column 'pass_uuid' at row 1"), RowRefused),
+        (OperationalError(ER.NET_PACKET_TOO_LARGE, "packet"), RowRefused),
+        (OperationalError(ER.TABLEACCESS_DENIED_ERROR, "denied"), DatabaseGone),
+        (OperationalError("no such table: bytemark_tokens"), DatabaseGone),
+        (ProgrammingError("wrong SQL"), DatabaseGone),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_follows_an_error(error: Exception, raised: type[Exception]) -> None:
+    with pytest.raises(raised) as caught:
+        retrying(failing(*[error] * 3), patience=-1.0)
+    assert type(caught.value) is raised
+
+
+@pytest.mark.django_db
+def test_within_a_transaction_nothing_is_repeated_since_the_whole_of_it_must_be() -> None:
+    with pytest.raises(OperationalError):
+        retrying(failing(DEADLOCK))
+    with pytest.raises(InterfaceError):
+        retrying(failing(InterfaceError(0, "")))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (IntegrityError(ER.DUP_ENTRY, "Duplicate entry 'secret' for key 'one'"), "error 1062"),
+        (DataError(ER.DATA_TOO_LONG, "Data too long for column 'pass_uuid' at row 1: 'secret'"), "column pass_uuid"),
+        (OperationalError(ER.SIGNAL_EXCEPTION, "not with token secret"), "a trigger"),
+        (OperationalError(30001, "no 'secret'"), "(30001): no '...'"),
+        (OperationalError(CR.SERVER_LOST, "Lost connection"), "(2013): Lost connection"),
+        (OperationalError("no such table: bytemark_tokens"), "run manage.py migrate"),
+        (ValueError("secret"), "ValueError"),
+        (DatabaseGone("in our words"), "in our words"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_an_error_is_told_without_a_rows_value(error: Exception, told: str) -> None:
+    assert told in explain(error)
+    assert "secret" not in explain(error)

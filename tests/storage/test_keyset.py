@@ -10,7 +10,7 @@ from django.utils import timezone
 from bytemark_sync.audit import selection
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import Order, OrderItem, OrderToken
-from bytemark_sync.storage import pending
+from bytemark_sync.storage import keyset, pending
 from tests.support.harness import manage
 from tests.support.scenario import MakeScenario, simple_world
 
@@ -88,3 +88,50 @@ def test_ids_beyond_what_a_table_can_hold_cost_nobody_else(server_scenario: Make
     )
     audited = manage("audit_order_items", "--json", database_url=at.url, env=at.env())
     assert (audited.status, audited.json["orders"]) == (0, 6), audited.stderr
+
+
+# --- The parts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_keys_come_in_order_over_windows_of_any_size_and_begin_after_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [3, 1, None, 3, 2, 3, -4, 2]
+    Order.objects.bulk_create(Order(id=n, order_uuid="o", user_id=user) for n, user in enumerate(users, 1))
+    whole = [(-4, 7), (1, 2), (2, 5), (2, 8), (3, 1), (3, 4), (3, 6)]
+    for size in range(1, 9):
+        monkeypatch.setattr(keyset, "KEYS_PER_WINDOW", size)
+        assert list(keyset.keys_of_all(Order.objects.all(), None)) == whole
+        assert list(keyset.keys_of_all(Order.objects.all(), 1)) == whole[2:]
+        assert list(keyset.keys_of_all(Order.objects.all(), 3)) == []
+
+
+def test_no_user_is_split_over_two_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyset, "ORDERS_PER_GROUP", 2)
+    keys = [(1, 10), (2, 11), (2, 12), (2, 13), (3, 14)]
+    assert list(keyset.groups(keys)) == [{10: 1, 11: 2, 12: 2, 13: 2}, {14: 3}]
+    assert list(keyset.groups([])) == []
+
+
+@pytest.mark.django_db
+def test_orders_are_named_by_uuids_in_any_writing_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyset, "IDS_PER_QUERY", 1)
+    for number, uuid in enumerate((" ABC ", "abc", "def", "", None), 1):
+        Order.objects.create(id=number, order_uuid=uuid, user_id=7)
+    named = keyset.named_by(Order.objects.all(), ["Abc", "abc ", "DEF", "  ", "none"], "id")
+    assert sorted(named) == [("abc", 1), ("abc", 2), ("def", 3)]
+
+
+@pytest.mark.django_db
+def test_tokens_come_newest_first_and_are_tried_once_without_blanks() -> None:
+    for user_id, token in ((7, "old"), (8, "other"), (7, None), (7, " new ")):
+        OrderToken.objects.create(user_id=user_id, token=token)
+    tokens = keyset.tokens_of([7, 9])
+    assert tokens == {7: [" new ", None, "old"]}
+    tried = keyset.candidates(["old", *tokens[7], "", "  "])
+    assert [token.reveal() for token in tried] == ["old", "new"]
+
+
+@pytest.mark.parametrize(("number", "is_held"), [(2**63 - 1, True), (2**63, False), (-(2**63), True), (0, True)])
+def test_ids_of_64_bits_with_a_sign_are_held(number: int, is_held: bool) -> None:
+    assert keyset.fits(number) == is_held
+    assert list(keyset.usable([(None, 1), (number, 2), (3, number)])) == ([(number, 2), (3, number)] if is_held else [])

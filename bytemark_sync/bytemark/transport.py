@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode
@@ -133,6 +134,12 @@ class _Adapter(HTTPAdapter):
         """The shared context verifies. requests would load all root certificates for each connection (20 ms)."""
 
 
+@cache
+def _context(ca_file: str) -> ssl.SSLContext:
+    """Verifies certificate and host name. Made once a process, because loading root certificates takes 20 ms."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
         """No redirect is followed. requests would first read the whole body of a redirect, however large."""
@@ -161,8 +168,7 @@ class Transport:
         self._seconds = request_deadline
         self._stop = stop
         self._url = url
-        # Verifies certificate and host name. Made once and shared, because loading root certificates takes 20 ms.
-        self._context = ssl.create_default_context(cafile=ca_file or certifi.where())
+        self._context = _context(ca_file or certifi.where())
         self._local = threading.local()
 
     def deadline(self) -> Deadline:

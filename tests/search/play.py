@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,7 +47,6 @@ def search(steps: int, seed: int | None = None) -> None:
 @contextmanager
 def environment() -> Iterator[None]:
     """What a `Search` needs around it; a printed example can be played again within it."""
-    context = ssl.create_default_context()  # costs more than all the rest of a client
     with (
         Sandbox(World()) as sandbox,
         pytest.MonkeyPatch.context() as patch,
@@ -64,7 +62,6 @@ def environment() -> Iterator[None]:
         ),
     ):
         Search.sandbox = sandbox
-        patch.setattr(ssl, "create_default_context", lambda **_options: context)
         patch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", None)
         logging.disable(logging.CRITICAL)
         try:

@@ -73,6 +73,20 @@ def decimal(name: str, default: float, *, above: float | None = None) -> float:
     return value
 
 
+def rate(name: str) -> float | None:
+    """Requests a second, from 0.01 to 100,000. None if unset."""
+    raw = text(name, "")
+    if not raw:
+        return None
+    try:
+        value = float(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}: {raw!r} is not a number of requests a second.") from None
+    if not 0.01 <= value <= 100_000:
+        raise ImproperlyConfigured(f"{name}: {raw} is out of range; use 0.01 to 100000 requests a second.")
+    return value
+
+
 def choice(name: str, default: str, allowed: Sequence[str]) -> str:
     raw = text(name, default).lower()
     if raw not in allowed:

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from project.admin_theme import unfold
 from project.database import database, portal_database
-from project.env import boolean, choice, cron, decimal, integer, redis_url, site, text, text_list
+from project.env import boolean, choice, cron, decimal, integer, rate, redis_url, site, text, text_list
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
@@ -185,6 +185,8 @@ BYTEMARK_READ_TIMEOUT = decimal("BYTEMARK_READ_TIMEOUT", 30, above=0)
 BYTEMARK_REQUEST_DEADLINE = decimal("BYTEMARK_REQUEST_DEADLINE", 60, above=0)
 BYTEMARK_BACKOFF_BASE = decimal("BYTEMARK_BACKOFF_BASE", 0.5)
 BYTEMARK_BACKOFF_CAP = decimal("BYTEMARK_BACKOFF_CAP", 30)
+BYTEMARK_REQUESTS_PER_SECOND = rate("BYTEMARK_REQUESTS_PER_SECOND")
+BYTEMARK_OUTAGE_PATIENCE = decimal("BYTEMARK_OUTAGE_PATIENCE", 300, above=0)
 
 # --- Slack ----------------------------------------------------------------------------------------------------------
 SLACK_BOT_TOKEN = text("SLACK_BOT_TOKEN", "")

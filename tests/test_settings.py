@@ -57,6 +57,8 @@ DEFAULTS = {
     "BYTEMARK_REQUEST_DEADLINE": 60,
     "BYTEMARK_BACKOFF_BASE": 0.5,
     "BYTEMARK_BACKOFF_CAP": 30,
+    "BYTEMARK_REQUESTS_PER_SECOND": None,
+    "BYTEMARK_OUTAGE_PATIENCE": 300,
     "PROJECT_NAME": "connectsmart",
     "PROJECT_STAGE": "production",
     "SLACK_BOT_TOKEN": "",
@@ -90,6 +92,9 @@ USABLE = [
     ("BYTEMARK_WORKERS", "64", "BYTEMARK_WORKERS", 64),
     ("BYTEMARK_CONNECT_TIMEOUT", "0.5", "BYTEMARK_CONNECT_TIMEOUT", 0.5),
     ("BYTEMARK_BACKOFF_BASE", "0", "BYTEMARK_BACKOFF_BASE", 0),
+    ("BYTEMARK_REQUESTS_PER_SECOND", "0.5", "BYTEMARK_REQUESTS_PER_SECOND", 0.5),
+    ("BYTEMARK_REQUESTS_PER_SECOND", " ", "BYTEMARK_REQUESTS_PER_SECOND", None),
+    ("BYTEMARK_OUTAGE_PATIENCE", "60", "BYTEMARK_OUTAGE_PATIENCE", 60),
     ("SYNC_CRON", "*/5 1-3 * * mon", "SYNC_CRON", "*/5 1-3 * * mon"),
     ("TRUSTED_PROXIES", "2", "TRUSTED_PROXIES", 2),
     ("SYNC_HEARTBEAT_LIMIT", "2.5", "SYNC_HEARTBEAT_LIMIT", 2.5),
@@ -117,6 +122,7 @@ UNUSABLE = [
             "BYTEMARK_CONNECT_TIMEOUT",
             "BYTEMARK_READ_TIMEOUT",
             "BYTEMARK_REQUEST_DEADLINE",
+            "BYTEMARK_OUTAGE_PATIENCE",
             "SYNC_HEARTBEAT_LIMIT",
         )
         for value in ("x", "0", "-1", "inf", "nan", "1e9", "5s")
@@ -126,6 +132,7 @@ UNUSABLE = [
         for name in ("BYTEMARK_BACKOFF_BASE", "BYTEMARK_BACKOFF_CAP")
         for value in ("x", "-1", "inf", "nan")
     ),
+    *(("BYTEMARK_REQUESTS_PER_SECOND", value) for value in ("x", "0", "-1", "inf", "nan", "1e9", "5/s")),
     *(("TRUSTED_PROXIES", value) for value in ("x", "-1", "1.5", "17", "10.0.0.1")),
     ("DEBUG", "maybe"),
     ("DEBUG", "2"),

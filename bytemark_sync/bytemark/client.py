@@ -115,7 +115,7 @@ class BytemarkClient:
 
     def _page(self, params: dict[str, int], headers: dict[str, str], attempt: int) -> Page:
         answer = self._answer(params, headers)
-        rule = PauseRule(self.settings.backoff_cap, self.backoff.ceiling(attempt), time.time())
+        rule = PauseRule(self.settings.outage_patience, self.backoff.ceiling(attempt), time.time())
         error = classify(answer, rule)
         if isinstance(error, TryAgain) and error.pause is not None:
             self.pause.extend(error.pause)

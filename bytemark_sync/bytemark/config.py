@@ -13,7 +13,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BytemarkSettings:
-    """Times in seconds. `backoff_cap` also bounds `Retry-After` (docs/contract.md#settings)."""
+    """Times in seconds. `outage_patience` also bounds `Retry-After` (docs/contract.md#settings)."""
 
     base_url: str
     orders_path: str = "/v4.0/orders"
@@ -24,6 +24,8 @@ class BytemarkSettings:
     request_deadline: float = 60.0
     backoff_base: float = 0.5
     backoff_cap: float = 30.0
+    requests_per_second: float | None = None
+    outage_patience: float = 300.0
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` if the URL cannot be used. The error never repeats credentials from the URL."""

@@ -21,6 +21,8 @@ def bytemark_settings() -> BytemarkSettings:
             request_deadline=settings.BYTEMARK_REQUEST_DEADLINE,
             backoff_base=settings.BYTEMARK_BACKOFF_BASE,
             backoff_cap=settings.BYTEMARK_BACKOFF_CAP,
+            requests_per_second=settings.BYTEMARK_REQUESTS_PER_SECOND,
+            outage_patience=settings.BYTEMARK_OUTAGE_PATIENCE,
         )
     except ConfigError as error:
         raise ImproperlyConfigured(str(error)) from None

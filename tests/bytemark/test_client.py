@@ -400,7 +400,7 @@ def test_a_limit_of_the_client_pauses_every_thread() -> None:
         send(sock, 429 if first else 200, BODY, {"Retry-After": "1"})
 
     with serve(handler) as server:
-        one = client(server.url)
+        one = client(server.url, outage_patience=0.2)
         with pytest.raises(TryAgain) as caught:
             one.get_page(KEY, 1)
         assert caught.value.pause == 0.2

@@ -50,6 +50,7 @@ class Machines:
             "BYTEMARK_CUSTOMER_API_URL": f"http://127.0.0.1:{self.sandbox_port}",
             "BYTEMARK_BACKOFF_BASE": "0.005",
             "BYTEMARK_BACKOFF_CAP": "0.05",
+            "BYTEMARK_OUTAGE_PATIENCE": "5",
             "SLACK_BOT_TOKEN": "made-up-slack-token",
             "SLACK_CHANNEL_ID": "C0FAULTS",
             "SLACK_API_URL": f"http://127.0.0.1:{self.slack_port}/api/",

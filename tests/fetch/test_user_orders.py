@@ -243,7 +243,7 @@ def test_a_limit_pauses_the_other_users_of_the_process(api: Api, status: int, pa
 
     api.answer = answer
     api.headers = {"Retry-After": "60"}
-    client = api.client(backoff_cap=0.3 if paused else 600.0, max_attempts=1)
+    client = api.client(outage_patience=0.3 if paused else 600.0, max_attempts=1)
     assert fetch_user(client, user("A", tokens=("busy",))).failure is Reason.API_ERROR
     started = time.monotonic()
     assert stored(fetch_user(client, user("A"))) == {"A": ["a"]}
@@ -271,7 +271,7 @@ def test_a_stop_ends_a_wait_at_once_and_keeps_what_was_found(api: Api, status: i
 
     api.answer = answer
     api.headers = {"Retry-After": "600"}
-    client = api.client(stop=stop, backoff_base=600.0, backoff_cap=600.0)
+    client = api.client(stop=stop, backoff_base=600.0, backoff_cap=600.0, outage_patience=600.0)
     started = time.monotonic()
     result = fetch_user(client, user("o1", "o15", " "))
     assert time.monotonic() - started < 30

@@ -533,7 +533,7 @@ def test_a_signal_ends_the_wait_for_a_server_that_hangs(sqlite_scenario: MakeSce
 
 def test_a_signal_ends_a_pause_of_the_whole_process(sqlite_scenario: MakeScenario) -> None:
     at = sqlite_scenario(simple_world(users=6), faults="status:status=429,retry_after=600")
-    process = at.start("--json", env={"BYTEMARK_BACKOFF_CAP": "600"})
+    process = at.start("--json", env={"BYTEMARK_OUTAGE_PATIENCE": "600"})
     wait_for(lambda: at.sandbox.stats().requests >= 1, 30, "the limit is met", every=0.02)
     process.send_signal(signal.SIGTERM)
     assert finish(process, 30).status == 143

@@ -15,11 +15,11 @@ class ListedItem(msgspec.Struct, omit_defaults=True):
 
 
 class ListedOrder(msgspec.Struct, omit_defaults=True):
-    """An order as Bytemark lists it. `malformed` names a defect in its JSON, from `wire.MALFORMED`."""
+    """An order as Bytemark lists it. `form` names a form of its JSON, from `wire.FORMS`."""
 
     uuid: str
     items: list[ListedItem] = []
-    malformed: str = ""
+    form: str = ""
 
 
 class Rider(msgspec.Struct, omit_defaults=True):

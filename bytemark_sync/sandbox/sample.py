@@ -5,14 +5,17 @@ from __future__ import annotations
 from random import Random
 
 from bytemark_sync.sandbox.records import ListedItem, ListedOrder, PortalOrder, PortalToken, Records, Rider
-from bytemark_sync.sandbox.wire import MALFORMED
+from bytemark_sync.sandbox.wire import FORMS
+
+BY_FORM = tuple(dict.fromkeys(form.reason.value for form in FORMS.values()))
+"""The reasons that follow from the form in which an order is listed. Each is a trouble of its name."""
 
 TROUBLES = (
     "not_listed",
     "without_passes",
     "stale_token",
     "all_stale",
-    "malformed",
+    *BY_FORM,
     "no_token",
     "other_spelling",
     "listed_twice",
@@ -73,7 +76,7 @@ def _add_user(world: Records, rng: Random, user: int, wanted: int, listed: tuple
         row = PortalOrder(first + number, orders[place].uuid, user, order_token, kind=kind)
         if number == 0 and trouble:
             _spoil(rng, orders, place, row, stale)
-        elif trouble in ("not_listed", "without_passes", "malformed", "other_spelling", "listed_twice"):
+        elif trouble in ("not_listed", "without_passes", *BY_FORM, "other_spelling", "listed_twice"):
             row.kind = "listed"  # these troubles are one order's, the user's others are sound
         world.orders.append(row)
     current = {"all_stale": token(rng), "no_token": ""}.get(trouble, good)
@@ -91,8 +94,6 @@ def _spoil(rng: Random, orders: list[ListedOrder], place: int, row: PortalOrder,
             row.order_uuid = uuid(rng)
         case "without_passes":
             order.items = [ListedItem(order.items[0].product, [])] if rng.random() < 0.5 else []
-        case "malformed":
-            order.malformed = rng.choice(sorted(MALFORMED))
         case "other_spelling":
             row.order_uuid = f" {row.order_uuid.upper()} "
         case "listed_twice":
@@ -100,6 +101,8 @@ def _spoil(rng: Random, orders: list[ListedOrder], place: int, row: PortalOrder,
             orders.append(order)
         case "mixed_tokens":
             row.oauth_token = stale
+        case reason if reason in BY_FORM:
+            order.form = rng.choice(sorted(name for name, form in FORMS.items() if form.reason == reason))
 
 
 def _add_noise(world: Records, rng: Random, user: int, kind: str) -> None:

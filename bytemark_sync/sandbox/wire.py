@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox.records import ListedOrder
 
 Json = dict[str, Any]
@@ -35,7 +36,7 @@ def order_json(order: ListedOrder) -> Any:
             for number, item in enumerate(order.items, start=1)
         ],
     }
-    return MALFORMED[order.malformed](wire) if order.malformed else wire
+    return FORMS[order.form].change(wire) if order.form else wire
 
 
 def _first_item(wire: Json, **changes: Any) -> Json:
@@ -43,17 +44,24 @@ def _first_item(wire: Json, **changes: Any) -> Json:
     return wire | {"order_items": [items[0] | changes, *items[1:]]}
 
 
-MALFORMED: dict[str, Callable[[Json], Any]] = {
-    "items_text": lambda wire: wire | {"order_items": "none"},
-    "items_object": lambda wire: wire | {"order_items": {"0": 1}},
-    "item_null": lambda wire: wire | {"order_items": [None]},
-    "product_missing": lambda wire: _first_item(wire, product=None),
-    "product_uuid_number": lambda wire: _first_item(wire, product={"uuid": 7}),
-    "passes_text": lambda wire: _first_item(wire, passes="x"),
-    "pass_number": lambda wire: _first_item(wire, passes=[7]),
-    "pass_without_uuid": lambda wire: _first_item(wire, passes=[{"status": "USABLE"}]),
+class Form(NamedTuple):
+    """A form of one order's JSON, and why a correct run then leaves the order. Its uuid can still be read."""
+
+    reason: Reason
+    change: Callable[[Json], Any]
+
+
+FORMS: dict[str, Form] = {
+    "items_text": Form(Reason.MALFORMED, lambda wire: wire | {"order_items": "none"}),
+    "items_object": Form(Reason.MALFORMED, lambda wire: wire | {"order_items": {"0": 1}}),
+    "item_null": Form(Reason.MALFORMED, lambda wire: wire | {"order_items": [None]}),
+    "product_missing": Form(Reason.MALFORMED, lambda wire: _first_item(wire, product=None)),
+    "product_uuid_number": Form(Reason.MALFORMED, lambda wire: _first_item(wire, product={"uuid": 7})),
+    "passes_text": Form(Reason.MALFORMED, lambda wire: _first_item(wire, passes="x")),
+    "pass_number": Form(Reason.MALFORMED, lambda wire: _first_item(wire, passes=[7])),
+    "pass_without_uuid": Form(Reason.MALFORMED, lambda wire: _first_item(wire, passes=[{"status": "USABLE"}])),
 }
-"""Defects of one order whose uuid can still be read. Only this order is malformed, not its neighbours."""
+"""Only this order is left, not its neighbours. The sample and what a correct run makes of it follow from this table."""
 
 JUNK: dict[str, Any] = {
     "null": None,

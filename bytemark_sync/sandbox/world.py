@@ -11,6 +11,7 @@ import msgspec
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import sample
 from bytemark_sync.sandbox.records import ExpectedItem, ListedOrder, PortalOrder, Records
+from bytemark_sync.sandbox.wire import FORMS
 
 
 class World(Records, omit_defaults=True):
@@ -66,8 +67,7 @@ class World(Records, omit_defaults=True):
         return {order.id: reason for order, seen in self._seen() if (reason := _reason(seen)) is not None}
 
     def expected_failed_users(self) -> set[int]:
-        failed = {Reason.TOKEN_REJECTED, Reason.NO_TOKEN}
-        return {order.user_id for order, seen in self._seen() if _reason(seen) in failed}
+        return {order.user_id for order, seen in self._seen() if (left := _reason(seen)) and left.record.fails_user}
 
     def _seen(self) -> Iterator[tuple[PortalOrder, _Seen]]:
         """Each pending order as a run sees it. Tokens: those of the newest pending order first, then the token rows."""
@@ -116,8 +116,8 @@ def _reason(seen: _Seen) -> Reason | None:
         return Reason.TOKEN_REJECTED
     if seen.listed is None:
         return Reason.NOT_FOUND
-    if seen.listed.malformed:
-        return Reason.MALFORMED
+    if seen.listed.form:
+        return FORMS[seen.listed.form].reason
     return None if _passes(seen.listed) else Reason.NO_PASSES
 
 

@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
 from django_q.models import OrmQ, Schedule, Task
 
-from bytemark_sync.domain.reasons import Reason
+from bytemark_sync.domain.reasons import Reason, token_reasons
 from bytemark_sync.models import (
     ClusterBeat,
     Latch,
@@ -286,7 +286,7 @@ class _Scene:
         reasons = self.world.expected_reasons()
         lost = set()
         for order in self.world.pending():
-            alone = reasons.get(order.id) in (Reason.NO_TOKEN, Reason.TOKEN_REJECTED)
+            alone = reasons.get(order.id) in token_reasons()
             if order.user_id in self.scenario.broken_users and not alone:
                 reasons[order.id] = Reason.API_ERROR
                 lost.add(order.id)

@@ -108,16 +108,13 @@ def test_every_table_of_our_own_is_told_and_its_columns_exist() -> None:
     assert {name: found - ours[name] for name, found in told.items() if found - ours[name]} == {}
 
 
-def test_reasons_are_told_with_what_follows_from_them() -> None:
-    (table,) = CONTRACT.tables_with("reason", below="Storing")
-    told = {next(spans(row[0])): (row[2], row[3]) for row in table.body}
-    words = {False: "no", True: "yes"}
-    assert told == {each.value: (words[each in user_failures()], words[each in deferred_reasons()]) for each in Reason}
-
-
-def test_the_readme_tells_what_to_do_about_every_reason() -> None:
+def test_reasons_are_told_with_what_to_do_and_what_follows_from_them() -> None:
     (table,) = README.tables_with("outcome")
-    assert [name for row in table.body for name in spans(row[0])] == [each.value for each in Reason]
+    told = {name: (row[3], row[4]) for row in table.body for name in spans(row[0])}
+    words = {False: "no", True: "yes"}
+    assert list(told) == [each.value for each in Reason]
+    assert told == {each.value: (words[each in user_failures()], words[each in deferred_reasons()]) for each in Reason}
+    assert all(row[1] and row[2] for row in table.body)
 
 
 # --- Words that other programs read ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 from bytemark_sync.sandbox.sample import NOISE, TROUBLES
+from bytemark_sync.sandbox.wire import FORMS
 from tests.support.harness import Finished, Portal
 from tests.support.servers import SandboxProcess
 
@@ -35,7 +36,7 @@ def test_a_troubled_world_has_every_trouble() -> None:
     assert reasons == {
         Reason.NOT_FOUND: 1,
         Reason.NO_PASSES: 1,
-        Reason.MALFORMED: 1,
+        **dict.fromkeys((form.reason for form in FORMS.values()), 1),
         Reason.TOKEN_REJECTED: 3,
         Reason.NO_TOKEN: 3,
     }

@@ -65,7 +65,7 @@ def test_an_order_without_a_pass_stays_pending_until_it_has_one(scenario: MakeSc
 def test_one_malformed_order_is_its_own_problem(scenario: MakeScenario) -> None:
     world = World()
     add_user(world, 7, [listed("o1"), listed("bad"), listed("o2")])
-    world.riders[0].orders[1].malformed = "pass_number"
+    world.riders[0].orders[1].form = "pass_number"
     at = scenario(world, faults="malformed_order:form=uuid_number")
     done = at.sync("--json")
     assert (done.status, done.json["orders_synced"], done.json["orders_invalid"]) == (0, 2, 1)

@@ -6,6 +6,7 @@ thread, `manage.py bytemark_sandbox` from a process of its own. The JSON follows
 
 from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import FaultRule, parse_faults
+from bytemark_sync.sandbox.limits import Limit, parse_limit
 from bytemark_sync.sandbox.records import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider
 from bytemark_sync.sandbox.server import Sandbox
 from bytemark_sync.sandbox.world import World
@@ -13,6 +14,7 @@ from bytemark_sync.sandbox.world import World
 __all__ = [
     "ExpectedItem",
     "FaultRule",
+    "Limit",
     "ListedItem",
     "ListedOrder",
     "PortalOrder",
@@ -22,4 +24,5 @@ __all__ = [
     "SandboxControl",
     "World",
     "parse_faults",
+    "parse_limit",
 ]

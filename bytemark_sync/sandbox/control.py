@@ -8,6 +8,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import msgspec
 
 from bytemark_sync.sandbox.faults import FaultRule, parse_faults
+from bytemark_sync.sandbox.limits import Limit, parse_limit
 from bytemark_sync.sandbox.request_counts import Seen, Stats
 from bytemark_sync.sandbox.world import World
 
@@ -33,12 +34,16 @@ class SandboxControl:
         parsed = [one for rule in rules for one in (parse_faults(rule) if isinstance(rule, str) else [rule])]
         self._ask("faults", msgspec.json.encode(parsed))
 
+    def set_limit(self, limit: Limit | str | None) -> None:
+        """Replace the limit on requests for orders; None or an empty text takes it away. Its counts begin anew."""
+        self._ask("limit", msgspec.json.encode(parse_limit(limit) if isinstance(limit, str) else limit))
+
     def set_world(self, world: World) -> None:
         """Replace what is listed."""
         self._ask("world", msgspec.json.encode(world))
 
     def reset(self) -> None:
-        """Set the counts to zero and remove all faults. The world stays."""
+        """Set the counts to zero, remove all faults and the limit. The world stays."""
         self._ask("reset", b"{}")
 
     def _ask(self, what: str, body: bytes | None = None) -> bytes:

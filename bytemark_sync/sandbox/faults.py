@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, WRONG_SHAPES
 
 ANSWERS = {
-    "status": "an HTTP error `status` (500), with `code` in `form` where set, and `retry_after` (seconds, or `date+N`)",
+    "status": "an HTTP error `status` (500), with `code` in `form` where set, and `retry_after` (seconds, or `date+N`);"
+    " 304 comes without a body",
     "errors": "HTTP 200 with error `code` (50020) in `form`",
     "redirect": "`status` (302) to `location` (a path of the sandbox that records who comes)",
     "hang": "no answer for `seconds` (600), then the connection is closed",
@@ -42,9 +43,20 @@ CHANGES = {
     "reorder": "the list is shuffled anew for this request",
     "grow": "a new order has come to the head of the list since the last request",
     "total_count": "`form`: absent, big, small, text, null, negative, float",
+    "next": "`pagination.next`: absent, null or always there whatever follows; or, where more follows, path, true (null"
+    " at the end), false (true, then false), empty (a path, then an empty text)",
+    "clamp": "at most `size` (20) orders a page, whatever `per_page` asks for",
     "no_pagination": "nothing in the object but `orders`",
 }
-KINDS = ANSWERS | CHANGES
+OUTAGE = {
+    "outage": "the whole API is away from `after` seconds after the first request, or once `after_requests` came, for"
+    " `seconds` (for good); `form`: status (`status` 503, with `retry_after` where set), close (a connection is closed"
+    " without an answer), refuse (no connection is taken, to the controls neither, so it needs `seconds`), hang",
+}
+KINDS = ANSWERS | CHANGES | OUTAGE
+NEXT_FORMS = ("absent", "null", "always", "path", "true", "false", "empty")
+OUTAGE_FORMS = ("status", "close", "refuse", "hang")
+OUTAGE_FIELDS: Final = {"kind", "form", "status", "retry_after", "after", "after_requests", "seconds"}
 TOTAL_FORMS = ("absent", "big", "small", "text", "null", "negative", "float")
 
 
@@ -72,6 +84,8 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     size: int | None = None
     body: str = ""
     data: bytes = b""
+    after: float = 0.0
+    after_requests: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -82,11 +96,21 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
             "wrong_shape": WRONG_SHAPES,
             "malformed_order": JUNK,
             "total_count": TOTAL_FORMS,
+            "next": NEXT_FORMS,
+            "outage": OUTAGE_FORMS,
         }
         if self.form and self.form not in forms.get(self.kind, ()):
             raise ValueError(
                 f"unknown form {self.form!r} of {self.kind}; use one of {', '.join(forms.get(self.kind, ()))}"
             )
+        given = {field.name for field in msgspec.structs.fields(self) if getattr(self, field.name) != field.default}
+        useless = given - OUTAGE_FIELDS if self.kind == "outage" else given & {"after", "after_requests"}
+        if useless:
+            raise ValueError(f"{self.kind} takes no {', '.join(sorted(useless))}")
+        if self.form == "refuse" and self.seconds is None:
+            raise ValueError("an outage that refuses connections needs seconds: nothing but time can end it")
+        if self.kind == "clamp" and self.size is not None and self.size < 1:
+            raise ValueError("clamp: size must be at least 1")
 
 
 def parse_faults(text: str) -> list[FaultRule]:
@@ -121,7 +145,7 @@ def _short(part: str) -> FaultRule:
 
 
 class FaultBook:
-    """The rules in force, and how often each has matched."""
+    """The rules in force for single requests, and how often each has matched."""
 
     def __init__(self, rules: list[FaultRule], seed: int = 0) -> None:
         self._seed = seed
@@ -129,7 +153,9 @@ class FaultBook:
         self.replace(rules)
 
     def replace(self, rules: list[FaultRule]) -> None:
-        self._rules = [_Counted(rule, f"{self._seed} {number}") for number, rule in enumerate(rules)]
+        self._rules = [
+            _Counted(rule, f"{self._seed} {number}") for number, rule in enumerate(rules) if rule.kind not in OUTAGE
+        ]
 
     def choose(self, user_id: int | None, page: int) -> list[FaultRule]:
         """The rules for this request: all changes, and at most one answer."""

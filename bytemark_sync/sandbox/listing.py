@@ -12,6 +12,7 @@ from bytemark_sync.sandbox.wire import JUNK, Json, encode, order_json, page_json
 from bytemark_sync.sandbox.world import World
 
 CACHED_PAGES = 20_000
+CLAMPED_SIZE = 20
 
 
 class Listing:
@@ -62,12 +63,16 @@ class Listing:
             page = 1
         elif "repeat_page" in changes:
             page = max(1, page - 1)
+        if rule := changes.get("clamp"):
+            per_page = min(per_page, rule.size or CLAMPED_SIZE)
         whole = self._plain(orders, page, per_page)
         inner: Json = whole["data"] if self._envelope == "data" else whole
         if rule := changes.get("malformed_order"):
             inner["orders"].insert(0, JUNK[rule.form or "no_uuid"])
         if rule := changes.get("total_count"):
             _lie(inner, rule.form or "absent")
+        if rule := changes.get("next"):
+            _signal(inner["pagination"], rule.form or "absent")
         if "no_pagination" in changes:
             for name in ("page_count", "total_count", "pagination"):
                 inner.pop(name, None)
@@ -93,3 +98,21 @@ def _lie(inner: Json, form: str) -> None:
         del inner["total_count"]
     else:
         inner["total_count"] = lies[form]
+
+
+def _signal(pagination: Json, form: str) -> None:
+    """Say in another form whether more follows."""
+    number = pagination["page"] + 1
+    path = f"/v4.0/orders?page={number}&per_page={pagination['per_page']}"
+    more, end = {
+        "null": (None, None),
+        "always": (number, number),
+        "path": (path, None),
+        "true": (True, None),
+        "false": (True, False),
+        "empty": (path, ""),
+        "absent": (None, None),
+    }[form]
+    pagination["next"] = end if pagination["next"] is None else more
+    if form == "absent":
+        del pagination["next"]

@@ -8,6 +8,7 @@ from hashlib import sha256
 import msgspec
 
 KEPT_REQUESTS = 20_000
+KEPT_SECONDS = 3_600
 
 
 def fingerprint(token: str) -> str:
@@ -27,9 +28,28 @@ class Seen(msgspec.Struct):
     at: float
 
 
+class LimitCounts(msgspec.Struct):
+    """What the limiter did. `by_second`: Unix second -> [let through, refused], of the last hour with requests."""
+
+    allowed: int = 0
+    refused: int = 0
+    by_second: dict[str, list[int]] = {}
+
+    def add(self, allowed: bool, wall: float) -> None:
+        self.allowed += allowed
+        self.refused += not allowed
+        second = str(int(wall))
+        if second not in self.by_second:
+            self.by_second[second] = [0, 0]
+            if len(self.by_second) > KEPT_SECONDS:
+                del self.by_second[next(iter(self.by_second))]
+        self.by_second[second][not allowed] += 1
+
+
 class Stats(msgspec.Struct):
     """Counts since the start or the last reset. `max_concurrent`: the most requests for orders under way at once.
-    `connections`: requests that began a new connection."""
+    `connections`: requests that began a new connection. `first_at`, `last_at`: Unix time of the first and the last
+    request for orders. `limit` counts only while there is a limit."""
 
     requests: int = 0
     connections: int = 0
@@ -43,6 +63,9 @@ class Stats(msgspec.Struct):
     faults: dict[str, int] = {}
     elsewhere: int = 0
     elsewhere_with_authorization: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
+    limit: LimitCounts = msgspec.field(default_factory=LimitCounts)
 
 
 def _count(counts: dict[str, int], name: str) -> None:
@@ -76,6 +99,8 @@ class RequestCounts:
     def add(self, path: str, seen: Seen) -> None:
         stats = self.stats
         stats.requests += 1
+        stats.first_at = stats.first_at or seen.at
+        stats.last_at = seen.at
         _count(stats.paths, path)
         _count(stats.pages, str(seen.page))
         _count(stats.statuses, str(seen.status))

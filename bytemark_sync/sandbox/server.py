@@ -20,7 +20,9 @@ import msgspec
 from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import ANSWERS, FaultBook, FaultRule, decode_rules, parse_faults
 from bytemark_sync.sandbox.http_server import Answer, Connection, Request
+from bytemark_sync.sandbox.limits import Limit, Limiter, parse_limit
 from bytemark_sync.sandbox.listing import Listing
+from bytemark_sync.sandbox.outages import Outages
 from bytemark_sync.sandbox.records import Rider
 from bytemark_sync.sandbox.request_counts import RequestCounts, Seen, fingerprint
 from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
@@ -28,6 +30,7 @@ from bytemark_sync.sandbox.world import World
 
 JSON = {"Content-Type": "application/json"}
 HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body><h1>Be right back</h1></body></html>"
+TOO_MANY = b'{"data":null,"errors":["Too many requests"]}'
 OVERSIZE = 9 * 1024 * 1024
 DRIP_SECONDS = 0.2
 HANG_SECONDS = 600.0
@@ -37,7 +40,8 @@ class Sandbox(SandboxControl):
     """A sandbox in a thread of this process: `with Sandbox(world) as sandbox: sandbox.url`.
 
     `latency` in seconds before each answer. `envelope` is `data` or `bare`. `rejection` is the answer to an unknown
-    token, as a rule of kind `status` or `errors`. `port` 0 takes a free one.
+    token, as a rule of kind `status` or `errors`. `limit` is on all requests for orders together. `port` 0 takes a
+    free one.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Sandbox(SandboxControl):
         world: World,
         *,
         faults: Iterable[FaultRule] | str = (),
+        limit: Limit | str | None = None,
         latency: float = 0.0,
         port: int = 0,
         seed: int = 0,
@@ -56,6 +61,8 @@ class Sandbox(SandboxControl):
         super().__init__()
         rules = parse_faults(faults) if isinstance(faults, str) else list(faults)
         self._book = FaultBook(rules, seed)
+        self._outages = Outages(rules)
+        self._limiter = Limiter(parse_limit(limit) if isinstance(limit, str) else limit)
         self._listing = Listing(world, envelope, seed)
         self._counts = RequestCounts()
         self._rng = Random(f"latency {seed}")
@@ -108,15 +115,30 @@ class Sandbox(SandboxControl):
     async def _serve(self, ready: Callable[[], object]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await self._loop.create_server(
-            lambda: self._connected(), "127.0.0.1", self._port, backlog=512, reuse_address=True
-        )
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await self._listen()
+        self._port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
         ready()
         await self._stop.wait()
-        server.close()
+        self._leave()
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_server(
+            lambda: self._connected(), "127.0.0.1", self._port, backlog=512, reuse_address=True
+        )
+
+    def _leave(self) -> None:
+        """Take no connection any more, and reset those that are open."""
+        self._server.close()
         for connection in list(self._connections):
             connection.abort()
+
+    def _leave_for(self, seconds: float) -> None:
+        self._leave()
+        self._loop.call_later(seconds, self._come_back)
+
+    def _come_back(self) -> None:
+        self._coming_back = self._loop.create_task(self._listen())
 
     def _connected(self) -> Connection:
         return Connection(self._handle, self._connections)
@@ -135,10 +157,16 @@ class Sandbox(SandboxControl):
         rider = self._listing.rider(token) if scheme == "Bearer" else None
         page, per_page = _number(request, "page", 1), _number(request, "per_page", 10)
         user_id = rider.user_id if rider else None
-        rules = self._book.choose(user_id, page)
-        answer = self._answer(request, rider, page, per_page, rules)
-        names = " ".join(rule.kind for rule in rules)
-        seen = Seen(user_id, fingerprint(token) if token else "", page, per_page, answer.status, names, time.time())
+        now, wall = time.monotonic(), time.time()
+        if (outage := self._outages.under_way(now)) is not None:
+            answer, names = self._outage(*outage), "outage"
+        elif (retry_after := self._limiter.refuses(now, wall)) is not None:
+            answer, names = self._refusal(retry_after), "limit"
+        else:
+            rules = self._book.choose(user_id, page)
+            answer = self._answer(request, rider, page, per_page, rules)
+            names = " ".join(rule.kind for rule in rules)
+        seen = Seen(user_id, fingerprint(token) if token else "", page, per_page, answer.status, names, wall)
         self._counts.add(request.path, seen)
         if self._log_requests:
             sys.stderr.write(f"page={page} user={user_id} token={seen.token} -> {answer.status} {names}\n")
@@ -173,6 +201,22 @@ class Sandbox(SandboxControl):
                 answer.delivery = "chunked"
         return answer
 
+    def _outage(self, rule: FaultRule, left: float) -> Answer:
+        if rule.form == "refuse":
+            self._loop.call_soon(self._leave_for, left)
+            return Answer(0, delivery="reset")
+        if rule.form == "close":
+            return Answer(0, delivery="close")
+        if rule.form == "hang":
+            return Answer(0, delivery="hang", seconds=min(left, HANG_SECONDS))
+        answer = _status(rule)
+        answer.delay = self._latency
+        return answer
+
+    def _refusal(self, retry_after: str) -> Answer:
+        headers = JSON | {"Retry-After": retry_after} if retry_after else dict(JSON)
+        return Answer(429, TOO_MANY, headers, delay=self._latency)
+
     def _elsewhere(self, request: Request) -> Answer:
         """Any other path. A followed redirect would arrive here."""
         self._counts.add_elsewhere(request.path, "authorization" in request.headers)
@@ -183,21 +227,29 @@ class Sandbox(SandboxControl):
         try:
             match request.method, what:
                 case "GET", "stats":
-                    return Answer(200, encode(self._counts.stats), JSON)
+                    stats = msgspec.structs.replace(self._counts.stats, limit=self._limiter.counts)
+                    return Answer(200, encode(stats), JSON)
                 case "GET", "requests":
                     return Answer(200, encode(list(self._counts.seen)), JSON)
                 case "POST", "faults":
-                    self._book.replace(decode_rules(request.body))
+                    self._set_faults(decode_rules(request.body))
+                case "POST", "limit":
+                    self._limiter.replace(msgspec.json.decode(request.body, type=Limit | None))
                 case "POST", "world":
                     self._listing.replace(msgspec.json.decode(request.body, type=World))
                 case "POST", "reset":
                     self._counts.reset()
-                    self._book.replace([])
+                    self._set_faults([])
+                    self._limiter.replace(None)
                 case _:
                     return Answer(404, b"{}", JSON)
         except (ValueError, msgspec.MsgspecError) as error:
             return Answer(400, encode({"error": str(error)}), JSON)
         return Answer(200, b"{}", JSON)
+
+    def _set_faults(self, rules: list[FaultRule]) -> None:
+        self._book.replace(rules)
+        self._outages.replace(rules)
 
 
 def _nothing() -> None:
@@ -218,7 +270,12 @@ def _error(status: int, code: int, form: str) -> Answer:
 
 
 def _status(rule: FaultRule) -> Answer:
-    answer = _error(rule.status or 500, rule.code, rule.form)
+    if rule.status == 304:
+        return Answer(304, b"", {"ETag": '"sandbox"'})
+    if rule.kind == "outage":
+        answer = _error(rule.status or 503, 0, "")
+    else:
+        answer = _error(rule.status or 500, rule.code, rule.form)
     if rule.retry_after.startswith("date"):
         at = datetime.now(UTC) + timedelta(seconds=float(rule.retry_after.removeprefix("date") or 1))
         answer.headers["Retry-After"] = format_datetime(at, usegmt=True)

@@ -19,6 +19,7 @@ MESSAGES = {
     50011: "Lost device",
     10000: "Update required",
     400104: "User not registered",
+    106: "Token reset",
 }
 
 
@@ -79,7 +80,7 @@ def page_json(orders: list[Any], *, page: int, per_page: int, total: int, envelo
     pages = -(-total // per_page)
     inner: Json = {
         "orders": orders,
-        "page_count": pages,
+        "page_count": len(orders),
         "total_count": total,
         "pagination": {"page": page, "per_page": per_page, "next": page + 1 if page < pages else None},
     }

@@ -83,7 +83,7 @@ def test_the_command_serves_a_saved_world_from_a_process_of_its_own(tmp_path: Pa
 
 
 def test_unusable_arguments_of_the_sandbox_end_with_status_2(run_manage: Callable[..., Finished]) -> None:
-    for arguments in (["--faults", "nonsense"], ["--world", "/nowhere.json"], ["--port", "x"]):
+    for arguments in (["--faults", "nonsense"], ["--limit", "rate=x"], ["--world", "/nowhere.json"], ["--port", "x"]):
         done = run_manage("bytemark_sandbox", *arguments)
         assert done.status == 2, done.stderr
         assert "Traceback" not in done.stderr

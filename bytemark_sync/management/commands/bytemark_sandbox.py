@@ -10,6 +10,7 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError
 
 from bytemark_sync.sandbox.faults import KINDS, FaultRule, parse_faults
+from bytemark_sync.sandbox.limits import FORMS, Limit, parse_limit
 from bytemark_sync.sandbox.server import Sandbox
 from bytemark_sync.sandbox.world import World
 
@@ -25,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--latency", type=float, default=0.0, metavar="MS", help="milliseconds before each answer")
         parser.add_argument("--seed", type=int, default=1, help="of the sample and of the faults (default: 1)")
         parser.add_argument("--faults", default="", metavar="SPEC", help="kind:name=value,...;kind... or JSON or @file")
+        parser.add_argument("--limit", default="", metavar="SPEC", help=f"429 beyond {FORMS}")
         parser.add_argument("--world", metavar="FILE", help="riders, tokens and listed orders as JSON; else a sample")
         parser.add_argument("--users", type=int, default=200, help="of the sample (default: 200)")
         parser.add_argument("--orders-per-user", type=int, default=3, help="pending ones, of the sample (default: 3)")
@@ -38,6 +40,7 @@ class Command(BaseCommand):
         sandbox = Sandbox(
             _world(options),
             faults=_faults(options["faults"]),
+            limit=_limit(options["limit"]),
             latency=options["latency"] / 1000,
             port=options["port"],
             seed=options["seed"],
@@ -82,3 +85,10 @@ def _faults(text: str) -> list[FaultRule]:
         return parse_faults(text)
     except (ValueError, OSError, msgspec.MsgspecError) as error:
         raise CommandError(f"--faults: {error}", returncode=2) from None
+
+
+def _limit(text: str) -> Limit | None:
+    try:
+        return parse_limit(text)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise CommandError(f"--limit: {error}", returncode=2) from None

@@ -1,4 +1,4 @@
-"""The admin's first page: what is stuck and why, whether the sync is alive, and how the last 30 days went."""
+"""The first page of the admin: pending orders and why, whether the sync is alive, and how the last 30 days went."""
 
 from __future__ import annotations
 
@@ -57,44 +57,44 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["title"] = "Dashboard"
     if not request.user.has_perm("bytemark_sync.view_syncrun"):
         return context
-    stuck = PENDING_FIGURES.latest()
+    figures = PENDING_FIGURES.latest()
     runs = list(SyncRun.objects.order_by("-pk")[:LAST_RUNS])
     last = next((run for run in runs if run.status in ENDED and run.kind == RunKind.SYNC), None)
     if last is None:
         last = SyncRun.objects.filter(kind=RunKind.SYNC, status__in=ENDED).order_by("-pk").first()
     stored, left = _history()
     today = Card("Items stored today", f"{list(stored.values())[-1]:,}", href=reverse(ITEMS))
-    cards = [*_pending_cards(stuck), _last_run(last), today, _next_run(), _cluster()]
+    cards = [*_pending_cards(figures), _last_run(last), today, _next_run(), _cluster()]
     return context | {
         "cards": cards,
-        "charts": _charts(stuck, stored, left),
+        "charts": _charts(figures, stored, left),
         "runs": _runs_table(runs),
-        "counted_at": moment(stuck.counted_at) if stuck else None,
+        "counted_at": moment(figures.counted_at) if figures else None,
         "is_new": not runs,
         "may_resync": request.user.has_perm("bytemark_sync.resync"),
-        "stuck": stuck,
+        "figures": figures,
     }
 
 
-def _pending_cards(stuck: PendingFigures | None) -> list[Card]:
+def _pending_cards(figures: PendingFigures | None) -> list[Card]:
     pending = reverse("admin:bytemark_sync_pendingorder_changelist")
-    if stuck is None:
+    if figures is None:
         names = ("Pending orders", "Riders waiting", "Riders who need a new token", "Deferred orders")
         return [Card(name, "…", "being counted", pending) for name in names]
-    oldest = format_html("oldest first tried {}", ago(stuck.oldest)) if stuck.oldest else ""
+    oldest = format_html("oldest first tried {}", ago(figures.oldest)) if figures.oldest else ""
     return [
-        Card("Pending orders", f"{stuck.orders:,}", oldest or ("none tried yet" if stuck.orders else ""), pending),
-        Card("Riders waiting", f"{stuck.users:,}", "with a pending order", pending),
+        Card("Pending orders", f"{figures.orders:,}", oldest or ("none tried yet" if figures.orders else ""), pending),
+        Card("Riders waiting", f"{figures.users:,}", "with a pending order", pending),
         Card(
             "Riders who need a new token",
-            f"{stuck.tokenless_users:,}",
-            "rejected by Bytemark, or none at all" if stuck.tokenless_users else "",
+            f"{figures.tokenless_users:,}",
+            "rejected by Bytemark, or none at all" if figures.tokenless_users else "",
             f"{reverse(RIDERS)}?token_is={NEEDED}",
-            warn=bool(stuck.tokenless_users),
+            warn=bool(figures.tokenless_users),
         ),
         Card(
             "Deferred orders",
-            f"{stuck.deferred:,}",
+            f"{figures.deferred:,}",
             RETRIED,
             f"{pending}?deferred={YES}",
         ),
@@ -157,9 +157,9 @@ def _history() -> tuple[dict[date, int], dict[date, int | None]]:
     return stored, left
 
 
-def _charts(stuck: PendingFigures | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
+def _charts(figures: PendingFigures | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
     days = list(stored)
-    reasons = [(reason_words()[reason], n) for reason, n in stuck.reasons if reason != NEVER] if stuck else None
+    reasons = [(reason_words()[reason], n) for reason, n in figures.reasons if reason != NEVER] if figures else None
     return [
         day_chart("Items stored per day", days, list(stored.values()), "item"),
         level_chart("Orders left pending per day", days, list(left.values()), "order"),

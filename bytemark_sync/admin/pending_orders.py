@@ -1,4 +1,4 @@
-"""Pending orders: what is stuck, and why."""
+"""Pending orders: which, and why."""
 
 from __future__ import annotations
 

@@ -219,9 +219,9 @@ def resync_view(request: HttpRequest) -> HttpResponse:
 
 def _counted(wanted: Wanted) -> Counts | None:
     """As of this minute, counted beside the request; None while that is not known yet."""
-    stuck = PENDING_FIGURES.latest() if wanted == Wanted() else None
-    if stuck and stuck.orders:
-        return Counts(stuck.orders, stuck.users)
+    figures = PENDING_FIGURES.latest() if wanted == Wanted() else None
+    if figures and figures.orders:
+        return Counts(figures.orders, figures.users)
 
     def count() -> Iterator[Counts]:
         yield Counts(**wanted.rows().aggregate(orders=Count("pk"), users=Count("user_id", distinct=True)))

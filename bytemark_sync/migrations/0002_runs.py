@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
             options={"db_table": "bytemark_sync_cluster"},
         ),
         migrations.CreateModel(
-            name="Latch",
+            name="NamedLock",
             fields=[
                 ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),

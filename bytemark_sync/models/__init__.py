@@ -2,7 +2,7 @@
 
 from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
 from bytemark_sync.models.audit import AuditFinding
-from bytemark_sync.models.cluster import ClusterBeat, Latch
+from bytemark_sync.models.cluster import ClusterBeat, NamedLock
 from bytemark_sync.models.portal import Order, OrderItem, OrderToken
 from bytemark_sync.models.runs import (
     BatchStatus,
@@ -20,7 +20,7 @@ __all__ = [
     "AuditFinding",
     "BatchStatus",
     "ClusterBeat",
-    "Latch",
+    "NamedLock",
     "Order",
     "OrderAttempt",
     "OrderItem",

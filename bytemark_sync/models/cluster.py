@@ -21,7 +21,7 @@ class ClusterBeat(models.Model):
         return self.name
 
 
-class Latch(models.Model):
+class NamedLock(models.Model):
     """A named row that is locked so that only one process goes on at a time. `at` is when the last turn was taken."""
 
     name = models.CharField(max_length=64, primary_key=True)

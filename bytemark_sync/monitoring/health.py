@@ -17,7 +17,7 @@ from django.db.models import Count, Min, Subquery
 from django.utils import timezone
 from django_q.models import Schedule
 
-from bytemark_sync.models import ClusterBeat, Latch, OrderOutcome, RunStatus, SyncRun
+from bytemark_sync.models import ClusterBeat, NamedLock, OrderOutcome, RunStatus, SyncRun
 from bytemark_sync.queue import broker, schedules
 from bytemark_sync.queue.locks import CLOCK_SKEW
 from bytemark_sync.storage.pending import pending_orders, still_pending
@@ -122,7 +122,9 @@ def _vital_signs(now: datetime) -> dict[str, Any] | None:
         "last_run_at": Subquery(last.values("finished_at")[:1]),
         "oldest": Subquery(OrderOutcome.objects.filter(still_pending()).order_by("first_at").values("first_at")[:1]),
     }
-    found: Any = Latch.objects.filter(name=schedules.SYNC_LATCH).annotate(**signs).values("created_at", *signs)
+    found: Any = (
+        NamedLock.objects.filter(name=schedules.SYNC_SCHEDULE_LOCK).annotate(**signs).values("created_at", *signs)
+    )
     vital: dict[str, Any] | None = found.first()
     return vital
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from bytemark_sync.models import Latch, SyncRun, Trigger
+from bytemark_sync.models import NamedLock, SyncRun, Trigger
 from bytemark_sync.monitoring import health
 from bytemark_sync.queue import schedules
 from bytemark_sync.queue.locks import take_turn
@@ -17,17 +17,17 @@ TOLD = "silence told"
 def check() -> str:
     """Tell Slack when no scheduled run has succeeded for too long: at once, then once a day. What was done."""
     now = timezone.now()
-    Latch.objects.filter(name="silence").update(at=now)
+    NamedLock.objects.filter(name="silence").update(at=now)
     last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=health.WORKED).order_by("-pk").first()
     since = last.finished_at if last else schedules.installed_at()
     longest = schedules.longest_silence(schedules.sync_schedules())
     if since is None or now - since <= longest:
-        Latch.objects.filter(name=TOLD).delete()
+        NamedLock.objects.filter(name=TOLD).delete()
         return "no silence"
     if not take_turn(TOLD, SECONDS_BETWEEN_MESSAGES):
         return "told before"
     state = health.look()
     result = reporter.send(messages.silence(now - since, last, state.problems, state.next_scheduled_run))
     if result.startswith("failed"):
-        Latch.objects.filter(name=TOLD).delete()
+        NamedLock.objects.filter(name=TOLD).delete()
     return result

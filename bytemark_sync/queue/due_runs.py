@@ -27,7 +27,7 @@ from bytemark_sync.times import dated
 
 logger = logging.getLogger(__name__)
 
-LATCH = "scheduled run"
+RUN_LOCK = "scheduled run"
 
 
 def before_change(instance: Schedule, raw: bool = False, **_signal: Any) -> None:
@@ -48,7 +48,7 @@ def before_delete(instance: Schedule, **_signal: Any) -> None:
 def start_due() -> str:
     """Write the run that is due by the schedules in the database, unless it exists."""
     if _latest() is not None:
-        with held(LATCH):
+        with held(RUN_LOCK):
             # Read again, because whoever held the lock before may have moved the schedule on.
             if (latest := _latest()) is not None:
                 return _start(latest)
@@ -57,7 +57,7 @@ def start_due() -> str:
 
 def start(due: datetime) -> str:
     """Write the run that was due then, unless there is one for that time or a later one. Returns what was done."""
-    with held(LATCH):
+    with held(RUN_LOCK):
         return _start(due)
 
 

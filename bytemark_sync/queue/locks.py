@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from bytemark_sync.models import Latch
+from bytemark_sync.models import NamedLock
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the clocks of two machines may differ. A time further in the future was written by a wrong clock."""
@@ -23,16 +23,16 @@ def take_turn(name: str, every: float) -> bool:
     """
     now = timezone.now()
     may_act = Q(at__lte=now - timedelta(seconds=every)) | Q(at__gt=now + CLOCK_SKEW)
-    if Latch.objects.filter(may_act, name=name).update(at=now):
+    if NamedLock.objects.filter(may_act, name=name).update(at=now):
         return True
-    return not Latch.objects.filter(name=name).exists() and Latch.objects.get_or_create(name=name)[1]
+    return not NamedLock.objects.filter(name=name).exists() and NamedLock.objects.get_or_create(name=name)[1]
 
 
 @contextmanager
 def held(name: str) -> Iterator[None]:
     """Let one process at a time run the block, inside a transaction."""
-    if not Latch.objects.filter(name=name).exists():
-        Latch.objects.bulk_create([Latch(name=name)], ignore_conflicts=True)
+    if not NamedLock.objects.filter(name=name).exists():
+        NamedLock.objects.bulk_create([NamedLock(name=name)], ignore_conflicts=True)
     with transaction.atomic():
-        Latch.objects.select_for_update().get(name=name)
+        NamedLock.objects.select_for_update().get(name=name)
         yield

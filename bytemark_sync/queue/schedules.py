@@ -18,12 +18,12 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from bytemark_sync.domain.cron import next_due
-from bytemark_sync.models import Latch
+from bytemark_sync.models import NamedLock
 
 SYNC = "bytemark_sync.tasks.scheduled_run"
 SILENCE = "bytemark_sync.tasks.check_silence"
 PRUNE = "bytemark_sync.tasks.prune"
-SYNC_LATCH = "schedule scheduled_run"
+SYNC_SCHEDULE_LOCK = "schedule scheduled_run"
 MIN_SILENCE = timedelta(hours=36)
 MALFORMED = (ValueError, KeyError, AttributeError, TypeError, OverflowError)
 """The exceptions of croniter and django-q2 for a schedule that cannot be read."""
@@ -33,7 +33,7 @@ def create_schedules(using: str = "default", **_signal: Any) -> None:
     """Called after `migrate`. Does nothing if the tables are missing or the schedules were created before."""
     if using != "default":
         return
-    tables = {Schedule._meta.db_table, Latch._meta.db_table}
+    tables = {Schedule._meta.db_table, NamedLock._meta.db_table}
     if not tables <= set(connections[using].introspection.table_names()):
         return
     cron = Schedule.CRON
@@ -43,21 +43,21 @@ def create_schedules(using: str = "default", **_signal: Any) -> None:
 
 
 def _create(func: str, **fields: Any) -> None:
-    latch = f"schedule {func.rpartition('.')[2]}"
-    if Latch.objects.filter(name=latch).exists():
+    lock = f"schedule {func.rpartition('.')[2]}"
+    if NamedLock.objects.filter(name=lock).exists():
         return
     try:
         with transaction.atomic():
-            Latch.objects.create(name=latch)
+            NamedLock.objects.create(name=lock)
             Schedule.objects.create(func=func, **fields)
     except IntegrityError:
-        if not Latch.objects.filter(name=latch).exists():
+        if not NamedLock.objects.filter(name=lock).exists():
             raise
 
 
 def installed_at() -> datetime | None:
     """When `migrate` created the sync's schedule, or None."""
-    return Latch.objects.filter(name=SYNC_LATCH).values_list("created_at", flat=True).first()
+    return NamedLock.objects.filter(name=SYNC_SCHEDULE_LOCK).values_list("created_at", flat=True).first()
 
 
 def sync_schedules() -> list[Schedule]:

@@ -20,7 +20,7 @@ from tests.support.admin_pages import APP, page, words
 
 
 class TestDashboard:
-    def test_it_counts_what_is_stuck(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
+    def test_it_counts_what_is_pending(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         ClusterBeat.objects.create(name="host:1", workers=4)
         text = words(page(logged_in("viewer"), "/admin/"))
         assert "Pending orders 28 oldest first tried 3 days ago" in text

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from bytemark_sync.models import Latch
+from bytemark_sync.models import NamedLock
 
 
 def test_a_command_that_is_called_in_a_transaction_leaves_it_open(
@@ -19,8 +19,8 @@ def test_a_command_that_is_called_in_a_transaction_leaves_it_open(
     settings.BYTEMARK_CUSTOMER_API_URL = "http://127.0.0.1:9"
     before = connection.connection
     with transaction.atomic():
-        Latch.objects.create(name="of the caller")
+        NamedLock.objects.create(name="of the caller")
         call_command("sync_order_items", verbosity=0, skip_checks=False)
         assert connection.connection is before
-        assert Latch.objects.filter(name="of the caller").exists()
-    assert Latch.objects.filter(name="of the caller").exists()
+        assert NamedLock.objects.filter(name="of the caller").exists()
+    assert NamedLock.objects.filter(name="of the caller").exists()

@@ -22,7 +22,7 @@ from django_q.models import OrmQ, Schedule, Task
 from bytemark_sync.domain.reasons import Reason, token_reasons
 from bytemark_sync.models import (
     ClusterBeat,
-    Latch,
+    NamedLock,
     Order,
     OrderAttempt,
     OrderItem,
@@ -42,7 +42,7 @@ from tests.faults.processes import Child, HangsError, fork, manage
 from tests.support.servers import spawn
 
 TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, SyncRun, ClusterBeat, Latch),
+    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, SyncRun, ClusterBeat, NamedLock),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
 ENDS_WITHIN = 30.0

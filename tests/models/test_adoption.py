@@ -91,7 +91,7 @@ def adopt(portal: Portal) -> None:
     assert definitions(portal) == before
 
 
-def ground_at(portal: Portal, world: World, sandbox: Callable[..., Sandbox]) -> Scenario:
+def scenario_at(portal: Portal, world: World, sandbox: Callable[..., Sandbox]) -> Scenario:
     at = Scenario(portal.url, world, sandbox(world))
     at.portal.fill(world)
     return at
@@ -113,7 +113,7 @@ def test_an_old_portal_is_adopted_and_a_value_that_does_not_fit_is_its_orders_pr
     add_user(world, 8, [listed("emoji", "pass-😀"), listed("latin", "pass-é"), listed("product", product="y" * 65)])
     for user in range(20, 30):
         add_user(world, user, [listed(f"o{user}-{n}") for n in range(3)])
-    at = ground_at(old_portal, world, sandbox)
+    at = scenario_at(old_portal, world, sandbox)
     adopt(old_portal)
     before = without_counters(definitions(old_portal))
 
@@ -156,7 +156,7 @@ def test_a_portal_with_a_unique_key_is_adopted_and_the_key_refuses_one_order_alo
         wanted=["ORDER-1", "taken", "o2"],
     )
     world.orders.append(PortalOrder(9, "stored", 7, "key-7", stored=[ListedItem("product-1", ["old-pass"])]))
-    at = ground_at(new_portal, world, sandbox)
+    at = scenario_at(new_portal, world, sandbox)
     adopt(new_portal)
     before = without_counters(definitions(new_portal))
     done = at.sync("--json")
@@ -196,7 +196,7 @@ def test_a_portal_in_sqlite_is_adopted_too(tmp_path: Path, sandbox: Callable[...
         "oauth_token TEXT, product_uuid TEXT, pass_uuid TEXT, created_at TEXT DEFAULT CURRENT_TIMESTAMP)"
     )
     world = World.sample(users=len(TROUBLES), listed=(3, 5), trouble=1.0)
-    at = ground_at(portal, world, sandbox)
+    at = scenario_at(portal, world, sandbox)
     adopt(portal)
     at.sync()
     at.settle()

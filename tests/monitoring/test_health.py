@@ -17,7 +17,7 @@ from bytemark_sync import tasks
 from bytemark_sync.admin.pending_figures import count_pending_figures
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
-    Latch,
+    NamedLock,
     Order,
     OrderItem,
     OrderOutcome,
@@ -130,7 +130,7 @@ def test_pending_orders_are_counted_once_in_a_while(
             lambda: (all_well(), Schedule.objects.update(next_run=timezone.now() - timedelta(hours=1))),
             "The schedule is overdue",
         ),
-        (lambda: Latch.objects.all().delete(), "`migrate` has not created the schedules yet."),
+        (lambda: NamedLock.objects.all().delete(), "`migrate` has not created the schedules yet."),
         # Written by a clock that was days ahead.
         (lambda: (run_ended(timedelta(hours=2)), cluster_seen(-timedelta(days=1))), "No cluster is alive"),
         (

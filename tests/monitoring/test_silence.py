@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from bytemark_sync import tasks
-from bytemark_sync.models import Latch, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import NamedLock, RunStatus, SyncRun, Trigger
 from tests.support.job_state import installed, run_ended
 from tests.support.slack import FakeSlack
 
@@ -26,7 +26,7 @@ def test_a_silence_is_told_once_a_day(fake_slack: FakeSlack) -> None:
     assert "no scheduled run has succeeded for 40 hours" in post["text"]
     assert f"/syncrun/{run.pk}/change/" in post["text"]
     assert "No cluster is alive" in post["text"]
-    Latch.objects.filter(name="silence told").update(at=timezone.now() - timedelta(hours=25))
+    NamedLock.objects.filter(name="silence told").update(at=timezone.now() - timedelta(hours=25))
     assert tasks.check_silence() == "sent"
 
 

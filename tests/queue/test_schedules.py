@@ -16,7 +16,7 @@ from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 
 from bytemark_sync import tasks
-from bytemark_sync.models import Latch, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import NamedLock, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import schedules
 from bytemark_sync.queue.requests import request_run
 from project.env import cron, redis_url
@@ -61,7 +61,7 @@ def test_what_an_admin_did_to_a_schedule_stays(edit: Callable[[object], object])
 
 def test_two_machines_that_migrate_at_once_create_one() -> None:
     Schedule.objects.all().delete()
-    Latch.objects.all().delete()
+    NamedLock.objects.all().delete()
     barrier = threading.Barrier(4)
     errors: list[BaseException] = []
 
@@ -85,12 +85,12 @@ def test_two_machines_that_migrate_at_once_create_one() -> None:
 
 def test_nothing_happens_before_the_tables_are_there() -> None:
     with connection.schema_editor() as editor:
-        editor.alter_db_table(Latch, "bytemark_sync_latch", "elsewhere")
+        editor.alter_db_table(NamedLock, "bytemark_sync_latch", "elsewhere")
     try:
         schedules.create_schedules()
     finally:
         with connection.schema_editor() as editor:
-            editor.alter_db_table(Latch, "elsewhere", "bytemark_sync_latch")
+            editor.alter_db_table(NamedLock, "elsewhere", "bytemark_sync_latch")
 
 
 def test_a_week_off_gives_one_run_and_the_next_is_due_in_the_future() -> None:

@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from bytemark_sync import tasks
-from bytemark_sync.models import BatchStatus, ClusterBeat, Latch, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.models import BatchStatus, ClusterBeat, NamedLock, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.queue import heartbeat, locks
 from bytemark_sync.queue.requests import request_run
 from bytemark_sync.runs import lifecycle
@@ -258,18 +258,18 @@ def test_the_watchdog_looks_often_enough_for_the_limit(settings: Any, limit: flo
 
 def test_turns_are_taken_by_one() -> None:
     assert [locks.take_turn("t", 60) for _ in range(3)] == [True, False, False]
-    Latch.objects.filter(name="t").update(at=timezone.now() - timedelta(seconds=61))
+    NamedLock.objects.filter(name="t").update(at=timezone.now() - timedelta(seconds=61))
     assert [locks.take_turn("t", 60) for _ in range(3)] == [True, False, False]
 
 
 @pytest.mark.parametrize("every", [30.0, 24 * 3600.0])
 def test_a_clock_that_was_a_day_ahead_blocks_nobodys_turn(every: float) -> None:
-    Latch.objects.create(name="t", at=timezone.now() + timedelta(days=1))
+    NamedLock.objects.create(name="t", at=timezone.now() + timedelta(days=1))
     assert [locks.take_turn("t", every) for _ in range(3)] == [True, False, False]
 
 
 def test_clocks_that_differ_by_seconds_do_not_give_a_turn_twice() -> None:
-    Latch.objects.create(name="t", at=timezone.now() + timedelta(seconds=20))
+    NamedLock.objects.create(name="t", at=timezone.now() + timedelta(seconds=20))
     assert locks.take_turn("t", 5) is False
 
 

@@ -8,7 +8,7 @@ from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
-    Latch,
+    NamedLock,
     Order,
     OrderAttempt,
     OrderItem,
@@ -22,7 +22,7 @@ from bytemark_sync.queue import schedules
 from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 
 TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, Latch),
+    *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, NamedLock),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
 KINDS = ("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from bytemark_sync.models import ClusterBeat, Latch, RunStatus, SyncRun, Trigger
+from bytemark_sync.models import ClusterBeat, NamedLock, RunStatus, SyncRun, Trigger
 
 
 def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) -> SyncRun:
@@ -17,7 +17,7 @@ def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) 
 
 
 def installed(ago: timedelta) -> int:
-    return Latch.objects.update(created_at=timezone.now() - ago)
+    return NamedLock.objects.update(created_at=timezone.now() - ago)
 
 
 def cluster_seen(ago: timedelta) -> ClusterBeat:

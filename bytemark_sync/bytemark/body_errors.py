@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-TOKEN_CODES = {50020: "invalid session", 50032: "invalid account"}
+TOKEN_CODES = {50020: "invalid session", 50032: "invalid account", 106: "token reset"}
 """Codes that mean "token rejected", on any status (docs/bytemark-api.md#error-codes)."""
 
 OTHER_CODES = {50011: "lost device", 10000: "update required", 400104: "user not registered"}
@@ -17,7 +17,11 @@ OTHER_CODES = {50011: "lost device", 10000: "update required", 400104: "user not
 UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 """What decoding an answer may raise: bad JSON or UTF-8, too deep nesting, numbers that are too large."""
 
-_NUMBER_IN_TEXT = re.compile(r"\b[0-9]{4,9}\b", re.ASCII)
+_CODE_IN_TEXT = re.compile(
+    r"\b[0-9]{4,9}\b|(?:^|[(\[#]|\b(?:code|errors?)\b|\btoken\b[^0-9]*)[^\w(\[#]*(106)\b(?!\.\d| ?m?s\b)",
+    re.ASCII | re.IGNORECASE,
+)
+"""Numbers of three digits occur in any text, so 106 counts only where a code may stand."""
 _ABSENT = msgspec.Raw()
 
 
@@ -118,7 +122,7 @@ def _item_codes(item: Any) -> Iterator[int]:
             if not isinstance(part, dict | list):
                 yield from _item_codes(part)
     elif isinstance(item, str):
-        yield from (int(number) for number in _NUMBER_IN_TEXT.findall(item))
+        yield from (int(match[1] or match[0]) for match in _CODE_IN_TEXT.finditer(item))
     elif (
         isinstance(item, int | float) and not isinstance(item, bool) and 0 < item < 1_000_000_000 and item == int(item)
     ):

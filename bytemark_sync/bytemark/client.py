@@ -24,6 +24,7 @@ from bytemark_sync.bytemark.errors import (
     TryAgain,
     classify,
 )
+from bytemark_sync.bytemark.longest_page import LongestPage
 from bytemark_sync.bytemark.retry import Backoff, Pause
 from bytemark_sync.bytemark.stats import ApiStats
 from bytemark_sync.bytemark.token import Token
@@ -61,6 +62,7 @@ class BytemarkClient:
         self.settings = settings
         self.stop = stop or threading.Event()
         self.stats = stats or ApiStats()
+        self.longest_page = LongestPage()
         self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
         self.pause = Pause(self.stop, rng)
         self._transport = Transport(
@@ -121,7 +123,9 @@ class BytemarkClient:
             self.pause.extend(error.pause)
         if error is not None:
             raise error
-        return decode_page(answer.body or b"")
+        page = decode_page(answer.body or b"")
+        self.longest_page.see(page)
+        return page
 
     def _answer(self, params: dict[str, int], headers: dict[str, str]) -> Answer:
         """One exchange. The answer says what went wrong, and has the body of an error status too."""

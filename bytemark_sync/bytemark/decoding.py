@@ -50,10 +50,11 @@ class MalformedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`total_count` is `None` if the answer has none that can be read."""
+    """`total_count` is `None` if the answer has none that can be read, `has_next` if it has no `pagination.next`."""
 
     orders: tuple[ListedOrder | MalformedOrder, ...]
     total_count: int | None
+    has_next: bool | None = None
 
 
 class _Product(msgspec.Struct):
@@ -82,6 +83,11 @@ class _Members(msgspec.Struct):
     data: msgspec.Raw = _ABSENT
     orders: msgspec.Raw = _ABSENT
     total_count: msgspec.Raw = _ABSENT
+    pagination: msgspec.Raw = _ABSENT
+
+
+class _Pagination(msgspec.Struct):
+    next: msgspec.Raw = _ABSENT
 
 
 _whole = msgspec.json.Decoder(msgspec.Raw)
@@ -89,6 +95,7 @@ _members = msgspec.json.Decoder(_Members)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _order = msgspec.json.Decoder(_Order)
 _only_uuid = msgspec.json.Decoder(_OnlyUuid)
+_pagination = msgspec.json.Decoder(_Pagination)
 
 
 class _Unusable(ValueError):
@@ -104,7 +111,8 @@ def decode_page(body: bytes) -> Page:
         listed = None
     if listed is None:
         raise TryAgain(Kind.WRONG_SHAPE, "the answer is JSON, but holds no list of orders")
-    return Page(tuple(_decode_order(raw) for raw in listed), _total_count(members.total_count))
+    orders = tuple(_decode_order(raw) for raw in listed)
+    return Page(orders, _total_count(members.total_count), _has_next(members.pagination))
 
 
 def _inner(body: bytes) -> _Members:
@@ -174,3 +182,20 @@ def _total_count(raw: msgspec.Raw) -> int | None:
         return int(value)
     except UNREADABLE:
         return None
+
+
+def _has_next(raw: msgspec.Raw) -> bool | None:
+    """Whether `pagination.next` tells of more: any value but null, false and what is empty (docs/bytemark-api.md)."""
+    try:
+        value = _pagination.decode(raw).next if raw else _ABSENT
+    except UNREADABLE:
+        return None
+    if not value:
+        return None
+    try:
+        found = msgspec.json.decode(value)
+    except UNREADABLE:
+        return True  # a value that is too deep or too large is not empty
+    if isinstance(found, str):
+        found = found.strip()
+    return found is not None and found is not False and found not in ("", [], {})

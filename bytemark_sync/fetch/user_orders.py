@@ -9,6 +9,7 @@ from dataclasses import replace
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.decoding import Page
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
+from bytemark_sync.bytemark.longest_page import LongestPage
 from bytemark_sync.bytemark.retry import Attempts
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import Bookmark, Matcher, PendingUser, UserResult
@@ -121,12 +122,13 @@ def _read_pages(
         page = _get_page(client, token, number, attempts)
         matcher.take(page.orders, token)
         before = earlier + len(seen)
-        is_last = _is_last(page, earlier, seen, client.settings.page_size)
+        seen.update(order.identity for order in page.orders)
+        count = earlier + len(seen)
         _keep(bookmark, number, page, before)
-        if is_last or matcher.settled:
+        # Without anything new the list ends: a server that ignores `page` would never reach an end.
+        if matcher.settled or count == before or not _has_more(page, count, client.longest_page):
             return
-        left = None if page.total_count is None else page.total_count - earlier - len(seen)
-        yield 1 if left is None else -(-left // client.settings.page_size)
+        yield _pages_left(page, count, client.longest_page)
     raise GiveUp(Kind.WRONG_SHAPE, f"the list of orders did not end within {max_pages} pages")
 
 
@@ -139,16 +141,20 @@ def _keep(bookmark: Bookmark, number: int, page: Page, before: int) -> None:
     bookmark.page, bookmark.mark, bookmark.before = number, mark, before
 
 
-def _is_last(page: Page, earlier: int, seen: set[str], page_size: int) -> bool:
-    """Whether the list ends here. Adds the page's orders to `seen`; `earlier` counts those of an earlier try."""
-    before = len(seen)
-    seen.update(order.identity for order in page.orders)
-    if len(seen) == before:
-        # The page is empty, or has nothing new: a server that ignores `page` would never reach an end.
-        return True
-    if page.total_count is not None:
-        return page.total_count <= earlier + len(seen)
-    return len(page.orders) < page_size
+def _has_more(page: Page, count: int, longest: LongestPage) -> bool:
+    """Whether the list goes on behind a page, by the signals that it carries; `count` orders were seen so far.
+
+    Fewer than `count` cannot be the total: such a `total_count` counts as absent.
+    """
+    total = page.total_count if page.total_count is not None and page.total_count >= count else None
+    if total is None and page.has_next is None:
+        return longest.is_full(page)
+    return bool(page.has_next) or (total is not None and total > count)
+
+
+def _pages_left(page: Page, count: int, longest: LongestPage) -> int:
+    """Pages still to come, at least 1, by what the server fills."""
+    return max(1, -(-((page.total_count or 0) - count) // longest.length))
 
 
 def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts) -> Page:

@@ -249,3 +249,37 @@ def test_random_bytes_raise_our_error_alone(junk: bytes, position: int) -> None:
     for attempt in (junk, body[:position] + junk + body[position:], body[:position]):
         with contextlib.suppress(BytemarkError):
             decode_page(attempt)
+
+
+@pytest.mark.parametrize(
+    ("value", "more"),
+    [
+        ("/v4.0/orders?page=2", True),
+        (True, True),
+        (2, True),
+        (0, True),
+        ({"href": None}, True),
+        ([2], True),
+        (None, False),
+        (False, False),
+        ("", False),
+        (" ", False),
+        ([], False),
+        ({}, False),
+    ],
+    ids=json.dumps,
+)
+def test_next_tells_of_more_unless_it_is_null_false_or_empty(value: Any, more: bool) -> None:
+    for envelope in (lambda inner: inner, lambda inner: {"data": inner}):
+        assert decode(envelope({"orders": [], "pagination": {"page": 1, "next": value}})).has_next is more
+
+
+@pytest.mark.parametrize("value", [None, {}, {"page": 1}, [], [{"next": True}], "next", 7, True], ids=json.dumps)
+def test_an_answer_without_next_tells_nothing_by_it(value: Any) -> None:
+    assert decode({"orders": [], "pagination": value}).has_next is None
+    assert decode({"orders": []}).has_next is None
+
+
+@pytest.mark.parametrize("value", [b"9" * 6000, b'"\\udc00"', b'"\\ud83dx"'], ids=["huge", "half", "other half"])
+def test_a_next_that_cannot_be_read_is_not_empty(value: bytes) -> None:
+    assert decode_page(b'{"orders": [], "pagination": {"next": ' + value + b"}}").has_next is True

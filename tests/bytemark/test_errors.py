@@ -130,6 +130,40 @@ REJECTING = [
 ]
 
 
+RESET = [
+    {"errors": [{"code": 106, "message": "Token reset"}]},
+    {"errors": [{"code": "106"}]},
+    {"errors": [{"code": 10000}, {"code": 106.0}]},
+    {"errors": [{"message": "106: token reset"}]},
+    {"errors": [106]},
+    {"errors": ["106"]},
+    {"errors": ["Token reset (106)"]},
+    {"errors": {"code": "106 "}},
+    {"errors": "error 106"},
+    {"error": 106},
+    {"error": "Error code: 106"},
+    {"error": {"code": 106}},
+    {"code": 106, "message": "Token reset"},
+    {"code": "106"},
+    {"data": {"error": "106"}},
+    {"data": {"orders": []}, "errors": [{"code": 106}]},
+]
+NO_RESET = ["took 106 ms", "106 ms", "at most 106 orders", "user 106 is gone", "106.5", "1060", "order 5106"]
+
+
+@pytest.mark.parametrize("status", [200, 302, 304, 400, 404, 429, 500, 503])
+@pytest.mark.parametrize("body", RESET, ids=json.dumps)
+def test_a_reset_token_is_rejected_on_any_status(body: Any, status: int) -> None:
+    found = verdict(status, json.dumps(body).encode())
+    assert isinstance(found, TokenRejected)
+    assert "106 (token reset)" in found.detail
+
+
+@pytest.mark.parametrize("text", NO_RESET)
+def test_a_text_with_another_number_of_three_digits_rejects_no_token(text: str) -> None:
+    assert isinstance(verdict(400, json.dumps({"errors": [text]}).encode()), GiveUp)
+
+
 @pytest.mark.parametrize("status", [200, 302, 400, 404, 429, 500, 503])
 @pytest.mark.parametrize("body", REJECTING, ids=json.dumps)
 def test_the_codes_of_a_bad_session_reject_the_token_on_any_status(body: Any, status: int) -> None:

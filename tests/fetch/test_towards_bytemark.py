@@ -229,7 +229,7 @@ PAGES = {
     "a server that repeats a page": (["o3", "o30"], "repeat_page:pages=2|3|4", 2, 1),
     "to the end by total_count": (["o3", "nowhere"], "", 4, 1),
     "total_count too big ends at the empty page": (["nowhere"], "total_count:form=big", 5, 0),
-    "total_count too small ends early": (["nowhere"], "total_count:form=small", 2, 0),
+    "total_count too small is outvoted by next": (["nowhere"], "total_count:form=small", 4, 0),
     "a short page ends it without total_count": (["nowhere"], "no_pagination", 4, 0),
     "null is no total_count": (["nowhere"], "total_count:form=null", 4, 0),
     "a negative one is none": (["nowhere"], "total_count:form=negative", 4, 0),

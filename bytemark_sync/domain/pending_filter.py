@@ -1,4 +1,4 @@
-"""Which pending orders a person has filtered for: one thing for the list, for a resync and while a run is planned."""
+"""The filter for pending orders. The admin's list, the resync and the planning of a run all use this one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any, Self
 from bytemark_sync.domain.reasons import Reason
 
 NEVER_TRIED = "never_tried"
-"""In place of a reason: an order that no run has left yet."""
+"""Used in place of a reason, for orders that no run has tried yet."""
 TIMES = ("first_before", "first_after", "next_after")
 KNOWN = frozenset({"reason", "user", *TIMES})
 
 
 @dataclass(frozen=True, slots=True)
 class PendingFilter:
-    """All that is set must hold; an empty filter names every pending order. ValueError for an unknown reason.
+    """An order must match everything that is set. An empty filter matches every pending order.
 
-    `reasons` are `Reason` values or `NEVER_TRIED`, any of them. `first_before` and `first_after` bound
-    `OrderOutcome.first_at`. `next_after`: a user's pending orders are all deferred beyond it.
+    `reasons` are `Reason` values or `NEVER_TRIED`; an order matches any of them. `first_before` and `first_after` limit
+    `OrderOutcome.first_at`. `next_after` matches if all pending orders of the user are deferred beyond that time.
+    Raises ValueError for an unknown reason.
     """
 
     reasons: tuple[str, ...] = ()
@@ -37,12 +38,12 @@ class PendingFilter:
         return bool(self.to_json())
 
     def without_times(self) -> PendingFilter:
-        """The same for any times: ages are counted to the minute, so a second click names others."""
+        """The same filter, with all times set to one value. So two clicks at different minutes give equal filters."""
         any_time: dict[str, Any] = dict.fromkeys((name for name in TIMES if getattr(self, name)), datetime.min)
         return replace(self, **any_time)
 
     def to_json(self) -> dict[str, Any]:
-        """Only what is set, for `SyncRun.scope["filters"]`; a single reason is no list there."""
+        """What is set, for `SyncRun.scope["filters"]`. A single reason is stored as a string, several as a list."""
         values: dict[str, Any] = {}
         if self.reasons:
             values["reason"] = self.reasons[0] if len(self.reasons) == 1 else list(self.reasons)
@@ -52,7 +53,7 @@ class PendingFilter:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """ValueError where a filter is not known, or its value cannot be read."""
+        """Raises ValueError for an unknown filter or an unreadable value."""
         if unknown := sorted(set(values) - KNOWN):
             raise ValueError(f"unknown filter: {', '.join(unknown)}")
         reasons = values.get("reason", ())

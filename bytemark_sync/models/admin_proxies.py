@@ -1,4 +1,4 @@
-"""Proxies give the same rows another name, so that an admin page has its own address, title and permission."""
+"""Proxy models. With one, an admin page of the same rows has its own address, title and permission."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bytemark_sync.models.portal import Order, OrderToken
 
 
 class PendingOrder(Order):
-    """An order as the pending orders' page lists it; `bytemark_sync.storage.pending` says which those are."""
+    """An order on the page of pending orders. `bytemark_sync.storage.pending` defines which those are."""
 
     class Meta:
         proxy = True
@@ -14,7 +14,7 @@ class PendingOrder(Order):
 
 
 class PortalUser(OrderToken):
-    """A row of the portal's token table, shown as its rider."""
+    """A row of the portal's token table, shown as the rider it belongs to."""
 
     class Meta:
         proxy = True

@@ -11,7 +11,10 @@ from bytemark_sync.models.runs import SyncRun
 
 
 class AuditFinding(models.Model):
-    """One thing that is wrong with a stored order. Kept as long as its run. Why without a constraint: OrderOutcome."""
+    """One thing that is wrong with a stored order. Kept as long as its run.
+
+    `OrderOutcome` says why `run` has no constraint.
+    """
 
     run = models.ForeignKey(SyncRun, models.CASCADE, db_constraint=False, related_name="findings")
     order = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="findings")

@@ -22,7 +22,7 @@ class ClusterBeat(models.Model):
 
 
 class NamedLock(models.Model):
-    """A named row that is locked so that only one process goes on at a time. `at` is when the last turn was taken."""
+    """A row that a process locks to be the only one to go on. `at` is when the last turn was taken."""
 
     name = models.CharField(max_length=64, primary_key=True)
     at = models.DateTimeField(default=timezone.now)

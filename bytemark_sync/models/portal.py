@@ -40,8 +40,8 @@ class _Bytes(models.Func):
 
 
 FREE = models.Q(amount="0") & models.Q(Exact(_Bytes(models.F("amount")), 1))
-"""`amount` is '0' and nothing else (docs/contract.md#which-orders-are-pending): MySQL takes '0 ' and, in some
-collations, a wide zero for its equal."""
+"""`amount` is exactly '0' (docs/contract.md#which-orders-are-pending). The length is compared too, because for MySQL
+'0 ' equals '0', and in some collations a full-width zero does."""
 
 
 class Order(models.Model):

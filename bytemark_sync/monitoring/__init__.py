@@ -1,1 +1,1 @@
-"""What monitors ask: health, metrics, logs."""
+"""What monitoring reads: health, metrics, logs. Also the watch for a silence."""

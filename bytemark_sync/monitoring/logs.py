@@ -1,4 +1,4 @@
-"""Logging to the standard error of the moment, so that a progress bar or a test that replaces it gets the lines."""
+"""Logging to the current `sys.stderr`, and without riders' tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
-    """A `StreamHandler` that looks `sys.stderr` up at each line instead of once at start-up."""
+    """Looks `sys.stderr` up for each line, not once at start-up: progress bars and tests replace it later."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -19,7 +19,7 @@ class StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class WithoutValues(logging.Filter):
-    """Cuts a statement in Django's log before its first text value: riders' tokens are among the values."""
+    """Cuts SQL statements in Django's log before their first text value, because values include riders' tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         statement = getattr(record, "sql", None)

@@ -1,4 +1,4 @@
-"""Prometheus text for `/metrics`, read from the database at each scrape, so that every web process says the same."""
+"""Prometheus text for `/metrics`. It is read from the database at each scrape, so all web processes give the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUANTILES = (0.5, 0.95)
 
 
 def text() -> bytes:
-    """All metrics of the job; where the database is away, the health alone."""
+    """All metrics of the job. If the database is away, only the health."""
     registry = CollectorRegistry()
     registry.register(_Job())
     return generate_latest(registry)
@@ -62,7 +62,7 @@ def _last_run() -> Iterator[Metric]:
     runs = GaugeMetricFamily(
         "bytemark_sync_runs", "Runs on record, by trigger and status.", labels=["trigger", "status"]
     )
-    # Audits keep the label that they had when no run had a kind.
+    # The trigger label of audits is "audit", as it was before runs had a kind.
     label = Case(When(kind=RunKind.AUDIT, then=F("kind")), default=F("trigger"))
     counted = SyncRun.objects.order_by().values_list(label, "status").annotate(Count("pk"))
     for trigger, status, count in counted:

@@ -1,4 +1,4 @@
-"""The watch for a silence: no scheduled run has succeeded for 36 hours, or for longer than the schedule allows."""
+"""Watches for a silence: no scheduled run has succeeded for 36 hours, or for longer if the schedule has longer gaps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLD = "silence told"
 
 
 def check() -> str:
-    """Tell Slack when no scheduled run has succeeded for too long: at once, then once a day. What was done."""
+    """Tell Slack if no scheduled run has succeeded for too long: at once, then once a day. Return what was done."""
     now = timezone.now()
     NamedLock.objects.filter(name="silence").update(at=now)
     last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=health.WORKED).order_by("-pk").first()

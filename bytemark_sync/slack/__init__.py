@@ -1,1 +1,1 @@
-"""Slack: every text (messages), when it is told (reporter), and how it gets there (delivery)."""
+"""Slack: the texts (messages), when they are sent (reporter), and how (delivery)."""

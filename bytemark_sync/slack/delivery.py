@@ -1,4 +1,4 @@
-"""Slack's own client: one message with its retries. Loaded only where a message is sent."""
+"""Sends a message with Slack's own client, with retries. Imported only when a message is sent."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from slack_sdk.http_retry import (
 from slack_sdk.http_retry.builtin_handlers import ServerErrorRetryHandler
 
 ATTEMPT = 8
-"""Seconds for one request to Slack."""
+"""Timeout of one request to Slack, in seconds."""
 MAX_TEXT_LENGTH = 3500
 
 
 def post(text: str, *, seconds: float) -> str:
-    """Post `text` to the channel with retries for up to `seconds`; "" or why it failed. Raises nothing."""
+    """Post `text` to the channel, with retries for up to `seconds`. Return "" or why it failed. Never raises."""
     quiet = logging.getLogger("bytemark_sync.slack.client")
-    quiet.setLevel(logging.CRITICAL)  # its debug log repeats requests and answers whole
+    quiet.setLevel(logging.CRITICAL)  # its debug log shows whole requests and answers
     client = WebClient(
         token=settings.SLACK_BOT_TOKEN,
         base_url=settings.SLACK_API_URL,
@@ -44,7 +44,7 @@ def post(text: str, *, seconds: float) -> str:
         return f"failed: {error.reason}"[:255]
     except (SlackClientError, OSError, ValueError) as error:
         return f"failed: {type(error).__name__}"
-    except Exception as error:  # noqa: BLE001 - http.client has classes of its own
+    except Exception as error:  # noqa: BLE001 - http.client raises exceptions of its own
         return f"failed: {type(error).__name__}"
     return ""
 
@@ -54,7 +54,7 @@ def _answer(error: SlackApiError) -> str:
     told = error.response.get("error") if hasattr(error.response, "get") else None
     if told is None or status != 200:
         return f"HTTP {status}"
-    # Slack's errors are words such as channel_not_found; any other text may repeat the bot's token.
+    # Slack's errors are words such as channel_not_found. Any other text may contain the bot's token.
     return str(told) if re.fullmatch(r"[a-z_]{1,60}", str(told)) else "an error without a name"
 
 
@@ -68,7 +68,7 @@ def _retries(deadline: float) -> list[RetryHandler]:
 
 
 class _RateLimit(RateLimitErrorRetryHandler):
-    """Waits as long as Slack asks, unless that is longer than the message may take."""
+    """Waits as long as Slack asks, if the message can still be sent before the deadline."""
 
     def __init__(self, deadline: float) -> None:
         super().__init__(max_retry_count=5)

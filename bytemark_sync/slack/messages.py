@@ -1,4 +1,4 @@
-"""Every text that Slack is sent. It holds no token, e-mail or password; names and errors are escaped."""
+"""Every text that is sent to Slack. None contains a token, e-mail or password. Names and errors are escaped."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bytemark_sync.times import dated, hours
 ORIGIN = "bytemark_sync/sync_order_items"
 USERS_PER_REASON = 5
 LATE = timedelta(hours=1)
-"""A message that comes later than this says when the run ended."""
+"""A message that is sent later than this after the run's end says when that was."""
 
 
 def digest(run: SyncRun) -> str:
-    """What went wrong in a run that failed or was partial: counts, and failures by reason with a few users each."""
+    """Says what went wrong in a failed or partial run: the counts, and the failures by reason with a few users each."""
     lines = [f"{_head(run, ':x:' if run.status == RunStatus.FAILED else ':warning:')} {_words(run)}", _counts(run)]
     if run.error:
         lines.append(f"Why: {_escape(run.error[:500])}")
@@ -34,13 +34,13 @@ def digest(run: SyncRun) -> str:
 
 
 def recovery(run: SyncRun, bad_runs: int) -> str:
-    """A good run ends a series of `bad_runs`."""
+    """Says that a good run has ended a series of `bad_runs`."""
     bad = many(bad_runs, f"bad {run.get_kind_display()}")
     return f"{_head(run, ':white_check_mark:')} succeeded again after {bad}.\n{_counts(run)}"
 
 
 def silence(lasted: timedelta, last: SyncRun | None, problems: Iterable[str], next_run: datetime | None) -> str:
-    """No scheduled run has succeeded since `last`; `problems` are what /healthz names."""
+    """Says that no scheduled run has succeeded since `last`. `problems` are those of /healthz."""
     lines = [f":mute: {_place()}: no scheduled run has succeeded for {hours(lasted)}."]
     if last:
         lines.append(_run_link(last) or f"The last one that did was run {last.pk}.")
@@ -51,7 +51,7 @@ def silence(lasted: timedelta, last: SyncRun | None, problems: Iterable[str], ne
 
 
 def _escape(text: str) -> str:
-    """Slack's three control characters, so that no value becomes a link or a mention."""
+    """Escape Slack's three control characters, so that no value becomes a link or a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -60,7 +60,7 @@ def _place() -> str:
 
 
 def _run_link(run: SyncRun) -> str:
-    """A link to the run in the admin; empty where `SITE_URL` is not set."""
+    """A link to the run in the admin. Empty if `SITE_URL` is not set."""
     if not settings.SITE_URL:
         return ""
     try:
@@ -71,7 +71,7 @@ def _run_link(run: SyncRun) -> str:
 
 
 def _head(run: SyncRun, sign: str) -> str:
-    """Which run; and when it ended, where the message comes late."""
+    """Which run it is, and when it ended if the message comes late."""
     ended = run.finished_at
     late = f", ended {dated(ended)}," if ended and timezone.now() - ended > LATE else ""
     return f"{sign} {_place()}: {name_of(run)}{late}"
@@ -116,7 +116,7 @@ def _synced(run: SyncRun) -> list[str]:
 
 
 def _reasons(run: SyncRun) -> Iterator[str]:
-    """One line a reason, those that fail a whole user first."""
+    """One line for each reason. Reasons that fail a whole user come first."""
     left = OrderOutcome.objects.filter(last_run=run)
     groups = left.order_by().values_list("reason").annotate(Count("user_id", distinct=True), Count("pk"))
     found = {reason: (users, orders) for reason, users, orders in groups}

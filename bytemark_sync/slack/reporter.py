@@ -1,7 +1,7 @@
-"""When Slack is told: of a run that failed or was partial, of the end of a failing series, of a long silence.
+"""Decides when Slack is told: after a failed or partial run, and after the run that ends a series of those.
 
-A Slack that is down, slow or refuses costs a run at most `BUDGET` seconds and never its result; what became of the
-message is shown on the run. Nothing here raises.
+If Slack is down or slow, or refuses the message, a run loses at most `BUDGET` seconds and never its result. The run
+shows what became of the message. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bytemark_sync.slack import messages
 logger = logging.getLogger(__name__)
 
 BUDGET = 28.0
-"""Seconds for one message with all its retries; a run waits no longer (30 s with the database's part)."""
+"""Seconds for one message with all its retries. A run waits no longer than this (30 s with the database's part)."""
 
 NOT_NEEDED, SENT, NOT_SET, SENDING = "not needed", "sent", "no token or channel set", "being sent"
 _BAD = (RunStatus.FAILED, RunStatus.PARTIAL)
@@ -28,24 +28,23 @@ _said_not_set = threading.Event()
 
 
 def report_run(run: SyncRun) -> None:
-    """Tell about a run that has ended, where there is something to tell, and note on the run what became of it.
+    """Send a message about an ended run, if one is needed, and record the result in the run's `slack`.
 
-    A run is told once, whoever asks: the first to change its empty `slack` sends.
+    Each run is reported once: only the caller that changes its empty `slack` sends the message.
     """
     try:
         if not SyncRun.objects.filter(pk=run.pk, slack="").update(slack=SENDING):
             return
         run.slack = _report(run)
         SyncRun.objects.filter(pk=run.pk).update(slack=run.slack[:255])
-    except Exception as error:  # noqa: BLE001 - a message never costs the run its result
+    except Exception as error:  # noqa: BLE001 - a message must never cost the run its result
         logger.error("run %s: the message to Slack failed (%s)", run.pk, type(error).__name__)
 
 
 def report_forgotten() -> int:
-    """Tell about ended runs whose process died before it told, ten at a time; the number of runs.
+    """Report ended runs whose process died before it reported them, at most ten. Return how many.
 
-    It does not matter how long ago they ended. A process that died while it sent may have sent: the message then comes
-    a second time.
+    It does not matter how long ago they ended. If the process died while it was sending, the message may come twice.
     """
     now = timezone.now()
     ended = SyncRun.objects.filter(finished_at__lt=now - timedelta(minutes=3))
@@ -66,7 +65,7 @@ def _is_set() -> bool:
 
 
 def _report(run: SyncRun) -> str:
-    _is_set()  # says so where it is not, whether or not this run is to be told
+    _is_set()  # logs once if it is not set, even if this run needs no message
     if run.status in _BAD:
         return send(messages.digest(run))
     if run.status == RunStatus.SUCCEEDED and (series := _series_before(run)):
@@ -75,13 +74,13 @@ def _report(run: SyncRun) -> str:
 
 
 def send(text: str) -> str:
-    """Post `text` to the channel; "sent", or why not, in at most `BUDGET` seconds. Never raises."""
+    """Post `text` to the channel in at most `BUDGET` seconds. Return "sent" or why it was not. Never raises."""
     if not _is_set():
         return NOT_SET
-    from bytemark_sync.slack.delivery import post  # its library costs 20 ms that most runs do not need
+    from bytemark_sync.slack.delivery import post  # importing its library takes 20 ms; most runs do not need it
 
     results: list[str] = []
-    # In a thread, for no timeout of the client bounds a whole answer that drips in.
+    # In a thread, because the client's timeouts do not limit an answer that arrives very slowly.
     sender = threading.Thread(
         target=lambda: results.append(post(text, seconds=BUDGET) or SENT), name="slack", daemon=True
     )
@@ -94,7 +93,7 @@ def send(text: str) -> str:
 
 
 def _series_before(run: SyncRun) -> int:
-    """How many bad runs this good one ends. A run of some users or orders ends only a series of the very same ones."""
+    """The number of bad runs in a row before this good one. A run of some users or orders counts only runs of those."""
     ended = SyncRun.objects.filter(kind=run.kind, status__in=_ENDED, pk__lt=run.pk).order_by("-pk")
     if run.whole:
         good = ended.filter(whole=True, status=RunStatus.SUCCEEDED).values_list("pk", flat=True).first()

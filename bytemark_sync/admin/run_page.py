@@ -29,6 +29,7 @@ from bytemark_sync.admin.labels import (
 from bytemark_sync.admin.run_results import audit_counts, audit_headline, findings_table
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import done_of, many
+from bytemark_sync.domain.drift import Change
 from bytemark_sync.models import OrderAttempt, RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
@@ -65,6 +66,7 @@ class RunPage:
     reasons: dict[str, Any]
     answers: dict[str, Any]
     latency: list[tuple[str, str]]
+    drift: dict[str, Any]
     request: list[tuple[str, object]]
     end: str
     end_template: str
@@ -92,6 +94,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
         reasons=_reasons(run, left or []) if found is None else findings_table(run, found),
         answers=_answers(answers),
         latency=_latency(latency),
+        drift=_drift(run),
         request=_request(run),
         end=f"{str(run).capitalize()} has ended: {run.get_status_display()}.",
         end_template=f"unfold/helpers/messages/{END_MESSAGES.get(run.status, 'warning')}.html",
@@ -218,6 +221,16 @@ def _answers(answers: dict[str, int]) -> dict[str, Any]:
     return {
         "headers": ["Answer", "Requests", "Share"],
         "rows": [[kind.replace("_", " "), f"{n:,}", f"{n / total:.1%}"] for kind, n in rows],
+    }
+
+
+def _drift(run: SyncRun) -> dict[str, Any]:
+    """How the shape of the answers has changed since an earlier run; without rows if it has not."""
+    changes = [Change.from_json(each) for each in run.drift.get("changes", [])]
+    return {
+        "title": f"Bytemark's answers have another shape than in run {run.drift.get('since_run')}",
+        "headers": ["Member", "Change", "Was", "Is"],
+        "rows": [[each.path, each.word, ", ".join(each.was) or "-", ", ".join(each.is_now) or "-"] for each in changes],
     }
 
 

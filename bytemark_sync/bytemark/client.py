@@ -87,7 +87,7 @@ class BytemarkClient:
         kind = Kind.OK
         started = time.perf_counter()
         try:
-            return self._page(params, headers, attempt)
+            return self._page(params, headers, token, attempt)
         except BytemarkError as error:
             kind = error.kind
             raise
@@ -115,7 +115,7 @@ class BytemarkClient:
             "User-Agent": f"bytemark-sync/{__version__}",
         }
 
-    def _page(self, params: dict[str, int], headers: dict[str, str], attempt: int) -> Page:
+    def _page(self, params: dict[str, int], headers: dict[str, str], token: Token, attempt: int) -> Page:
         answer = self._answer(params, headers)
         rule = PauseRule(self.settings.outage_patience, self.backoff.ceiling(attempt), time.time())
         error = classify(answer, rule)
@@ -123,7 +123,9 @@ class BytemarkClient:
             self.pause.extend(error.pause)
         if error is not None:
             raise error
-        page = decode_page(answer.body or b"")
+        body = answer.body or b""
+        self.stats.shapes.look(body, token)  # of what cannot be decoded too: a renamed member is a change of shape
+        page = decode_page(body)
         self.longest_page.see(page)
         return page
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bytemark_sync.bytemark.shape import Shape
+from bytemark_sync.bytemark.shape_sampler import ShapeSampler
+
 _WIDTH = math.log(1.05)
 _SMALLEST = 0.0001
 _LAST_BUCKET = 400
@@ -68,13 +71,15 @@ class ApiSample:
     retries: int = 0
     answers: dict[str, int] = field(default_factory=dict)
     latency: Histogram = field(default_factory=Histogram)
+    shape: Shape = field(default_factory=Shape)
 
 
 class ApiStats:
-    """Counts from many threads."""
+    """Counts from many threads. `shapes` looks at the answers themselves."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.shapes = ShapeSampler()
         self._reset()
 
     def _reset(self) -> None:
@@ -96,6 +101,7 @@ class ApiStats:
     def drain(self) -> ApiSample:
         """The counts since the last call. Sets them to zero."""
         with self._lock:
-            sample = ApiSample(sum(self._answers.values()), self._retries, self._answers, self._latency)
+            requests = sum(self._answers.values())
+            sample = ApiSample(requests, self._retries, self._answers, self._latency, self.shapes.drain())
             self._reset()
             return sample

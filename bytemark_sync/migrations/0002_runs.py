@@ -153,6 +153,16 @@ class Migration(migrations.Migration):
                     "latency",
                     models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency."),
                 ),
+                (
+                    "shape",
+                    models.JSONField(
+                        default=dict, help_text="Names and types of the answers' members, see bytemark.shape."
+                    ),
+                ),
+                (
+                    "drift",
+                    models.JSONField(default=dict, help_text="How the shape has changed, and since which run."),
+                ),
                 ("error", models.TextField(blank=True, help_text="Why the run could not go on.")),
                 (
                     "slack",
@@ -286,6 +296,7 @@ class Migration(migrations.Migration):
                 ),
                 ("answers", models.JSONField(default=dict)),
                 ("latency", models.JSONField(default=dict)),
+                ("shape", models.JSONField(default=dict)),
                 (
                     "run",
                     models.ForeignKey(

@@ -94,6 +94,8 @@ class SyncRun(models.Model):
     writes = models.PositiveBigIntegerField(default=0, help_text="Transactions that its own process has written.")
     answers = models.JSONField(default=dict, help_text="Requests by kind of answer.")
     latency = models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency.")
+    shape = models.JSONField(default=dict, help_text="Names and types of the answers' members, see bytemark.shape.")
+    drift = models.JSONField(default=dict, help_text="How the shape has changed, and since which run.")
     error = models.TextField(blank=True, help_text="Why the run could not go on.")
     slack = models.CharField(max_length=255, blank=True, help_text="What became of the message to Slack.")
 
@@ -135,6 +137,7 @@ class SyncBatch(models.Model):
     )
     answers = models.JSONField(default=dict)
     latency = models.JSONField(default=dict)
+    shape = models.JSONField(default=dict)
 
     class Meta:
         db_table = "bytemark_sync_batch"

@@ -22,6 +22,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun
@@ -30,6 +31,7 @@ from bytemark_sync.queue.kinds import strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
+from bytemark_sync.runs.drift import note_drift
 from bytemark_sync.runs.engine import work
 from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
 from bytemark_sync.slack import reporter
@@ -232,6 +234,7 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
     closed = in_transaction(close)
     if closed:
         run = SyncRun.objects.get(pk=run_id)
+        note_drift(run)
         logger.info(
             "run %s %s: %d users, %d failed, %d of %d orders stored, %d items",
             *(run_id, run.status, run.users, run.users_failed, run.orders_synced, run.orders, run.items_created),
@@ -241,11 +244,13 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
 
 
 def _api(run_id: int) -> dict[str, Any]:
-    """The number of requests by kind of answer, and the latency histogram, over all batches."""
+    """The number of requests by kind of answer, the latency histogram and the answers' shape, over all batches."""
     answers: Counter[str] = Counter()
     latency = Histogram()
-    rows = SyncBatch.objects.filter(run_id=run_id).values_list("answers", "latency")
-    for batch_answers, batch_latency in rows.iterator(chunk_size=500):
+    shape = Shape()
+    rows = SyncBatch.objects.filter(run_id=run_id).values_list("answers", "latency", "shape")
+    for batch_answers, batch_latency, batch_shape in rows.iterator(chunk_size=500):
         answers.update(batch_answers)
         latency.merge(Histogram.from_json(batch_latency))
-    return {"answers": dict(answers), "latency": latency.to_json()}
+        shape.merge(Shape.from_json(batch_shape))
+    return {"answers": dict(answers), "latency": latency.to_json(), "shape": shape.to_json()}

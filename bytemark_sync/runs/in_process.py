@@ -12,6 +12,7 @@ from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import Counts, Totals
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.drift import note_drift
 from bytemark_sync.runs.engine import Progress, work
 from bytemark_sync.runs.run_rows import RunClosed
 from bytemark_sync.runs.strategy import Strategy
@@ -102,6 +103,8 @@ def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRu
     try:
         retrying(partial(lifecycle.finish, run.pk, status, error=error, orders_deferred=totals.orders_deferred))
         row = retrying(SyncRun.objects.filter(pk=run.pk).first)
+        if row is not None:
+            retrying(partial(note_drift, row))
     except (DatabaseGone, RowRefused) as gone:
         logger.error("run %s could not be closed; the next run closes it: %s", run.pk, gone)
         return None

@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
+from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import ApiSample, Histogram
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.domain.matching import Bookmark
@@ -72,6 +73,8 @@ class RunRows:
         kept: SyncRun | SyncBatch = SyncBatch.objects.get(pk=claim.batch_id) if claim else run
         self._answers: dict[str, int] = dict(kept.answers)
         self._latency = Histogram.from_json(kept.latency)
+        self._shape = Shape.from_json(kept.shape)
+        self._shape_grew = False
         self._writes = kept.writes
 
     def add(self, sample: ApiSample) -> None:
@@ -80,6 +83,9 @@ class RunRows:
             kind: self._answers.get(kind, 0) + sample.answers.get(kind, 0) for kind in {*self._answers, *sample.answers}
         }
         self._latency.merge(sample.latency)
+        if sample.shape.answers:
+            self._shape.merge(sample.shape)
+            self._shape_grew = True
 
     def beat(self) -> None:
         """Write a heartbeat. Raises `ClaimLost` and `RunClosed`."""
@@ -92,11 +98,14 @@ class RunRows:
     def committed(self) -> None:
         """The transaction of the last `write` is in the database."""
         self._writes += 1
+        self._shape_grew = False
 
     def _write(self, step: Step, number: int) -> None:
         """Batch first, run last: workers share the run's row, so its lock is held for the shortest time."""
         now = timezone.now()
-        api = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
+        api: dict[str, Any] = {"answers": self._answers, "latency": self._latency.to_json(), "writes": number}
+        if self._shape_grew:
+            api["shape"] = self._shape.to_json()
         if self._claim:
             self._write_batch(self._claim, step, {"heartbeat_at": now, **api})
             api = {}

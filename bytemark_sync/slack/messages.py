@@ -11,6 +11,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.drift import Change
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncRun
 from bytemark_sync.storage.finding_counts import found_by
@@ -18,6 +19,7 @@ from bytemark_sync.times import dated, hours
 
 ORIGIN = "bytemark_sync/sync_order_items"
 USERS_PER_REASON = 5
+MAX_CHANGES = 15
 LATE = timedelta(hours=1)
 """A message that is sent later than this after the run's end says when that was."""
 
@@ -37,6 +39,24 @@ def recovery(run: SyncRun, bad_runs: int) -> str:
     """Says that a good run has ended a series of `bad_runs`."""
     bad = many(bad_runs, f"bad {run.get_kind_display()}")
     return f"{_head(run, ':white_check_mark:')} succeeded again after {bad}.\n{_counts(run)}"
+
+
+def drift(run: SyncRun) -> str:
+    """What has changed in the shape of Bytemark's answers, of which nobody was told before. "" if nothing has."""
+    new = [Change.from_json(each) for each in run.drift.get("changes", []) if not each["is_told"]]
+    if not new:
+        return ""
+    lines = [f"{_head(run, ':mag:')}: Bytemark's answers have another shape than in run {run.drift['since_run']}."]
+    lines += [f"• {_change(each)}" for each in new[:MAX_CHANGES]]
+    if len(new) > MAX_CHANGES:
+        lines.append(f"• and {len(new) - MAX_CHANGES} more")
+    return "\n".join([*lines, *filter(None, [_run_link(run)])])
+
+
+def _change(change: Change) -> str:
+    was, is_now = ", ".join(change.was), ", ".join(change.is_now)
+    types = f"was {was}, is {is_now}" if was and is_now else was or is_now
+    return f"{change.word}: `{_escape(change.path)}` ({types})"
 
 
 def silence(lasted: timedelta, last: SyncRun | None, problems: Iterable[str], next_run: datetime | None) -> str:

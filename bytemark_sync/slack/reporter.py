@@ -1,4 +1,5 @@
-"""Decides when Slack is told: after a failed or partial run, and after the run that ends a series of those.
+"""Decides when Slack is told: after a failed or partial run, after the run that ends a series of those, and after a run
+whose answers have another shape than before.
 
 If Slack is down or slow, or refuses the message, a run loses at most `BUDGET` seconds and never its result. The run
 shows what became of the message. Nothing here raises.
@@ -66,11 +67,16 @@ def _is_set() -> bool:
 
 def _report(run: SyncRun) -> str:
     _is_set()  # logs once if it is not set, even if this run needs no message
+    text = "\n".join(filter(None, (_words(run), messages.drift(run))))
+    return send(text) if text else NOT_NEEDED
+
+
+def _words(run: SyncRun) -> str:
     if run.status in _BAD:
-        return send(messages.digest(run))
+        return messages.digest(run)
     if run.status == RunStatus.SUCCEEDED and (series := _series_before(run)):
-        return send(messages.recovery(run, series))
-    return NOT_NEEDED
+        return messages.recovery(run, series)
+    return ""
 
 
 def send(text: str) -> str:

@@ -1,0 +1,118 @@
+"""The shape of Bytemark's answers: names and JSON types of their members, in bounded memory. Never a value.
+
+A path names a member: `data.orders[].uuid`. `[]` stands for the entries of a list, `*` for a key that looks like data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from bytemark_sync.bytemark.body_errors import UNREADABLE, mend
+
+MAX_PATHS = 200
+MAX_PATH_LENGTH = 160
+MAX_DEPTH = 12
+MAX_ENTRIES_PER_LIST = 20
+MAX_KEYS_PER_OBJECT = 60
+"""An object with more keys than this is a map: all its keys are data."""
+
+ROOT = ""
+SEEN = "seen"
+"""The key beside the types: the number of answers with the member. A member may have several types in one answer."""
+
+_TYPES: dict[type, str] = {
+    dict: "object",
+    list: "list",
+    str: "text",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
+_NAME = re.compile(r"[A-Za-z_$@][A-Za-z_-]*[0-9]{0,2}", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F-]{8,}", re.ASCII)
+_MAX_NAME = 40
+
+Members = dict[str, dict[str, int]]
+"""Path -> `SEEN` and each JSON type -> the number of answers."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """The members of several answers. `is_full`: there were more than are kept, so what is absent proves nothing."""
+
+    answers: int = 0
+    is_full: bool = False
+    members: Members = field(default_factory=dict)
+
+    def add(self, path: str, types: Mapping[str, int]) -> None:
+        kept = self.members.get(path)
+        if kept is None:
+            if len(self.members) >= MAX_PATHS:
+                self.is_full = True
+                return
+            kept = self.members[path] = {}
+        for name, count in types.items():
+            kept[name] = kept.get(name, 0) + count
+
+    def merge(self, other: Shape) -> None:
+        self.answers += other.answers
+        self.is_full = self.is_full or other.is_full
+        for path, types in other.members.items():
+            self.add(path, types)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answers": self.answers, "is_full": self.is_full, "members": self.members} if self.answers else {}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Shape:
+        """The shape that `to_json` wrote; empty for an empty dict or `None`."""
+        shape = cls()
+        if value:
+            members = {path: dict(types) for path, types in value["members"].items()}
+            shape.answers, shape.is_full, shape.members = value["answers"], value["is_full"], members
+        return shape
+
+
+def paths_of(body: bytes, token: str = "") -> dict[str, set[str]]:
+    """Path -> JSON types, of one answer; empty if the body is not JSON. No name is a part of `token`, or holds it."""
+    try:
+        value = msgspec.json.decode(mend(body))
+    except UNREADABLE:
+        return {}
+    found: dict[str, set[str]] = {}
+    waiting: list[tuple[str, Any, int]] = [(ROOT, value, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if path not in found:
+            if len(found) >= MAX_PATHS or len(path) > MAX_PATH_LENGTH:
+                continue
+            found[path] = set()
+        found[path].add(_TYPES[type(value)])
+        if depth >= MAX_DEPTH:
+            continue
+        if isinstance(value, list):
+            waiting += [(f"{path}[]", each, depth + 1) for each in value[:MAX_ENTRIES_PER_LIST]]
+        elif isinstance(value, dict):
+            is_map = len(value) > MAX_KEYS_PER_OBJECT
+            pairs = list(value.items())[:MAX_KEYS_PER_OBJECT]
+            waiting += [
+                (_join(path, "*" if is_map else _name(key, token)), each, depth + 1) for key, each in reversed(pairs)
+            ]
+    return found
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _name(key: str, token: str) -> str:
+    """The key if it looks like the name of a member, else `*`: a uuid, a number, an e-mail or a token is data."""
+    if len(key) > _MAX_NAME or not _NAME.fullmatch(key) or _HEX.fullmatch(key):
+        return "*"
+    return "*" if token and len(key) >= 4 and (key in token or token in key) else key

@@ -1,6 +1,6 @@
-"""The admin: a file a screen. It reads, and asks `queue.requests` for everything else."""
+"""The admin, one file for each screen. It only reads; for runs and stops it calls `queue.requests`."""
 
-# ruff: noqa: F401 - a screen registers itself when it is imported
+# ruff: noqa: F401 - each screen registers itself when it is imported
 from bytemark_sync.admin import (
     attempts,
     audit_findings,

@@ -1,4 +1,4 @@
-"""What each run left pending: the orders behind a run's failures, and behind a reason."""
+"""The list of attempts: which orders each run left pending, and why."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bytemark_sync.models import Order, OrderAttempt
 
 
 class NumberFilter(SimpleListFilter):
-    """A field for a number, looked up exactly."""
+    """A filter with a text field for a number, which must match exactly."""
 
     template = "unfold/filters/filters_field.html"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]  # without any, Django would hide the field
+        return [("", "")]  # if this were empty, Django would hide the field
 
     def choices(self, changelist: Any) -> Any:
         yield {
@@ -68,7 +68,7 @@ class OrderAttemptAdmin(ReadOnlyAdmin):
         return queryset.filter(order_id__in=list(orders.values_list("pk", flat=True)[:1000]))
 
     def prepare(self, rows: list[Any]) -> None:
-        """No join: an attempt may be of an order that the portal has deleted since."""
+        """Add the orders' uuids and users. No join, because the portal may have deleted the order of an attempt."""
         orders = Order.objects.filter(pk__in={row.order_id for row in rows}).values_list("pk", "order_uuid", "user_id")
         found = {pk: (uuid, user_id) for pk, uuid, user_id in orders}
         for row in rows:

@@ -1,4 +1,4 @@
-"""What audits found: stored items that differ from Bytemark's list, and their CSV export."""
+"""The list of audit findings: stored items that differ from Bytemark's list. With CSV export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AuditFilter(RunFilter):
 
 @admin.register(AuditFinding)
 class AuditFindingAdmin(ExportedAdmin):
-    """One row a finding of `manage.py audit_order_items`."""
+    """One row for each finding of `manage.py audit_order_items`."""
 
     export_name = "audit-findings"
     export_header = (

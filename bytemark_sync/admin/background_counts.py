@@ -1,4 +1,4 @@
-"""A dear figure that no page waits for: worked out beside the request, shown as it was last until it is there anew."""
+"""Figures that are slow to compute. A thread computes them, and pages show the last known value in the meantime."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 SHARE = 50
-"""A figure is kept for this many times what it cost: counting takes 2 % of the time, however big the tables."""
+"""A figure is kept for this many times as long as it took to compute, so computing uses 2 % of the time."""
 LONGEST = 300.0
-"""Seconds after which a figure is worked out again, whatever it cost."""
+"""Seconds for which a figure is kept at most. So a figure that takes over 6 s uses more than 2 % of the time."""
 WAIT = 0.12
-"""Seconds that a page waits for a figure that is being worked out: enough for every small installation to show what is
-true now."""
+"""Seconds that a page waits for a figure. Small installations compute it in this time, so they show current values."""
 WAIT_FOR_ANY = 0.25
-"""Seconds that a list waits for its first rows where none are known yet."""
+"""Seconds that a list waits for its first rows when none are known yet."""
 
 
 class Watched(Generic[T]):
-    """What `compute` gave last; one thread of this process asks it anew when that is older than its cost allows.
+    """Keeps the last value of `compute`. When it is too old, one thread of this process computes it again.
 
-    `compute` may give several values, each better than the one before: a page shows the best that there is.
+    `compute` may yield several values, each better than the one before. A page shows the best one so far.
     """
 
     def __init__(self, compute: Callable[[], Iterable[T]]) -> None:
@@ -41,8 +40,8 @@ class Watched(Generic[T]):
         self._fresh_until = 0.0
 
     def begin(self) -> None:
-        """Have it worked out anew if that is due, without waiting for it."""
-        if connection.in_atomic_block:  # another connection would not see what this one sees
+        """Start computing the value again if it is too old. Do not wait for it."""
+        if connection.in_atomic_block:  # the thread's connection would not see this transaction's changes
             return
         with self._changed:
             if self._is_busy or monotonic() < self._fresh_until:
@@ -51,12 +50,12 @@ class Watched(Generic[T]):
         threading.Thread(target=self._work, name="figure", daemon=True).start()
 
     def latest(self, wait_for_any: float = WAIT) -> T | None:
-        """The newest value there is; None while the very first is being worked out for longer than the page waits."""
+        """The newest value. None if the first one is not ready within the time that a page waits."""
         if connection.in_atomic_block:
             return [*self.compute()][-1]
         self.begin()
         with self._changed:
-            if self._cost < WAIT:  # else it will not be there in time: what was true last is shown at once
+            if self._cost < WAIT:  # a slower value would not be ready in time, so the last one is shown at once
                 self._changed.wait_for(lambda: not self._is_busy, self._began + WAIT - monotonic())
             self._changed.wait_for(
                 lambda: not self._is_busy or self._value is not None, self._began + wait_for_any - monotonic()
@@ -69,7 +68,7 @@ class Watched(Generic[T]):
                 with self._changed:
                     self._value = value
                     self._changed.notify_all()
-        except Exception as error:  # noqa: BLE001 - a database that is away; the page asks again
+        except Exception as error:  # noqa: BLE001 - for example, the database is away; the next page tries again
             logger.warning("A figure of the admin could not be worked out (%s).", type(error).__name__)
         finally:
             connections.close_all()
@@ -81,7 +80,7 @@ class Watched(Generic[T]):
 
 
 class WatchedEach(Generic[T]):
-    """A `Watched` for each of many keys; those asked for longest ago are forgotten."""
+    """A `Watched` for each key. The least recently used ones are dropped."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -91,7 +90,7 @@ class WatchedEach(Generic[T]):
     def of(self, key: Hashable, compute: Callable[[], Iterable[T]]) -> Watched[T]:
         with self._lock:
             watched = self._kept.setdefault(key, Watched(compute))
-            watched.compute = compute  # the same figure, as of now: a filter by age holds a time
+            watched.compute = compute  # the newest query, because filters by age contain the current time
             self._kept.move_to_end(key)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)

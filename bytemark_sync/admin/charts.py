@@ -1,4 +1,4 @@
-"""Data for the library's charts. Colours are its CSS variables, so that both themes have theirs."""
+"""Data for django-unfold's charts. The colours are its CSS variables, so they suit both themes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bytemark_sync.domain.counters import many
 
 PRIMARY, MUTED, WARNING = "var(--color-primary-600)", "var(--color-base-400)", "var(--color-orange-500)"
 TEXT = "#8a94a6"
-"""Axis text: readable on both themes (a canvas cannot follow the theme's text colour)."""
+"""Colour of axis text, readable in both themes. A canvas cannot follow the theme's text colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`words` says the same to whoever cannot see a canvas."""
+    """A chart. `words` describes it for people who cannot see the canvas."""
 
     title: str
     data: str
@@ -48,7 +48,7 @@ def _options(*, horizontal: bool = False, legend: bool = False) -> str:
 
 
 def day_chart(title: str, days: Sequence[date], values: Sequence[int] | None, unit: str) -> Chart:
-    """One bar per day, of `unit` in the singular; None: they are being counted."""
+    """One bar for each day. `unit` is in the singular. `values` is None while they are being counted."""
     if values is None:
         return not_yet(title)
     data = {
@@ -61,7 +61,7 @@ def day_chart(title: str, days: Sequence[date], values: Sequence[int] | None, un
 
 
 def level_chart(title: str, days: Sequence[date], values: Sequence[int | None], unit: str) -> Chart:
-    """A level that holds until the next day that has one."""
+    """One bar for each day that has a value. `values` are levels, not sums, so the last one is the current one."""
     data = {
         "labels": [str(day) for day in days],
         "datasets": [{"label": f"{unit}s", "data": list(values), "backgroundColor": WARNING, "maxBarThickness": 18}],
@@ -72,7 +72,7 @@ def level_chart(title: str, days: Sequence[date], values: Sequence[int | None], 
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, int]] | None, unit: str) -> Chart:
-    """One horizontal bar for each name; None: they are being counted."""
+    """One horizontal bar for each name. `bars` is None while they are being counted."""
     if bars is None:
         return not_yet(title)
     data = {

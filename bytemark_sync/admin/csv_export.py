@@ -1,4 +1,4 @@
-"""The rows of a list as CSV, streamed in pages by key: a million rows in flat memory."""
+"""Exports the rows of a list as CSV. They are streamed in pages by key, so a million rows need little memory."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from bytemark_sync.admin.read_only import ReadOnlyAdmin
 ROWS_PER_PAGE = 2000
 
 
-# A formula begins a cell, or stands behind what a spreadsheet of another language takes for the end of one.
+# A formula starts a cell. It may also follow a character that a spreadsheet in another locale takes for a separator.
 _FORMULA = re.compile(r"(^|[;,|\t\r\n\"])(?=[-=+@\uff0d\uff1d\uff0b\uff20])")
 
 
 class _Line:
-    """What `csv.writer` writes to: hands the line back."""
+    """The file that `csv.writer` writes to. It returns each line instead of storing it."""
 
     def write(self, line: str) -> str:
         return line
 
 
 class ExportedAdmin(ReadOnlyAdmin):
-    """A list with a button that downloads it. The file has the list's rows: its query, filled by its `prepare`."""
+    """A list that can be downloaded. The file has the same rows as the list: the same query and the same `prepare`."""
 
     export_name = ""
     export_header: tuple[str, ...] = ()
     list_before_template = "bytemark_sync/export_before.html"
 
     def export_cells(self, row: Any) -> Sequence[Any]:
-        """The cells of a row that `prepare` has seen, in the order of `export_header`."""
+        """The cells of a row after `prepare`, in the order of `export_header`."""
         raise NotImplementedError
 
     def get_urls(self) -> list[URLPattern]:
@@ -53,7 +53,7 @@ class ExportedAdmin(ReadOnlyAdmin):
         return response
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-        """What the list shows under the same query string, all pages of it, newest first."""
+        """All pages of the list with the same query string, newest first."""
         if request.method != "GET":
             return HttpResponseNotAllowed(["GET"])
         if not self.has_view_permission(request):
@@ -71,7 +71,7 @@ class ExportedAdmin(ReadOnlyAdmin):
         return f"{self.opts.app_label}_{self.opts.model_name}_export"
 
     def _export_pages(self, rows: QuerySet[Any]) -> Iterator[list[Any]]:
-        """By falling key: Django has no server-side cursor on MySQL."""
+        """Pages of rows by falling key, because Django has no server-side cursor on MySQL."""
         rows = rows.order_by("-pk")
         page = list(rows[:ROWS_PER_PAGE])
         while page:
@@ -90,7 +90,7 @@ def _lines(header: Sequence[str], pages: Iterator[list[Any]], cells: Callable[[A
 
 
 def _cell(value: Any) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """The value as text that no spreadsheet takes for a formula."""
     if value is None:
         return ""
     text = value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else str(value)

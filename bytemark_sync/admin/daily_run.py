@@ -1,4 +1,7 @@
-"""When the daily run is due: the one thing about schedules that a manager may set. Each change is asked for once."""
+"""The page that sets when the daily run is due. Managers may change nothing else about schedules.
+
+Each change must be confirmed.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class TimeInput(UnfoldAdminTextInputWidget):  # type: ignore[misc]
 
 
 class DailyForm(forms.Form):
-    """A time of day, or for anything else a cron expression. Once valid it has `expression` and `due`."""
+    """A time of day, or a cron expression for anything else. A valid form has `expression` and `due`."""
 
     time = forms.TimeField(label="Time of day", required=False, input_formats=["%H:%M"], widget=TimeInput())
     cron = forms.CharField(
@@ -72,7 +75,7 @@ class DailyForm(forms.Form):
 
 @require_http_methods(["GET", "POST"])
 def daily_view(request: HttpRequest) -> HttpResponse:
-    """Shows when the daily run is due. POST asks whether a change is meant; POST with `confirmed` makes it."""
+    """Show when the daily run is due. A POST asks to confirm the change. A POST with `confirmed` makes it."""
     if not request.user.has_perm("bytemark_sync.schedule"):
         raise PermissionDenied
     schedule = daily_schedule()
@@ -101,7 +104,7 @@ def daily_view(request: HttpRequest) -> HttpResponse:
 
 
 def caution(due: datetime) -> str:
-    """What is unusual about a next run at `due`; empty where nothing is."""
+    """What is unusual about a next run at `due`. Empty if nothing is."""
     gap = due - timezone.now()
     if gap > FAR:
         return f"The next run is due {away(due)}, more than 36 hours from now."
@@ -111,7 +114,7 @@ def caution(due: datetime) -> str:
 
 
 def plan_words(schedule: Schedule) -> str:
-    """ "every day at 03:00", and in the words of whoever set anything else."""
+    """The schedule in words: "every day at 03:00", "cron 0 3 * * 1-5", or the type of any other schedule."""
     if schedule.repeats == 0:
         return "paused, because its repeats are 0"
     if schedule.schedule_type != Schedule.CRON:
@@ -132,7 +135,7 @@ def _initial(schedule: Schedule | None) -> dict[str, str]:
 
 
 def _changes() -> dict[str, Any]:
-    """Who changed the daily run, here or in the list of schedules."""
+    """The table of changes to the daily run, made on this page or in the list of schedules."""
     kind = ContentType.objects.get_for_model(Schedule)
     rows = LogEntry.objects.filter(content_type=kind, object_repr=SYNC).select_related("user").order_by("-pk")
     return {
@@ -149,7 +152,7 @@ def _changes() -> dict[str, Any]:
 
 
 def start_overdue(request: HttpRequest) -> None:
-    """A run that is overdue by the schedule as it was is still owed: it is queued before the change, and said."""
+    """Before a change, queue the run that is overdue under the old schedule, if there is one, and say so."""
     became = scheduled_run()
     if became.startswith(("run", "skipped")):
         messages.info(request, f"A run was overdue before this change: {became}.")

@@ -53,7 +53,7 @@ class Card:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """django-unfold's callback for the index page."""
+    """Fill the index page. django-unfold calls this."""
     context["title"] = "Dashboard"
     if not request.user.has_perm("bytemark_sync.view_syncrun"):
         return context
@@ -138,9 +138,9 @@ def _cluster() -> Card:
 
 
 def _history() -> tuple[dict[date, int], dict[date, int | None]]:
-    """Items stored, and orders left pending, by day.
+    """Items stored and orders left pending, by day.
 
-    From the runs' own counts: 30 days of them are few rows, whatever the number of orders.
+    Added up from the runs' counts: 30 days of runs are few rows, however many orders there are.
     """
     days = last_days()
     stored: dict[date, int] = dict.fromkeys(days, 0)

@@ -1,4 +1,4 @@
-"""Days of the admin's time zone, without asking the database for time zones: a fresh MariaDB server has none."""
+"""Days in the admin's time zone. The database is not asked to convert times: a fresh MariaDB has no time zones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def minute_of(field: str) -> Substr:
 
 
 def by_day(minutes: Iterable[tuple[str, int]]) -> dict[date, int]:
-    """Sums of (minute, number) by day; the minutes are those of `minute_of`."""
+    """Add the numbers up by day. The minutes have the form that `minute_of` gives."""
     days: dict[date, int] = {}
     for minute, number in minutes:
         at = datetime.strptime(minute.replace("T", " "), "%Y-%m-%d %H:%M").replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Order items: the inventory of passes, by product and by day, and its CSV export."""
+"""The list of order items (passes), with charts by product and by day, and CSV export."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SHOWN_PRODUCTS = 8
 
 
 def count_products() -> Iterator[list[tuple[str, int]]]:
-    """Products with their number of items, most first."""
+    """The number of items of each product, largest first."""
     rows = OrderItem.objects.order_by().values_list("product_uuid").annotate(n=Count("pk")).order_by("-n")
     yield list(rows)
 
 
 def count_days(product: str) -> Iterator[dict[date, int]]:
-    """Items stored per day, of one product or all."""
+    """The number of items stored on each day, of one product or of all."""
     orders = StoredOrder.objects.filter(stored_at__gte=begin(last_days()[0])).annotate(minute=minute_of("stored_at"))
     counted = orders.order_by().values_list("minute")
     if product:
@@ -66,7 +66,7 @@ class ProductFilter(DropdownFilter):  # type: ignore[misc]
 
 
 class DayFilter(DropdownFilter):  # type: ignore[misc]
-    """By the day on which the sync stored the order; what another program stored has none."""
+    """Filters by the day on which the sync stored the order. Orders that another program stored have no day."""
 
     title = "stored on"
     parameter_name = "day"
@@ -79,12 +79,12 @@ class DayFilter(DropdownFilter):  # type: ignore[misc]
         if day is None:
             return queryset
         of_day = StoredOrder.objects.filter(stored_at__gte=begin(day), stored_at__lt=begin(day + timedelta(days=1)))
-        return queryset.filter(order_id__in=of_day.values("order_id"))  # no join: the order itself may be gone
+        return queryset.filter(order_id__in=of_day.values("order_id"))  # no join, because the order may be deleted
 
 
 @admin.register(OrderItem)
 class OrderItemAdmin(ExportedAdmin):
-    """One row a pass."""
+    """One row for each pass."""
 
     export_name = "order-items"
     export_header = ("item_id", "order_id", "order_uuid", "user_id", "product_uuid", "pass_uuid", "stored_at", "run_id")
@@ -124,7 +124,7 @@ class OrderItemAdmin(ExportedAdmin):
         DAYS.of(product, lambda: count_days(product)).begin()
         response: HttpResponse = super().changelist_view(request, context)
         if isinstance(response, TemplateResponse) and response.context_data is not None:
-            # Asked for last: they are counted while the list is read.
+            # Last, so that they are counted while the list is read.
             response.context_data["charts"] = (by_day_chart(product), by_product_chart())
         return response
 
@@ -160,7 +160,7 @@ class OrderItemAdmin(ExportedAdmin):
 
 
 def by_day_chart(product: str) -> Chart:
-    """Items stored per day, of one product or all."""
+    """The chart of items stored per day, of one product or of all."""
     counted = DAYS.of(product, lambda: count_days(product)).latest()
     days = last_days()
     title = "Items stored per day" + (f", product {product}" if product else "")

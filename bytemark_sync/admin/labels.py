@@ -1,7 +1,7 @@
-"""What a person reads: badges, times, and what each reason asks of them.
+"""Words, badges, links and times that the admin shows, and the advice for each reason.
 
-A rider is a person of the portal: lists, columns and advice say "rider". A run works users, as the command's `--user`
-and the counts of its summary name them: sentences about a run say "user".
+Lists, columns and advice say "rider" for a person of the portal. Sentences about a run say "user", like the command's
+`--user` option and the counts in its summary.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Advice:
 
 @cache
 def reason_words() -> dict[str, str]:
-    """Short enough for a badge; `reason_advice` says what each means."""
+    """Short enough for a badge. `reason_advice` says what each one means."""
     return {NEVER: NEVER_LABEL, **{reason: reason.record.badge for reason in Reason}}
 
 
@@ -69,7 +69,7 @@ def reason_advice() -> dict[str, Advice]:
 
 
 def badge(text: str, variant: str, href: str = "") -> SafeString:
-    """The library's label."""
+    """django-unfold's label."""
     return SafeString(
         render_to_string("unfold/helpers/label.html", {"text": text, "variant": variant, "href": href}).strip()
     )
@@ -90,7 +90,7 @@ def link(url: str, text: object) -> SafeString:
 
 
 def short(text: str, most: int = 13) -> SafeString | str:
-    """The beginning of a long uuid; the whole of it in its title."""
+    """The beginning of a long uuid, with the whole uuid as its title."""
     return text if len(text) <= most + 3 else format_html('<span title="{}">{}…</span>', text, text[:most])
 
 
@@ -106,22 +106,22 @@ def rider_link(user_id: int | None) -> SafeString | str:
 
 
 def run_link(run_id: int | None, kind: str = "run") -> SafeString | str:
-    """`kind` is "audit" where the run is one, as in `str` of it."""
+    """A link to a run. `kind` is "audit" for an audit, as in `str(run)`."""
     return page_of("syncrun", run_id, f"{kind} {run_id}") if run_id else "-"
 
 
 def moment(at: datetime | None, empty: SafeString | str = "-") -> SafeString | str:
-    """A point in time, with how far away it is in its title."""
+    """A time. Its title says how far away it is."""
     return _time(at, dated(at), away(at)) if at else empty
 
 
 def ago(at: datetime) -> SafeString:
-    """How far away a point in time is, with the time itself in its title."""
+    """How far away a time is. Its title says the time itself."""
     return _time(at, away(at), dated(at))
 
 
 def not_before(at: datetime) -> SafeString:
-    """For a list: the time before which no scheduled run tries."""
+    """The time before which no scheduled run tries an order, for a list."""
     return format_html("<span>not before {}</span>", moment(at))
 
 
@@ -141,7 +141,7 @@ def away(at: datetime) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """ "48 s", "3 min 20 s", "2 h 5 min", in one line."""
+    """ "48 s", "3 min 20 s", "2 h 5 min", with spaces that do not break the line."""
     if seconds is None or seconds < 0:
         return "-"
     whole = round(seconds)
@@ -154,14 +154,14 @@ def duration(seconds: float | None) -> str:
 
 
 def run_seconds(run: SyncRun) -> float | None:
-    """How long the run has worked, or worked."""
+    """Seconds from the start of the run to its end, or until now. None if it has not started."""
     if run.started_at is None:
         return None
     return ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
 
 
 def run_percent(run: SyncRun) -> int | None:
-    """How far a run is, by users; None while that is not known."""
+    """The share of its planned users that a run has worked. None while that is not known."""
     if run.status in (RunStatus.SUCCEEDED, RunStatus.PARTIAL):
         return 100
     if not run.users_planned:
@@ -178,7 +178,7 @@ def progress(run: SyncRun) -> SafeString | str:
 
 
 def scope_words(run: SyncRun) -> str:
-    """What the run was asked to work."""
+    """The scope of the run in words."""
     scope: dict[str, Any] = run.scope or {}
     parts = [*_audited(run.kind, scope), *_named(scope)]
     if scope.get("limit") is not None:
@@ -201,7 +201,7 @@ def _audited(kind: str, scope: dict[str, Any]) -> Iterator[str]:
 
 
 def _named(scope: dict[str, Any]) -> list[str]:
-    """Users, orders and filters."""
+    """The users, orders and filters of the scope, in words."""
     filters = dict(scope.get("filters", {}))
     parts = [_some(noun, scope[f"{noun}s"]) for noun in ("user", "order") if scope.get(f"{noun}s")]
     if filters.pop("next_after", None):

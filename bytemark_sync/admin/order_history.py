@@ -1,4 +1,4 @@
-"""The story of one order: what became of it at each run, and what that asks of a person."""
+"""The history of one order: what each run did with it, and what a person should do now."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Story:
 
 
 def tell(order: Order) -> Story:
-    """Six queries at most, whatever the length of the story."""
+    """Read the history of an order, with six queries at most."""
     items = list(OrderItem.objects.filter(order_id=order.pk).order_by("pk").defer("oauth_token")[: MAX_ITEMS + 1])
     attempts = list(OrderAttempt.objects.filter(order_id=order.pk).order_by("-at", "-pk")[:MAX_ATTEMPTS])
     stored = StoredOrder.objects.filter(order_id=order.pk).first()

@@ -1,4 +1,4 @@
-"""What state an order is in: one answer for lists and pages alike (docs/contract.md#which-orders-are-pending)."""
+"""The state of an order, the same on lists and pages (docs/contract.md#which-orders-are-pending)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bytemark_sync.storage.pending import is_due, pending_orders
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`pending`: the sync takes the order, now or later."""
+    """A state and its advice. `pending` means that the sync takes the order, now or later."""
 
     label: str
     variant: str
@@ -54,7 +54,10 @@ def outcome_of(order: Order) -> OrderOutcome | None:
 
 
 def waits_until(orders: Iterable[Order]) -> dict[int, datetime]:
-    """Key -> time before which scheduled runs pass over a pending order; none for those that the next run takes."""
+    """Order id -> the time before which scheduled runs pass over the pending order.
+
+    Orders that the next run takes are left out.
+    """
     now = timezone.now()
     later = {
         order.pk: (order.user_id, outcome.next_at)
@@ -68,9 +71,10 @@ def waits_until(orders: Iterable[Order]) -> dict[int, datetime]:
 
 
 def state_of(order: Order, *, has_items: bool, has_token_row: bool) -> State:
-    """`has_items`: rows in bytemark_order_items; `has_token_row`: any row of the user in bytemark_tokens.
+    """The state of an order.
 
-    What earlier runs noted counts only while the order is pending: it may be older than the order's present state.
+    `has_items`: the order has rows in bytemark_order_items. `has_token_row`: the user has a row in bytemark_tokens.
+    The outcome of the last run counts only if the order is pending. Otherwise it may be older than the current state.
     """
     if has_items:
         return STORED

@@ -1,4 +1,4 @@
-"""All orders of the portal, linked with their items and their story."""
+"""The list of all orders of the portal, and the page of one order with its history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bytemark_sync.models import Order, OrderItem, OrderToken
 
 
 class StoryAdmin(ReadOnlyAdmin):
-    """An order's page is its story; both lists of orders lead to it."""
+    """Shows the history of an order on its page. Both lists of orders have such pages."""
 
     tokens = ("oauth_token",)
     search_fields = ("order_uuid__exact", "user_id__exact")
@@ -61,7 +61,7 @@ class StoryAdmin(ReadOnlyAdmin):
 
 @admin.register(Order)
 class OrderAdmin(StoryAdmin):
-    """Stored, pending, and those that are no business of the sync."""
+    """All orders: stored, pending, and those that the sync does not handle."""
 
     list_display = ("uuid", "user", "amount", "state", "items")
     when_empty = "The portal's order table is empty."

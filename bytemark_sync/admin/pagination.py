@@ -1,7 +1,7 @@
-"""How long lists are cut into pages, so that no page waits for a count of a big table.
+"""Paginators for long lists, so that no page waits for a count of a big table.
 
-Django's `Paginator` alone counts the whole list while the page waits. Unfold's `InfinitePaginator` counts nothing, so a
-list cannot say how long it is or which page is its last. Both read whole rows for all the pages before the one shown.
+With Django's `Paginator` a page waits until the whole list is counted. Unfold's `InfinitePaginator` does not count, so
+a list cannot show its length or its last page. Both read whole rows for all the pages before the one that is shown.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from django.utils.functional import cached_property
 from bytemark_sync.admin.background_counts import WAIT_FOR_ANY, WatchedEach
 
 MAX_COUNTED = 100_000
-"""A list longer than this is called "more than": a page that far down is reached by a filter, not by its number."""
+"""A longer list is shown as "more than" this. To see rows further down, people use a filter."""
 MAX_LISTS = 100
-"""Lists whose length is kept; each filter and search is one."""
+"""How many lists' lengths are kept. Each combination of filters and search is a list."""
 MAX_KEYED_LISTS = 20
-"""Lists whose keys are kept: at most 800 kB each."""
+"""How many lists' keys are kept, at most 800 kB each."""
 
 
 class CountedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts up to `MAX_COUNTED` rows, beside the request where that takes long."""
+    """Counts up to `MAX_COUNTED` rows. If that is slow, the page is shown before the count is ready."""
 
     template_name = "bytemark_sync/pagination.html"
     is_looking = False
-    """Whether rows of the page that was asked for may be found yet."""
+    """Whether more rows of the requested page may still be found."""
 
     @cached_property
     def known_count(self) -> int | None:
-        """None while it is being counted for the first time."""
+        """The length of the list. None while it is being counted for the first time."""
         key = self.key()
         return _lengths.of(key, self.count_rows).latest() if key else 0
 
@@ -51,7 +51,7 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
         return self.count > MAX_COUNTED
 
     def key(self) -> str:
-        """The query as text; empty where it cannot have a row."""
+        """The query as text. Empty if it can have no rows."""
         rows: Any = self.object_list
         try:
             return "{!r} {!r}".format(*rows.query.sql_with_params())
@@ -59,12 +59,12 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
             return ""
 
     def count_rows(self) -> Iterator[int]:
-        """The rows, but not many more than `MAX_COUNTED`."""
+        """The number of rows, counted to at most `MAX_COUNTED` + 1."""
         rows: Any = self.object_list
         yield int(rows.order_by().values("pk")[: MAX_COUNTED + 1].count())
 
     def page(self, number: Any) -> Page[Any]:
-        """The keys of a page are read first: what stands beside the rows is not read for all the pages before it."""
+        """Read the page's keys first, and then its rows. So only keys are read for all the pages before it."""
         number = self.validate_number(number)
         rows: Any = self.object_list
         return Page(rows.filter(pk__in=self.keys(number)), number, self)
@@ -77,17 +77,17 @@ class CountedPaginator(Paginator):  # type: ignore[type-arg]
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of a list, in its order, as far as they are known."""
+    """The keys of a list in its order, or only the first of them if it is not `is_whole`."""
 
     keys: array[int]
     is_whole: bool
 
 
 class KeyedPaginator(CountedPaginator):
-    """For a list whose rows are far apart in a big table: all its keys are looked for beside the request.
+    """For lists whose rows are few in a big table. A thread collects all their keys.
 
-    The rows of a page are then read by key, under the list's own conditions: one that has left the list since is not
-    shown. `list_key` names the list in place of its query, which holds the time where a filter is by age.
+    The rows of a page are read by key and with the list's conditions, so a row that no longer matches is not shown.
+    `list_key` identifies the list. The query cannot, because with a filter by age it contains the current time.
     """
 
     list_key: Hashable = ""

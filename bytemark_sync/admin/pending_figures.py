@@ -1,4 +1,4 @@
-"""What is pending now, in figures: counted beside the requests, for the dashboard and the resync of everything."""
+"""Counts of what is pending now, for the dashboard and for the resync of everything. A thread counts them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from bytemark_sync.storage.pending import pending_row_by_row
 
 @dataclass(frozen=True, slots=True)
 class PendingFigures:
-    """What is pending now. `oldest` is the first try of the order that waits longest, of those tried at all;
-    `tokenless_users` need a new token: theirs were rejected, or there is none."""
+    """Counts of what is pending now.
+
+    `oldest` is when the order that has waited longest was first tried; orders never tried do not count.
+    `tokenless_users` need a new token, because theirs were rejected or they have none.
+    """
 
     orders: int
     users: int
@@ -32,7 +35,7 @@ class PendingFigures:
 
 
 def count_pending_figures() -> Iterator[PendingFigures]:
-    """One pass over the pending orders: grouped by user, then added up."""
+    """Count everything in one pass over the pending orders: group them by user, then add up."""
     now = timezone.now()
     figures: dict[str, Any] = {reason: Count("pk", filter=Q(outcome__reason=reason)) for reason in Reason}
     tokenless = Q(*((f"{reason}__gt", 0) for reason in token_reasons()), _connector=Q.OR)

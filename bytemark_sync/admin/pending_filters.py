@@ -1,4 +1,4 @@
-"""Filters of the pending orders; a resync of "all that match" understands the same words."""
+"""Filters of the list of pending orders. A resync of "all that match" accepts the same parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReasonFilter(DropdownFilter):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """Bounds of `OrderOutcome.first_at`, as time before now."""
+    """Limits of `OrderOutcome.first_at`, as spans before now."""
 
     label: str
     first_before: timedelta | None = None
@@ -47,12 +47,12 @@ AGES: dict[str, Age] = {
 
 
 def this_minute() -> datetime:
-    """Now, in minutes: the same question for a while, so that its count can be kept."""
+    """The current time without seconds. So a query stays the same for a minute, and its count can be kept."""
     return timezone.now().replace(second=0, microsecond=0)
 
 
 def filter_of(*, reason: str = "", age: str = "", deferred: str = "") -> PendingFilter:
-    """What the list's filters say, as of this minute. ValueError where one says what is not known."""
+    """The filter that the list's parameters describe, as of this minute. Raises ValueError for unknown values."""
     if age not in ("", *AGES) or deferred not in ("", YES):
         raise ValueError("unknown filter")
     now, chosen = this_minute(), AGES.get(age, Age(""))
@@ -72,7 +72,7 @@ def _narrowed(rows: QuerySet[Any], **chosen: str) -> QuerySet[Any]:
 
 
 class DeferredFilter(DropdownFilter):  # type: ignore[misc]
-    """As of this minute, so that the list's count can be kept."""
+    """Filters deferred orders, as of this minute."""
 
     title = "next try"
     parameter_name = "deferred"
@@ -85,7 +85,7 @@ class DeferredFilter(DropdownFilter):  # type: ignore[misc]
 
 
 class AgeFilter(DropdownFilter):  # type: ignore[misc]
-    """The order table has no time that may be read: age is the time since the first try."""
+    """Filters by the time since the first try. The product may read no time from the portal's order table."""
 
     title = "age"
     parameter_name = "age"

@@ -1,4 +1,4 @@
-"""Pending orders: which, and why."""
+"""The list of pending orders, with the reason why each is pending."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEXT_RUN = format_html('<span class="whitespace-nowrap">{}</span>', "next run")
 
 @admin.register(PendingOrder)
 class PendingOrderAdmin(StoryAdmin):
-    """The list, the story of an order, and the doors to a resync."""
+    """The list of pending orders, the history of each, and the ways to request a resync."""
 
     list_display = ("uuid", "user", "reason", "attempts", "last_try", "next_try")
     list_filter = (ReasonFilter, AgeFilter, DeferredFilter)
@@ -64,7 +64,7 @@ class PendingOrderAdmin(StoryAdmin):
         users = queryset.order_by().values_list("user_id", flat=True).distinct()
         return confirm(request, users[: self.list_per_page], back=request.get_full_path())
 
-    # A permission named in full would make the library's system check ask the database, before there is any table.
+    # With a full permission name, django-unfold's system check would query the database before its tables exist.
     @action(description="Resync the rider", icon="sync", permissions=["resync"], url_path="resync")  # type: ignore[untyped-decorator]
     def resync_row(self, request: HttpRequest, object_id: str) -> HttpResponse:
         order = self.get_object(request, object_id)
@@ -82,7 +82,7 @@ class PendingOrderAdmin(StoryAdmin):
 
     @admin.display(description="Last try")
     def last_try(self, order: PendingOrder) -> SafeString | str:
-        """Leads to the run that tried it."""
+        """When the order was last tried, with a link to the run."""
         outcome = outcome_of(order)
         at = moment(outcome.last_at if outcome else None)
         return page_of("syncrun", outcome.last_run_id, at) if outcome and outcome.last_run_id else at

@@ -1,7 +1,7 @@
-"""django-q2's own pages in the same look.
+"""django-q2's pages in the look of this admin.
 
-Whoever may write a schedule or a task may run any callable of this process, so that is for superusers; others, with the
-permission to view, look on.
+Anybody who may write a schedule or a task can run any callable in this process. So only superusers may write them.
+Others may look at them if they have the permission to view.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bytemark_sync.queue.schedules import SYNC
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """django-q2's fields. A cron expression has a next time, and a next run that is unusual is asked for."""
+    """django-q2's fields. A cron expression must have a next time, and an unusual next run must be confirmed."""
 
     confirmed = forms.BooleanField(label="Save this next run", required=False, widget=forms.HiddenInput)
 
@@ -46,7 +46,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error("cron", str(error))
                 return cleaned
             if self.instance.pk is None or not self._is_moved(cleaned["next_run"]):
-                cleaned["next_run"] = due  # else the old expression would still decide about the next run
+                cleaned["next_run"] = due  # otherwise the next run would still come from the old expression
         if words := caution(cleaned["next_run"]):
             self._ask(cleaned, words)
         return cleaned
@@ -57,18 +57,18 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("confirmed", f"{words} Tick this box and save again if that is what you want.")
 
     def _ends_the_daily_run(self, cleaned: dict[str, Any]) -> bool:
-        """Whether a schedule that starts the daily run would do so no more."""
+        """Whether this schedule starts the daily run now, and would no longer do so."""
         starts = self.instance.pk is not None and self.instance.func == SYNC and self.instance.repeats != 0
         return starts and (cleaned["func"] != SYNC or cleaned["repeats"] == 0)
 
     def _is_other_plan(self, cleaned: dict[str, Any]) -> bool:
-        """A new one, one that is due at other times, or one that was paused and goes on."""
+        """Whether the schedule is new, is due at other times, or is no longer paused."""
         goes_on = self.instance.repeats == 0 and cleaned["repeats"] != 0
         changed = {"schedule_type", "minutes", "cron"}.intersection(self.changed_data)
         return self.instance.pk is None or goes_on or bool(changed)
 
     def _is_moved(self, next_run: datetime) -> bool:
-        """Whether a person changed it; the form cuts it to the second."""
+        """Whether a person changed the next run. Microseconds are ignored, because the form drops them."""
         before: datetime | None = self.instance.next_run
         return before is None or next_run.replace(microsecond=0) != before.replace(microsecond=0)
 
@@ -95,7 +95,7 @@ class ScheduleAdmin(SuperuserWrites, Screen, q.ScheduleAdmin):  # type: ignore[m
 
 
 class LeavesPickles(Screen):
-    """Results are unsigned pickles, which run code where they are read: only the page of a single task reads them."""
+    """Lists do not load results: they are unsigned pickles, and reading one can run code. Only a task's page does."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         tasks: QuerySet[Task] = super().get_queryset(request)
@@ -121,6 +121,6 @@ class QueueAdmin(SuperuserWrites, Screen, q.QueueAdmin):  # type: ignore[misc]
 
 
 for _model, _admin in ((Schedule, ScheduleAdmin), (Success, SuccessAdmin), (Failure, FailureAdmin), (OrmQ, QueueAdmin)):
-    if admin.site.is_registered(_model):  # the queue's own table only where the database is the broker
+    if admin.site.is_registered(_model):  # OrmQ is registered only if the database is the broker
         admin.site.unregister(_model)
         admin.site.register(_model, _admin)

@@ -1,4 +1,4 @@
-"""A read-only screen over a table that may be very big and holds riders' tokens."""
+"""Read-only screens for tables that may be very big and may hold riders' tokens."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ RESYNC = "bytemark_sync.resync"
 
 
 class PlainChangeList(ChangeList):  # type: ignore[misc]
-    """A list that says its total once, and lets a screen add to the rows of a page."""
+    """A list that shows its total once, and lets a screen add to the rows of a page (`prepare`)."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         unfiltered = not self.query and not self.has_active_filters
         if unfiltered or self.result_count > MAX_COUNTED:
-            self.full_result_count = self.result_count  # else the title says "show all" where all is shown
+            self.full_result_count = self.result_count  # otherwise "show all" appears when all rows are shown
         page = self.paginator.page(self.page_num if self.multi_page else 1)
         rows: list[Any] = list(page.object_list)
         self.model_admin.prepare(rows)
@@ -37,9 +37,9 @@ class PlainChangeList(ChangeList):  # type: ignore[misc]
 
 
 class Screen(ModelAdmin):  # type: ignore[misc]
-    """A list and its rows' pages, with one name for each: in the sidebar, the title and the breadcrumb.
+    """A list and the pages of its rows. Sidebar, titles and breadcrumb use the same names for them.
 
-    `thing` and `things` are what a row and rows are called; by default as the model says.
+    `thing` and `things` are the names of one row and of several. The default is the model's names.
     """
 
     thing = ""
@@ -74,17 +74,17 @@ class Screen(ModelAdmin):  # type: ignore[misc]
 
 
 class ReadOnlyAdmin(Screen):
-    """Nothing is added, changed or deleted here.
+    """A screen where nothing can be added, changed or deleted.
 
-    `tokens` names the columns that are never loaded. The address bar may filter by nothing but the screen's own filters
-    (`?oauth_token__startswith=` would give a token away letter by letter) and sort by nothing but its sortable columns.
+    The columns in `tokens` are never loaded. A query string can use only the screen's own filters: otherwise
+    `?oauth_token__startswith=` would reveal a token letter by letter. It can sort only by the sortable columns.
     """
 
     tokens: Iterable[str] = ()
     extra_lookups: Iterable[str] = ()
     paginator = CountedPaginator
     show_full_result_count = False
-    show_facets = ShowFacets.NEVER  # each choice of each filter would be counted while the page waits
+    show_facets = ShowFacets.NEVER  # the page would wait until each choice of each filter is counted
     list_per_page = 50
     list_max_show_all = 0
     list_disable_select_all = True
@@ -108,13 +108,13 @@ class ReadOnlyAdmin(Screen):
         return paginator
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        return self.fieldsets or []  # Django's default would be every column, tokens too
+        return self.fieldsets or []  # Django's default is every column, including tokens
 
     def get_exclude(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return list(self.tokens)
 
     def prepare(self, rows: list[Any]) -> None:
-        """Add to the rows of one page what would cost a query each."""
+        """Add data to the rows of a page, for all rows at once instead of with a query for each."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -148,12 +148,12 @@ class ReadOnlyAdmin(Screen):
         return (self.search(queryset, term) if term else queryset), False
 
     def search(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """Rows for one exact term, by an index."""
+        """The rows that match the term exactly. Uses an index."""
         return queryset.none()
 
 
 class SuperuserWrites:
-    """View by permission; everything else for superusers."""
+    """Staff with the permission may view. Everything else is for superusers."""
 
     adds = False
 
@@ -171,7 +171,7 @@ class SuperuserWrites:
 
 
 def came_from(request: HttpRequest, path: str) -> str:
-    """The list at `path` as it was shown, with its filters, where the browser comes from there; else `path` alone."""
+    """`path` with the filters that the list had, if the browser comes from that list. Otherwise only `path`."""
     referrer = request.headers.get("referer", "")
     if not url_has_allowed_host_and_scheme(referrer, {request.get_host()}, require_https=request.is_secure()):
         return path
@@ -180,15 +180,15 @@ def came_from(request: HttpRequest, path: str) -> str:
 
 
 def user_id_of(term: str) -> int | None:
-    """`term` as a user id that the database can hold, else None."""
+    """`term` as a user id that the database can hold, or None."""
     if term.isascii() and term.isdigit() and len(term) <= 19 and int(term) <= BIGINT_MAX:
         return int(term)
     return None
 
 
 def uuids_of(term: str) -> list[str]:
-    """The ways in which `term` may stand in a column compared letter by letter; none for what no uuid column holds.
+    """The spellings of `term` to look for, because columns may be case-sensitive. Empty if it cannot be a uuid.
 
-    Text beyond ASCII cannot be compared with a latin1 column on MySQL, and is no uuid.
+    Text outside ASCII is never a uuid, and MySQL cannot compare it with a latin1 column.
     """
     return list({term, term.lower(), term.upper()}) if term.isascii() and len(term) <= 255 and "\0" not in term else []

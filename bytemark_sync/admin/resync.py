@@ -1,4 +1,4 @@
-"""Resync: a page that says what would be asked for, and a POST that queues it. It never works inside the request."""
+"""The resync: a page that shows what would be synced, and a POST that queues it. The run never works in the request."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from bytemark_sync.queue.requests import RunRequest, request_run, under_way
 from bytemark_sync.storage.pending import matching, pending_row_by_row
 
 MAX_USERS = 10_000
-"""Users named in one run; more are asked for by the reason that they share."""
+"""How many users one run may name. More are requested by a filter on their reasons instead."""
 NAMES = {"user", "failed_of", "reason", "age", "deferred", "q"}
-"""Of an address of the confirmation page; see `Wanted.url`."""
+"""Parameters of the confirmation page (`Wanted.url`)."""
 MAX_LISTED = 10
-"""Users whose ids are written out in a sentence."""
+"""How many user ids a sentence lists."""
 NOBODY_LEFT = "Nothing was queued: what was selected is not pending any more, or has no user."
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a resync is to take: named users, a run's failed users, or all that match the list's filters and search."""
+    """What a resync should take: named users, a run's failed users, or all that match the list's filters and search."""
 
     users: tuple[int, ...] = ()
     failed_of: int | None = None
@@ -51,11 +51,11 @@ class Wanted:
     deferred: str = ""
     search: str = ""
     nobody: bool = False
-    """Something was named that cannot be; never to be taken for "all"."""
+    """The request names something that cannot exist. This must never be treated as "all"."""
 
     @classmethod
     def of_list(cls, query: QueryDict) -> Wanted:
-        """All that the pending orders' list shows under this query string."""
+        """Everything that the list of pending orders shows with this query string."""
         reason, age, put_off = query.get("reason", ""), query.get("age", ""), query.get("deferred", "")
         try:
             filter_of(reason=reason, age=age, deferred=put_off)
@@ -65,7 +65,7 @@ class Wanted:
 
     @classmethod
     def of_page(cls, query: QueryDict) -> Wanted:
-        """What the confirmation page's own address names."""
+        """What the query string of the confirmation page names."""
         if set(query) - NAMES:
             return cls(nobody=True)
         if "user" in query:
@@ -87,7 +87,7 @@ class Wanted:
         return reverse("admin:bytemark_sync_resync") + (f"?{query}" if query else "")
 
     def words(self) -> str:
-        """The same in a few words, for the page's title line."""
+        """What the resync takes, in a few words, for the page's title line."""
         if self.nobody:
             return "nobody known"
         if self.users:
@@ -100,7 +100,7 @@ class Wanted:
         return f"pending orders ({matched})" if matched else EVERYTHING
 
     def nothing(self) -> str:
-        """What is said where that names no pending order."""
+        """The message if there are no such pending orders."""
         if self.users:
             return "This user has no pending orders" if len(self.users) == 1 else "These users have no pending orders"
         if self.failed_of is not None:
@@ -108,7 +108,7 @@ class Wanted:
         return "There are no pending orders" if self == Wanted() else "No pending order matches"
 
     def rows(self) -> QuerySet[Order]:
-        """The pending orders that this names."""
+        """The pending orders that the resync takes."""
         if self.nobody:
             return Order.objects.none()
         rows = pending_row_by_row(Order.objects.all())
@@ -121,7 +121,7 @@ class Wanted:
         return rows.filter(order_uuid__in=uuids_of(self.search)) if orders else rows
 
     def named_users(self) -> Sequence[int]:
-        """The users that this names, or that failed in the run; of many the first, one more than one run takes."""
+        """The named users, or those that failed in the run: of these at most one more than `MAX_USERS`."""
         if self.failed_of is None:
             return self.users
         return list(
@@ -129,7 +129,7 @@ class Wanted:
         )
 
     def ask(self, requested_by: str) -> RunRequest:
-        """Queue it."""
+        """Queue the run."""
         if self.users:
             return request_run(trigger=Trigger.ADMIN, requested_by=requested_by, users=self.users)
         if self.failed_of is not None:
@@ -150,7 +150,7 @@ class Wanted:
         )
 
     def _filters(self) -> tuple[list[str], PendingFilter]:
-        """The order that the search names, and the filter."""
+        """The order that the search names, if it is an order, and the filter."""
         filters = filter_of(reason=self.reason, age=self.age, deferred=self.deferred)
         if not self.search:
             return [], filters
@@ -160,7 +160,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is pending of what is wanted."""
+    """How many orders and users a resync takes."""
 
     orders: int
     users: int
@@ -176,7 +176,7 @@ def resync_url(users: Iterable[int | None]) -> str:
 
 
 def confirm(request: HttpRequest, users: Iterable[int | None], *, back: str) -> HttpResponse:
-    """To the confirmation page for these users; with nobody left, `back` to the list."""
+    """Redirect to the confirmation page for these users, or to `back` with a warning if there are none."""
     named = [user for user in users if user is not None]
     if named:
         return redirect(resync_url(named))
@@ -185,7 +185,7 @@ def confirm(request: HttpRequest, users: Iterable[int | None], *, back: str) -> 
 
 
 def failures_of(run_id: int) -> QuerySet[OrderOutcome]:
-    """What the run left of users that failed in it."""
+    """The outcomes of the users that failed in the run."""
     return OrderOutcome.objects.filter(last_run_id=run_id, reason__in=user_failures())
 
 
@@ -196,7 +196,7 @@ def live_runs() -> list[SyncRun]:
 
 @require_http_methods(["GET", "POST"])
 def resync_view(request: HttpRequest) -> HttpResponse:
-    """GET says how many users and orders; POST queues them and leads to the run."""
+    """GET shows how many users and orders there are. POST queues them and redirects to the run."""
     if not request.user.has_perm(RESYNC):
         raise PermissionDenied
     wanted = Wanted.of_page(request.GET)
@@ -218,7 +218,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
 
 
 def _counted(wanted: Wanted) -> Counts | None:
-    """As of this minute, counted beside the request; None while that is not known yet."""
+    """The counts as of this minute. A thread counts them; None if they are not ready yet."""
     figures = PENDING_FIGURES.latest() if wanted == Wanted() else None
     if figures and figures.orders:
         return Counts(figures.orders, figures.users)
@@ -231,7 +231,7 @@ def _counted(wanted: Wanted) -> Counts | None:
 
 def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
     counts = _counted(wanted)
-    if counts and not counts.orders:  # where that is not known, the run finds it out
+    if counts and not counts.orders:  # if the counts are not ready, the run finds out
         messages.warning(request, f"{wanted.nothing()}: no run was queued.")
         return redirect("admin:bytemark_sync_pendingorder_changelist")
     asked = wanted.ask(request.user.get_username())
@@ -254,7 +254,7 @@ def _ask(request: HttpRequest, wanted: Wanted) -> HttpResponse:
 
 
 def skipped(taken: Mapping[int, SyncRun]) -> list[SafeString]:
-    """A sentence for each run that already has some of the users; `taken` is what `under_way` gives."""
+    """A sentence for each run that already works some of the users. `taken` comes from `under_way`."""
     runs: dict[int, list[int]] = {}
     for user, run in sorted(taken.items()):
         runs.setdefault(run.pk, []).append(user)

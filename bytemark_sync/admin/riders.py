@@ -1,4 +1,4 @@
-"""Riders: the users of the portal's token table. Whether a token is there is said; the token itself is never loaded."""
+"""The list of riders: the users of the portal's token table. It shows whether they have tokens, but loads none."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from bytemark_sync.storage.portal_schema import is_indexed
 
 PRESENT, MISSING, NEEDED = "present", "missing", "needed"
 HAS_TOKEN = Q(token__isnull=False) & ~Q(Exact(Trim("token"), Value("")))
-"""Of one row: blanks are no token, as the sync reads them."""
+"""The row has a token. Blanks alone are not one; the sync reads them the same way."""
 
 
 def one_row_a_user(tokens: QuerySet[Any]) -> QuerySet[Any]:
-    """The newest row of each user among `tokens` (all rows of the token table), and every row that has no user."""
+    """The newest row of each user among `tokens` (all rows of the token table), and every row without a user."""
     if not is_indexed(OrderToken, "user_id"):
         newest = OrderToken.objects.order_by().values("user_id").annotate(newest=Max("pk")).values("newest")
         return tokens.filter(Q(user_id__isnull=True) | Q(pk__in=newest))
@@ -43,7 +43,7 @@ def one_row_a_user(tokens: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def left_for(reasons: Iterable[str]) -> QuerySet[Any]:
-    """The users with a pending order that was left for one of these reasons."""
+    """The users with an order that is pending for one of these reasons."""
     return pending_row_by_row(Order.objects.order_by().filter(outcome__reason__in=list(reasons))).values("user_id")
 
 
@@ -77,7 +77,7 @@ class OutcomeFilter(DropdownFilter):  # type: ignore[misc]
 
 @admin.register(PortalUser)
 class PortalUserAdmin(ExportedAdmin):
-    """One row a rider, whatever rows the token table has; a token row of no user stands for itself."""
+    """One row for each rider, however many rows the token table has. A token row without a user is a row of its own."""
 
     export_name = "riders"
     export_header = (
@@ -215,7 +215,7 @@ def _by_user(rows: QuerySet[Any], **figures: Any) -> dict[int, dict[str, Any]]:
 
 
 def _tokens(users: Iterable[int], rows_of_nobody: Iterable[int]) -> dict[int | str, list[dict[str, Any]]]:
-    """What the token table holds of each user, by status; of a row without one under the row's own name."""
+    """What the token table has for each user, by status. A row without a user is under the key "row <id>"."""
     present = Max(Case(When(HAS_TOKEN, then=Value(1)), default=Value(0), output_field=IntegerField()))
     found: dict[int | str, list[dict[str, Any]]] = {}
     rows: QuerySet[Any] = OrderToken.objects.order_by("status")

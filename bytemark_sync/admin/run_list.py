@@ -1,4 +1,4 @@
-"""Runs: the list, a page that follows a running run by itself, stop, and "retry the failed users"."""
+"""The list of runs, the page of a run, which updates itself, and the buttons "stop" and "retry the failed users"."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class SyncRunAdmin(ReadOnlyAdmin):
         return response
 
     def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """The parts of the page that change, to swap in; without polling once the run has ended."""
-        if not self.admin_site.has_permission(request):  # logged out: the whole page goes to the login, not this part
+        """The parts of the page that change. Once the run has ended, they no longer ask for updates."""
+        if not self.admin_site.has_permission(request):  # logged out: reload the whole page, not only this part
             return HttpResponse(headers={"HX-Refresh": "true"})
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -81,7 +81,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, f"bytemark_sync/{part}.html", {"page": self._page(request, run)})
 
     def stop_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """GET asks whether it is meant; POST stops the run and notes who did."""
+        """GET asks for confirmation. POST asks the run to stop and records who asked."""
         if request.method not in ("GET", "POST"):
             return HttpResponseNotAllowed(["GET", "POST"])
         if not request.user.has_perm(RESYNC):

@@ -1,4 +1,4 @@
-"""What the page of one run shows, gathered anew each time that it asks."""
+"""What the page of a run shows. It is collected again for each update of the page."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from bytemark_sync.storage.finding_counts import Found, found_by
 END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
 
 MAX_RUNS = 100
-"""Runs whose dear figures are kept."""
+"""How many runs' figures are kept."""
 TAKEN_WITHIN = timedelta(minutes=1)
-"""A broker that is well takes a run's task at once."""
+"""If the broker has not taken a run's task after this time, the page says so. A healthy broker takes it at once."""
 
 
 Answered = tuple[dict[str, int], Histogram]
-"""Requests by kind of answer, and their latency."""
+"""The number of requests by kind of answer, and their latency."""
 LEFT: WatchedEach[list[tuple[str, int]]] = WatchedEach(MAX_RUNS)
 ANSWERED: WatchedEach[Answered] = WatchedEach(MAX_RUNS)
 
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Each field as the templates run_*.html show it; a url is empty where nothing is to come from it.
+    """The fields that the templates run_*.html show. A url is empty if the page does not need it.
 
-    `figures_url` is where the figures of a run that has ended are looked for while they are being counted.
+    While the figures of an ended run are being counted, the page asks `figures_url` for them.
     """
 
     run: SyncRun
@@ -78,10 +78,10 @@ class RunPage:
 
 
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
-    """Four queries; the page waits for none that is dear."""
+    """Collect everything with four queries. The page does not wait for slow figures."""
     answered, left = _answered(run), _left_by_reason(run) if run.kind == RunKind.SYNC else []
     answers, latency = answered or ({}, Histogram())
-    is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page asks anyway
+    is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page updates anyway
     figures_url = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk]) if is_counting else ""
     found = found_by([run.pk])[run.pk] if run.kind == RunKind.AUDIT else None
     return RunPage(
@@ -147,7 +147,7 @@ def _request(run: SyncRun) -> list[tuple[str, object]]:
 
 
 def _awaits_slack(run: SyncRun) -> bool:
-    """A run ends before its message is sent, which takes half a minute at most."""
+    """Whether the message to Slack may still be on its way: it is sent after the run ends, within half a minute."""
     if run.status in ALIVE or run.slack not in ("", SENDING) or run.finished_at is None:
         return False
     return timezone.now() - run.finished_at < timedelta(seconds=2 * BUDGET)
@@ -173,7 +173,7 @@ def _sync_counts(run: SyncRun) -> list[tuple[str, int]]:
 
 
 def _left_by_reason(run: SyncRun) -> list[tuple[str, int]] | None:
-    """Orders that this run left pending, most first; None while that is not known."""
+    """The number of orders that this run left pending, by reason, largest first. None if it is not ready yet."""
 
     def count() -> Iterator[list[tuple[str, int]]]:
         rows = OrderAttempt.objects.filter(run_id=run.pk).order_by().values_list("reason").annotate(n=Count("pk"))
@@ -183,7 +183,7 @@ def _left_by_reason(run: SyncRun) -> list[tuple[str, int]] | None:
 
 
 def _reasons(run: SyncRun, left: list[tuple[str, int]]) -> dict[str, Any]:
-    """Orders that this run left pending, by reason, each leading to its orders."""
+    """The table of orders that this run left pending, by reason, with links to the orders."""
     orders = reverse("admin:bytemark_sync_orderattempt_changelist")
     return {
         "title": "Left pending, by reason",
@@ -200,7 +200,7 @@ def _reasons(run: SyncRun, left: list[tuple[str, int]]) -> dict[str, Any]:
 
 
 def _answered(run: SyncRun) -> Answered | None:
-    """Of a run at work, what its batches have so far; None while that is not known."""
+    """The run's answers and latency. For a live run, added up from its batches; None if that is not ready yet."""
     if run.answers or run.status not in ALIVE:
         return run.answers, Histogram.from_json(run.latency)
 

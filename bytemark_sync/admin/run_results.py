@@ -1,4 +1,4 @@
-"""What a run has come to, in words and links: a sync stores orders and leaves some, an audit compares stored ones."""
+"""The result of a run, in words and links, for syncs and for audits."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MEANINGS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`remaining` leads to what asks for a person's attention."""
+    """What the run has done. `remaining` links to what needs a person's attention."""
 
     done: str
     remaining: SafeString | str
 
 
 def results(runs: Iterable[SyncRun]) -> dict[int, Result]:
-    """Of each run; one query for all."""
+    """The result of each run, with one query for all of them."""
     runs = list(runs)
     found = found_by([run.pk for run in runs if run.kind == RunKind.AUDIT])
     return {run.pk: _of_audit(run, found[run.pk]) if run.kind == RunKind.AUDIT else _of_sync(run) for run in runs}
@@ -59,7 +59,7 @@ def _of_audit(run: SyncRun, found: Found) -> Result:
 
 
 def audit_headline(run: SyncRun, found: Found) -> str:
-    """The audit in one sentence or two."""
+    """The audit in one or two sentences."""
     repaired = f" ({found.repaired:,} repaired)" if found.repaired else ""
     users = done_of(run.users, run.users_planned, "user")
     words = f"{users}, {many(run.orders, 'order')} audited, {many(found.total, 'finding')}{repaired}."
@@ -82,7 +82,7 @@ def audit_counts(run: SyncRun, found: Found) -> list[tuple[str, int]]:
 
 
 def findings_table(run: SyncRun, found: Found) -> dict[str, Any]:
-    """Findings by kind, each leading to its list."""
+    """The table of findings by kind, with links to their lists."""
     kinds = sorted(found.kinds.items(), key=lambda row: -row[1])
     return {
         "title": "Findings, by kind",

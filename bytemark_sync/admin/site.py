@@ -1,4 +1,4 @@
-"""What every page of the admin shares."""
+"""Context that every page of the admin shares."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django.http import HttpRequest
 
 
 def every_page(request: HttpRequest) -> dict[str, Any]:
-    """django-unfold would write its colours into the page as an inline style sheet, which the policy refuses: they are
-    in `bytemark_sync/admin.css` instead."""
+    """Keep django-unfold from writing its colours as an inline style sheet, which the content security policy refuses.
+
+    They are in `bytemark_sync/admin.css` instead.
+    """
     return {"colors": None}

@@ -1,4 +1,4 @@
-"""Staff, groups and refused logins, in the same look."""
+"""Staff, groups and refused logins, in the look of this admin."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ for _model in (User, Group, AccessAttempt, AccessLog, AccessFailureLog):
         admin.site.unregister(_model)
 
 
-# What makes somebody more than they were: for superusers, or whoever may edit people could make themselves one.
+# Only superusers may edit these. Otherwise anybody who may edit staff could become a superuser.
 RIGHTS = ("is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
 class StaffAdmin(auth.UserAdmin, Screen):  # type: ignore[type-arg]
-    """People by permission; rights, passwords of others and superusers themselves are for superusers."""
+    """Staff with the permission may edit people. Only superusers may edit superusers, rights and others' passwords."""
 
     thing, things = "staff member", "staff"
 
@@ -55,7 +55,7 @@ class StaffAdmin(auth.UserAdmin, Screen):  # type: ignore[type-arg]
         return bool(request.user.is_superuser) or obj is None or not obj.is_superuser
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        if not request.user.is_superuser:  # one's own is changed under the account menu, with the old one
+        if not request.user.is_superuser:  # people change their own in the account menu, which asks for the old one
             raise PermissionDenied
         response: HttpResponse = super().user_change_password(request, id, form_url)
         return response
@@ -68,7 +68,7 @@ class GroupAdmin(SuperuserWrites, auth.GroupAdmin, Screen):
 
 @admin.register(AccessAttempt)
 class AttemptAdmin(Screen):
-    """Deleting a row opens the login again."""
+    """Refused logins. Deleting a row unlocks the login."""
 
     thing, things = "login attempt", "login attempts"
 

@@ -14,7 +14,6 @@ from django.utils.html import format_html
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.labels import (
-    NEVER,
     ago,
     away,
     duration,
@@ -159,7 +158,7 @@ def _history() -> tuple[dict[date, int], dict[date, int | None]]:
 
 def _charts(figures: PendingFigures | None, stored: dict[date, int], left: dict[date, int | None]) -> list[Chart]:
     days = list(stored)
-    reasons = [(reason_words()[reason], n) for reason, n in figures.reasons if reason != NEVER] if figures else None
+    reasons = [(reason_words()[reason], n) for reason, n in figures.reasons] if figures else None
     return [
         day_chart("Items stored per day", days, list(stored.values()), "item"),
         level_chart("Orders left pending per day", days, list(left.values()), "order"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ from bytemark_sync.models import (
     ClusterBeat,
     OrderOutcome,
 )
+from bytemark_sync.storage.pending import still_pending
 from tests.support.admin_data import Filled
 from tests.support.admin_pages import APP, page, words
 
@@ -37,6 +39,19 @@ class TestDashboard:
         assert f"{last.items_created} items stored" in text
         assert "Next daily run" in text
         assert "Cluster alive" in text
+
+    def test_the_chart_by_reason_shows_every_pending_order(
+        self, logged_in: Callable[[str], Client], filled: Filled
+    ) -> None:
+        html = page(logged_in("viewer"), "/admin/")
+        chart = re.search(r'aria-label="Pending orders by reason: ([^"]*)\.', html)
+        assert chart
+        bars = {name: int(n) for name, n in (bar.rsplit(" ", 1) for bar in chart[1].split(", "))}
+        tried = OrderOutcome.objects.filter(still_pending()).count()
+        assert 0 < tried < 28
+        assert bars["never tried"] == 28 - tried
+        assert sum(bars.values()) == 28  # as the card says
+        assert "&quot;never tried&quot;" in html  # a bar, as well as words
 
     def test_a_cluster_that_fell_silent_is_said(self, logged_in: Callable[[str], Client], filled: Filled) -> None:
         client = logged_in("viewer")

@@ -1,0 +1,98 @@
+"""`manage.py bytemark_probe`: parse, call, print (docs/contract.md#managepy-bytemark_probe)."""
+
+from __future__ import annotations
+
+import threading
+from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import DatabaseError, InterfaceError
+
+from bytemark_sync.bytemark.client import BytemarkClient
+from bytemark_sync.bytemark.errors import Interrupted
+from bytemark_sync.domain.counters import many
+from bytemark_sync.domain.matching import PendingUser
+from bytemark_sync.management.base import JobCommand, checked_settings, read_options, stopping_on_signals
+from bytemark_sync.management.probe_output import json_line, plain_lines, print_table, recommended_lines
+from bytemark_sync.probe.asker import Asker
+from bytemark_sync.probe.evidence import Evidence
+from bytemark_sync.probe.judge import judge, recommended
+from bytemark_sync.probe.plan import investigate
+from bytemark_sync.probe.tls import look_at_tls
+from bytemark_sync.probe.verdicts import Verdict
+from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain
+from bytemark_sync.storage.probe_riders import named_riders, riders_with_pending
+
+READERS: dict[str, Callable[[str], Any]] = {"user": int}
+
+
+class Command(JobCommand):
+    help = "Hold what is assumed of Bytemark's API against the real one: reads alone, in at most 60 requests."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--user", type=int, action="append", default=[], metavar="ID", help="ask about this user; may be repeated")
+        add("--json", action="store_true", help="the last line on standard output is one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        read_options(options, READERS)
+        client_settings = checked_settings()
+        seen = Evidence(_riders(options["user"]))
+        stop = threading.Event()
+        client = BytemarkClient(client_settings, stop=stop)
+        rate = client_settings.requests_per_second
+        asker = Asker(
+            seen,
+            client.get_answer,
+            wait=lambda seconds: _wait(stop, seconds),
+            say=lambda text: self.stderr.write(text, str),
+            interval=1 / rate if rate else 0.0,
+        )
+        with stopping_on_signals(stop) as caught:
+            seen.tls = look_at_tls(client_settings.base_url, timeout=client_settings.connect_timeout)
+            try:
+                investigate(asker, page_size=client_settings.page_size)
+            except Interrupted:
+                raise CommandError("interrupted", returncode=128 + caught[0] if caught else 1) from None
+        checks = judge(seen, client_settings, now=datetime.now(UTC))
+        advised = recommended(seen, client_settings)
+        out = self.stderr if options["json"] else self.stdout
+        if out.isatty():
+            print_table(out._out, checks, color=not options["no_color"])
+        else:
+            for line in plain_lines(checks):
+                out.write(line, str)
+        set_now = {name: getattr(settings, name) for name in advised}
+        for line in recommended_lines(advised, set_now, len(seen.exchanges)):
+            out.write(line, str)
+        if options["json"]:
+            self.stdout.write(json_line(checks, advised, len(seen.exchanges)))
+        wrong = [check for check in checks if check.verdict == Verdict.DIFFERS]
+        if wrong:
+            names = ", ".join(check.title for check in wrong)
+            raise CommandError(f"{many(len(wrong), 'check')} with a difference: {names}", returncode=1)
+
+
+def _riders(user_ids: list[int]) -> tuple[PendingUser, ...]:
+    """Raises `CommandError` with status 2 if there is nobody to ask about."""
+    try:
+        riders = named_riders(user_ids) if user_ids else riders_with_pending()
+    except (DatabaseError, InterfaceError) as error:
+        raise CommandError(explain(error), returncode=2) from None
+    except (DatabaseGone, RowRefused) as error:
+        raise CommandError(str(error), returncode=2) from None
+    without = [str(user_id) for user_id in user_ids if user_id not in {rider.user_id for rider in riders}]
+    if without:
+        raise CommandError(f"--user {', '.join(without)}: no token to ask with.", returncode=2)
+    if not riders:
+        raise CommandError("No user has pending orders and a token. Name one by --user.", returncode=2)
+    return tuple(riders)
+
+
+def _wait(stop: threading.Event, seconds: float) -> None:
+    if stop.wait(seconds):
+        raise Interrupted

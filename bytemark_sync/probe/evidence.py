@@ -1,0 +1,83 @@
+"""What the probe has seen; the checks judge it, the recording keeps its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bytemark_sync.bytemark.errors import Answer, BytemarkError
+from bytemark_sync.domain.matching import PendingUser
+from bytemark_sync.probe.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer. `rider` is an index of `Evidence.riders`; `None` for the made-up token."""
+
+    rider: int | None
+    page: int
+    per_page: int
+    answer: Answer
+    error: BytemarkError | None
+    reading: Reading | None
+
+    @property
+    def words(self) -> str:
+        """What came, for a person."""
+        if self.error is not None:
+            return self.error.detail
+        return f"HTTP {self.answer.status} with {len(self.reading.orders) if self.reading else 0} orders"
+
+
+@dataclass(slots=True)
+class Walk:
+    """A rider's list, page by page from 1. `complete`: a page without anything new came at the end; it is left out."""
+
+    rider: int
+    pages: list[Reading] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def identities(self) -> list[str]:
+        """The different orders, in the order of the list."""
+        return list(dict.fromkeys(identity for page in self.pages for identity in page.identities))
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """`ends`: when the certificate ends. `problem`: why no connection was made."""
+
+    version: str = ""
+    ends: datetime | None = None
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """`riders`: everybody who was to be asked. `tls` is `None` without TLS. `down`: why the probe stopped asking."""
+
+    riders: tuple[PendingUser, ...]
+    exchanges: list[Exchange] = field(default_factory=list)
+    tls: Tls | None = None
+    accepted: list[int] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
+    wrong_token: Exchange | None = None
+    page_zero: Exchange | None = None
+    sizes: list[Exchange] = field(default_factory=list)
+    """Page 1 of one rider by rising `per_page`."""
+    beyond: Exchange | None = None
+    """Page 2 of the same rider, by the largest `per_page` that was not filled."""
+    confirmed: Exchange | None = None
+    """Page 1 by the number of orders that the server seems to give at most."""
+    repeats: list[tuple[Reading, Reading]] = field(default_factory=list)
+    walks: list[Walk] = field(default_factory=list)
+    down: str = ""
+    spent: bool = False
+    """All requests were used before all was asked."""
+    waited: float = 0.0
+    """Seconds that the server told the probe to wait."""
+
+    @property
+    def pages(self) -> list[Reading]:
+        """Every good page, of riders' own tokens."""
+        return [one.reading for one in self.exchanges if one.reading is not None and one.rider is not None]

@@ -1,0 +1,117 @@
+"""docs/contract.md#managepy-bytemark_probe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+from urllib.parse import urlsplit
+
+from bytemark_sync.sandbox import World
+from bytemark_sync.sandbox.records import PortalToken
+from tests.probe.harness import world_of
+from tests.support.harness import Finished, manage, start_manage
+from tests.support.scenario import MakeScenario, Scenario
+from tests.support.servers import PASSWORD, Databases
+
+
+def probe(at: Scenario, *args: object, **env: str) -> Finished:
+    done = manage("bytemark_probe", *args, database_url=at.url, env=at.env(env), timeout=60)
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+def counts(at: Scenario) -> dict[str, int]:
+    """Rows of every table, in both places."""
+    if at.portal.is_sqlite:
+        names = [name for (name,) in at.portal.all("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    else:
+        query = (
+            "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_schema IN (%s, %s)"
+        )
+        names = [name for (name,) in at.portal.all(query, at.portal.name, at.portal.portal_database)]
+    return {name: at.portal.value(f"SELECT COUNT(*) FROM {name}") for name in names}
+
+
+def as_reader(at: Scenario, server: Databases) -> str:
+    """The URL of a user who may do nothing but SELECT."""
+    name = f"r{os.getpid()}_{at.portal.name}"[-30:]
+    server.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{PASSWORD}'")
+    for database in (at.portal.name, at.portal.portal_database):
+        server.execute(f"GRANT SELECT ON `{database}`.* TO '{name}'@'%'")
+    parts = urlsplit(at.url)
+    return parts._replace(netloc=f"{name}:{PASSWORD}@127.0.0.1:{parts.port}").geturl()
+
+
+def test_a_good_api_is_said_as_lines_and_as_json_and_nothing_is_written(scenario: MakeScenario) -> None:
+    world = world_of(130, 25, 12, 3)
+    at = scenario(world)
+    before = counts(at)
+    done = probe(at, "--json")
+    assert done.status == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert set(done.json) == {"checks", "recommended", "requests"}
+    assert {tuple(one) for one in done.json["checks"]} == {("name", "verdict", "seen", "advice")}
+    assert {one["verdict"] for one in done.json["checks"]} == {"holds", "not seen"}
+    assert done.json["recommended"]["BYTEMARK_PAGE_SIZE"] == 100
+    assert done.json["requests"] == at.sandbox.stats().requests <= 60
+    assert "BYTEMARK_PAGE_SIZE=100 (now 10)" in done.stderr
+    plain = probe(at)
+    assert plain.status == 0
+    assert "list order         holds     Newest first" in plain.stdout
+    assert counts(at) == before != {}
+    said = done.stdout + done.stderr + plain.stdout + plain.stderr
+    assert not any(token in said for rider in world.riders for token in rider.tokens)
+    assert not any(order.uuid in said for rider in world.riders for order in rider.orders)
+
+
+def test_a_difference_is_exit_status_1(scenario: MakeScenario) -> None:
+    at = scenario(world_of(60, 25), faults="clamp:size=20")
+    done = probe(at, "--json", "--user", 501)
+    assert done.status == 1
+    assert "1 check with a difference: page size" in done.stderr
+    assert done.json["recommended"]["BYTEMARK_PAGE_SIZE"] == 20
+    assert {seen.user_id for seen in at.sandbox.requests()} == {501, None}
+
+
+def test_an_api_that_is_down_is_exit_status_1(scenario: MakeScenario) -> None:
+    done = probe(scenario(world_of(3), faults="close"), "--json")
+    assert done.status == 1
+    assert done.json["checks"][0]["verdict"] == "differs"
+    assert done.json["requests"] == 3
+
+
+def test_nobody_to_ask_about_is_exit_status_2_without_a_request(scenario: MakeScenario) -> None:
+    world = world_of(3)
+    world.tokens.append(PortalToken(900, ""))
+    at = scenario(world)
+    for args in (("--user", 900), ("--user", 501, "--user", 17), ("--user", "x")):
+        assert probe(at, *args).status == 2
+    assert "900: no token" in probe(at, "--user", 900).stderr
+    assert probe(at, BYTEMARK_CUSTOMER_API_URL="ftp://x").status == 2
+    assert at.sandbox.stats().requests == 0
+    empty = probe(scenario(World()))
+    assert (empty.status, "No user has pending orders" in empty.stderr) == (2, True)
+
+
+def test_a_user_who_may_only_read_is_enough(server_scenario: MakeScenario, server: Databases) -> None:
+    at = server_scenario(world_of(25, 12))
+    before = counts(at)
+    at.url = as_reader(at, server)
+    assert probe(at).status == 0
+    assert counts(at) == before
+
+
+def test_on_a_terminal_it_is_a_table(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(world_of(25, 12))
+    leader, follower = pty.openpty()
+    environment = {**at.env(), "TERM": "xterm", "COLUMNS": "100"}
+    process = start_manage("bytemark_probe", database_url=at.url, env=environment, stdout=follower, stderr=follower)
+    os.close(follower)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other side is closed
+        while part := os.read(leader, 65536):
+            shown += part
+    os.close(leader)
+    assert process.wait(60) == 0, shown.decode()
+    assert "┏━━" in shown.decode()

@@ -19,7 +19,8 @@ from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.widgets import UnfoldBooleanWidget
 
 from bytemark_sync.admin.daily_run import caution, start_overdue
-from bytemark_sync.admin.read_only import Screen, SuperuserWrites
+from bytemark_sync.admin.read_only import Screen
+from bytemark_sync.admin.superuser_writes import SuperuserWrites
 from bytemark_sync.domain.cron import next_due
 from bytemark_sync.queue.schedules import SYNC
 

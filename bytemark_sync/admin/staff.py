@@ -13,7 +13,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from bytemark_sync.admin.read_only import Screen, SuperuserWrites
+from bytemark_sync.admin.read_only import Screen
+from bytemark_sync.admin.superuser_writes import SuperuserWrites
 
 for _model in (User, Group, AccessAttempt, AccessLog, AccessFailureLog):
     if admin.site.is_registered(_model):

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.benchmark import admin, engine, growth, report
+from tests.benchmark import admin, engine, growth, limits, report
 from tests.benchmark.harness import Harness
 from tests.benchmark.report import Section
 
@@ -18,6 +18,7 @@ PARTS: dict[str, Part] = {
     "long": growth.long_lists,
     "planning": growth.planning,
     "clusters": growth.clusters,
+    "limits": limits.limits,
     "pages": admin.pages,
 }
 QUICK = ("targets", "planning", "clusters")

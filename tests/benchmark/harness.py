@@ -62,8 +62,18 @@ class Harness:
         yield portal
         self.server.drop(portal.url)
 
-    def run(self, portal: Portal, sandbox_url: str, *command: object, env: Mapping[str, str] | None = None) -> Cost:
-        """A Python command (`manage.py ...`, `-m ...`) as in production; its last line of output is JSON."""
+    def run(
+        self,
+        portal: Portal,
+        sandbox_url: str,
+        *command: object,
+        env: Mapping[str, str] | None = None,
+        statuses: tuple[int, ...] = (0,),
+    ) -> Cost:
+        """A Python command (`manage.py ...`, `-m ...`) as in production; its last line of output is JSON.
+
+        Any other exit status than `statuses` is a RuntimeError.
+        """
         file = self.server.folder / f"cost-{uuid.uuid4().hex[:8]}"
         process = spawn(
             [sys.executable, "-S", "-E", ROOT / "tests/benchmark/timed.py", file, sys.executable, *map(str, command)],
@@ -75,7 +85,7 @@ class Harness:
         )
         stdout, stderr = process.communicate(timeout=900)
         cost = json.loads(Path(file).read_text())
-        if cost["status"]:
+        if cost["status"] not in statuses:
             raise RuntimeError(f"{command} ended with {cost['status']}: {stdout[-1000:]}{stderr[-2000:]}")
         return Cost(**cost, json=json.loads(stdout.strip().splitlines()[-1]))
 
@@ -102,8 +112,8 @@ def sample(users: int = PENDING_USERS) -> World:
     return World.sample(users=users, orders_per_user=ORDERS_PER_USER, listed=LISTED, seed=SEED)
 
 
-def sandbox(world: World, milliseconds: float) -> SandboxProcess:
-    return SandboxProcess(world, latency=milliseconds / 1000)
+def sandbox(world: World, milliseconds: float, faults: str = "") -> SandboxProcess:
+    return SandboxProcess(world, latency=milliseconds / 1000, faults=faults)
 
 
 def fill_bulk(portal: Portal, pending: int, stored: int = 0, orders_per_user: int = 10) -> None:

@@ -35,6 +35,7 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.slack.reporter import BUDGET, SENDING
 from bytemark_sync.storage.finding_counts import Found, found_by
+from bytemark_sync.times import dated
 
 END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
 
@@ -116,8 +117,14 @@ def _headline(run: SyncRun, found: Found | None) -> str:
         return "Waiting for a cluster to take it. If this lasts, no cluster is running: start manage.py qcluster."
     if run.status == RunStatus.RUNNING and run.stop_requested:
         return "Stopping: what is fetched is being stored."
+    if run.status == RunStatus.RUNNING and run.silent_since:
+        return f"Bytemark has not answered since {dated(run.silent_since)}. {_so_far(run, found)}"
     if run.status == RunStatus.RUNNING and not (run.users_planned or run.users):
         return "Looking for the users whose turn it is."
+    return _so_far(run, found)
+
+
+def _so_far(run: SyncRun, found: Found | None) -> str:
     if found is not None:
         return audit_headline(run, found)
     stored = f"{run.orders_synced:,} of {many(run.orders, 'order')} stored"

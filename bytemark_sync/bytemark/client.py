@@ -6,6 +6,7 @@ import http.client
 import random
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import requests
@@ -17,6 +18,7 @@ from bytemark_sync.bytemark.decoding import Page, decode_page
 from bytemark_sync.bytemark.errors import (
     Answer,
     BytemarkError,
+    GiveUp,
     Interrupted,
     Kind,
     PauseRule,
@@ -25,6 +27,7 @@ from bytemark_sync.bytemark.errors import (
     classify,
 )
 from bytemark_sync.bytemark.longest_page import LongestPage
+from bytemark_sync.bytemark.outage import Outage, Pass, Witness
 from bytemark_sync.bytemark.retry import Backoff, Pause
 from bytemark_sync.bytemark.stats import ApiStats
 from bytemark_sync.bytemark.token import Token
@@ -35,6 +38,9 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 """Bytes of an answer, unpacked (docs/contract.md#what-each-answer-costs)."""
 
 _PIECE = 64 * 1024
+
+_POLL_SECONDS = 0.2
+"""How often a thread that waits for the end of an outage looks."""
 
 _FAILURES = (
     requests.RequestException,
@@ -55,6 +61,7 @@ class BytemarkClient:
         *,
         stop: threading.Event | None = None,
         stats: ApiStats | None = None,
+        outage: Outage | None = None,
         rng: random.Random | None = None,
         ca_file: str | None = None,
     ) -> None:
@@ -63,6 +70,7 @@ class BytemarkClient:
         self.stop = stop or threading.Event()
         self.stats = stats or ApiStats()
         self.longest_page = LongestPage()
+        self.outage = outage or Outage(settings.outage_patience)
         self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
         self.pause = Pause(self.stop, rng)
         self._transport = Transport(
@@ -74,25 +82,71 @@ class BytemarkClient:
             ca_file=ca_file,
         )
 
-    def get_page(self, token: Token, page: int, *, attempt: int = 1) -> Page:
+    def get_page(self, token: Token, page: int, *, user: int = 0, attempt: int = 1) -> Page:
         """Make one GET for a page (from 1) and decode it. Raises only `BytemarkError`.
 
-        Waits first while the process is paused. A 429, or a 503 with `Retry-After`, pauses all threads. After a 429
-        without that header the pause grows with `attempt` (from 1).
+        Waits first while there is an outage, and while the process is paused. A 429, or a 503 with `Retry-After`,
+        pauses all threads. After a 429 without that header the pause grows with `attempt` (from 1).
         """
-        params = {"page": page, "per_page": self.settings.page_size}
         headers = self._headers(token)
-        if not self.pause.wait():
+        return self._send(self._wait_for_pass(), Witness(user, token), page, headers, attempt)
+
+    def settle(self) -> None:
+        """Wait while it is being found out whether there is an outage. Raises `Interrupted`."""
+        while self.outage.is_asking:
+            self._try_pass()
+
+    def back_off(self, attempt: int) -> None:
+        """Wait before the same page is requested again, but not longer once an outage holds everybody.
+
+        `Event.wait` instead of `sleep`, so that a stop ends it at once. Raises `Interrupted`.
+        """
+        left = self.backoff.delay(attempt)
+        while left > 0 and self.outage.is_open:
+            if self.stop.wait(min(left, _POLL_SECONDS)):
+                raise Interrupted
+            left -= _POLL_SECONDS
+
+    def _wait_for_pass(self) -> Pass:
+        while (own := self._try_pass()) is None:
+            pass
+        return own
+
+    def _try_pass(self) -> Pass | None:
+        """A pass to send one's own request. In an outage a turn at waiting, or at asking the witness, and None."""
+        if self.stop.is_set():
             raise Interrupted
-        kind = Kind.OK
-        started = time.perf_counter()
+        one = self.outage.enter()
+        if one is None:
+            self.stop.wait(_POLL_SECONDS)
+        elif one.witness is not None:
+            with suppress(TryAgain, TokenRejected, GiveUp):
+                self._send(one, one.witness, 1, self._headers(one.witness.token), 1)
+        return one if one is not None and one.witness is None else None
+
+    def _send(self, one: Pass, asked: Witness, page: int, headers: dict[str, str], attempt: int) -> Page:
+        params = {"page": page, "per_page": self.settings.page_size}
+        kind = Kind.INTERRUPTED
+        failed: TryAgain | None = None
+        started = 0.0
         try:
-            return self._page(params, headers, token, attempt)
+            if not self.pause.wait():
+                raise Interrupted
+            self.outage.sending(one)
+            started = time.perf_counter()
+            found = self._page(params, headers, asked.token, attempt)
+            kind = Kind.OK
+            return found
         except BytemarkError as error:
             kind = error.kind
+            failed = error if isinstance(error, TryAgain) else None
             raise
         finally:
-            self.stats.record(kind, time.perf_counter() - started)
+            if started:
+                self.stats.record(kind, time.perf_counter() - started)
+            eras = self.outage.leave(one, kind, asked, is_last=attempt >= self.settings.max_attempts)
+            if failed is not None:
+                failed.eras = eras
 
     def get_answer(self, token: Token, page: int, page_size: int) -> Answer:
         """Make one GET and give the answer as it came, for the probe: not judged, not counted in `stats`, no pause.

@@ -44,8 +44,12 @@ class BytemarkError(Exception):
         self.detail = detail
 
 
+Eras = tuple[int, int]
+"""The eras (see `outage`) in which a request began and ended."""
+
+
 class TryAgain(BytemarkError):
-    """Costs the user one attempt. Then the same page is requested again.
+    """Costs the user one attempt, unless there was an outage in its `eras`. Then the same page is requested again.
 
     `pause`: seconds for which all threads of the process wait; `None` if only this user waits.
     """
@@ -53,6 +57,7 @@ class TryAgain(BytemarkError):
     def __init__(self, kind: Kind, detail: str, pause: float | None = None) -> None:
         super().__init__(kind, detail)
         self.pause = pause
+        self.eras: Eras = (0, 0)
 
 
 class TokenRejected(BytemarkError):

@@ -7,17 +7,33 @@ import threading
 import time
 from collections.abc import Callable
 
+from bytemark_sync.bytemark.errors import Eras
+
 
 class Attempts:
-    """Counts one user's failed requests in one run, over all pages and tokens."""
+    """Counts one user's failed requests in one run, over all pages and tokens. What is forgiven does not count."""
 
-    def __init__(self, maximum: int, *, used: int = 0) -> None:
+    def __init__(
+        self, maximum: int, is_forgiven: Callable[[Eras], bool] = lambda _: False, *, user: int = 0, used: int = 0
+    ) -> None:
         self.maximum = maximum
-        self.used = used
+        self.user = user
+        self._is_forgiven = is_forgiven
+        self._used_before = used
+        self._failed: list[Eras] = []
 
-    def spend(self) -> bool:
+    @property
+    def used(self) -> int:
+        self._failed = [each for each in self._failed if not self._is_forgiven(each)]
+        return self._used_before + len(self._failed)
+
+    def spend(self, failed: Eras = (0, 0)) -> bool:
         """Count one failed request. False if the user has no attempt left."""
-        self.used += 1
+        self._failed.append(failed)
+        return self.are_left
+
+    @property
+    def are_left(self) -> bool:
         return self.used < self.maximum
 
 

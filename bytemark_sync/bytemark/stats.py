@@ -98,6 +98,11 @@ class ApiStats:
         with self._lock:
             self._retries += 1
 
+    @property
+    def is_empty(self) -> bool:
+        """There was no request since the last call of `drain`."""
+        return not self._answers
+
     def drain(self) -> ApiSample:
         """The counts since the last call. Sets them to zero."""
         with self._lock:

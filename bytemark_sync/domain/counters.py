@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 
 from bytemark_sync.domain.matching import LeftOrder
 from bytemark_sync.domain.reasons import Reason
@@ -85,7 +86,13 @@ class Totals:
     interrupted: bool = False
     """A signal or a person stopped the run before every user was done."""
     unreached: bool = False
-    """The batch ran out of time. The users that are left go to another batch."""
+    """The batch ran out of time, or its machine is not answered. The users that are left go to another batch."""
+    held: bool = False
+    """It had to wait for Bytemark, so that handing back without progress costs the batch no try."""
+    is_cut_off: bool = False
+    """Bytemark answers the run's other processes, but not this one."""
+    unanswered_since: datetime | None = None
+    """The work was given up, because Bytemark has not answered since then."""
 
     def add(self, flushed: Flushed) -> None:
         """Count it, and group the reasons of what was left; a user's orders are all in one flush."""

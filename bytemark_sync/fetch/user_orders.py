@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.decoding import Page
-from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
+from bytemark_sync.bytemark.errors import BytemarkError, Eras, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
 from bytemark_sync.bytemark.longest_page import LongestPage
 from bytemark_sync.bytemark.retry import Attempts
 from bytemark_sync.bytemark.token import Token
@@ -52,7 +52,9 @@ def fetch_steps(client: BytemarkClient, user: PendingUser, *, max_pages: int = M
     if not user.tokens:
         return _failed(user, matcher, Reason.NO_TOKEN, "The user has no token, neither on an order nor of its own.")
     bookmark = replace(user.bookmark) if user.bookmark else Bookmark()
-    attempts = Attempts(client.settings.max_attempts, used=bookmark.attempts)
+    attempts = Attempts(
+        client.settings.max_attempts, client.outage.is_forgiven, user=user.user_id, used=bookmark.attempts
+    )
     rejected = ""
     try:
         if bookmark.pages >= MAX_READS * max_pages:
@@ -119,7 +121,7 @@ def _read_pages(
     seen: set[str] = set()
     earlier = bookmark.before
     for number in range(max(bookmark.page, 1), max_pages + 1):
-        page = _get_page(client, token, number, attempts)
+        page = yield from _get_page(client, token, number, attempts)
         matcher.take(page.orders, token)
         before = earlier + len(seen)
         seen.update(order.identity for order in page.orders)
@@ -157,15 +159,24 @@ def _pages_left(page: Page, count: int, longest: LongestPage) -> int:
     return max(1, -(-((page.total_count or 0) - count) // longest.length))
 
 
-def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts) -> Page:
+def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts) -> Generator[int, None, Page]:
     """One page. It is requested again after each failure while the user has attempts left."""
     while True:
         try:
-            return client.get_page(token, number, attempt=attempts.used + 1)
+            return client.get_page(token, number, user=attempts.user, attempt=attempts.used + 1)
         except TryAgain as error:
-            if not attempts.spend():
+            if not attempts.spend(error.eras) and not (yield from _is_forgiven(client, attempts, error.eras)):
                 raise
-            # `Event.wait` instead of `sleep`, so that a stop ends the backoff at once.
-            if client.stop.wait(client.backoff.delay(attempts.used)):
-                raise Interrupted from error
+            client.back_off(attempts.used)
+            if not client.outage.is_open:
+                yield 1  # so that the next trial is another user's
             client.stats.retry()
+
+
+def _is_forgiven(client: BytemarkClient, attempts: Attempts, eras: Eras) -> Generator[int, None, bool]:
+    """Whether the failures that used up the attempts belong to an outage. Waits until that is known."""
+    client.settle()
+    if not attempts.are_left and client.outage.is_unclear(eras):
+        yield 1  # others have their turn first: if they are answered, the failures are this user's own
+        client.settle()
+    return attempts.are_left

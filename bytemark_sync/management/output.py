@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bytemark_sync.domain.counters import Counts, many
 from bytemark_sync.models import RunStatus
+from bytemark_sync.times import dated
 
 if TYPE_CHECKING:
     from bytemark_sync.runs.in_process import RunReport
@@ -38,6 +39,8 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
     counts = report.totals.counts
     title = "Dry run, nothing was written" if dry_run else f"Run {report.run_id}" if report.run_id else "No run"
     yield f"{title}: {report.status.label.lower()} in {report.seconds:.1f} s"
+    if report.totals.unanswered_since:
+        yield f"Bytemark has not answered since {dated(report.totals.unanswered_since)}"
     left = sum(group.orders for group in report.totals.reasons.values())
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),

@@ -163,6 +163,23 @@ class Migration(migrations.Migration):
                     "drift",
                     models.JSONField(default=dict, help_text="How the shape has changed, and since which run."),
                 ),
+                (
+                    "answered_at",
+                    models.DateTimeField(help_text="When Bytemark last answered one of its processes.", null=True),
+                ),
+                (
+                    "silent_since",
+                    models.DateTimeField(
+                        help_text="Since when Bytemark has answered none of them, in an outage; null: it answers.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "gave_up_at",
+                    models.DateTimeField(
+                        help_text="When it gave up, for Bytemark did not answer any more.", null=True
+                    ),
+                ),
                 ("error", models.TextField(blank=True, help_text="Why the run could not go on.")),
                 (
                     "slack",

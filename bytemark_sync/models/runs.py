@@ -96,6 +96,11 @@ class SyncRun(models.Model):
     latency = models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency.")
     shape = models.JSONField(default=dict, help_text="Names and types of the answers' members, see bytemark.shape.")
     drift = models.JSONField(default=dict, help_text="How the shape has changed, and since which run.")
+    answered_at = models.DateTimeField(null=True, help_text="When Bytemark last answered one of its processes.")
+    silent_since = models.DateTimeField(
+        null=True, help_text="Since when Bytemark has answered none of them, in an outage; null: it answers."
+    )
+    gave_up_at = models.DateTimeField(null=True, help_text="When it gave up, for Bytemark did not answer any more.")
     error = models.TextField(blank=True, help_text="Why the run could not go on.")
     slack = models.CharField(max_length=255, blank=True, help_text="What became of the message to Slack.")
 

@@ -20,6 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from bytemark_sync.bytemark.shape import Shape
@@ -47,6 +48,15 @@ MAX_TRIES = 2
 MIN_BATCHES_HANDED_OUT = 8
 
 
+CUT_OFF = "handed back: Bytemark answers other processes, but not this one"
+
+REST_SECONDS = 30.0
+"""A process that is cut off from Bytemark takes no other batch for so long, and leaves them to other machines."""
+
+_cut_off = threading.Event()
+"""This process was not answered when it worked last, while others were."""
+
+
 class BrokeOff(Exception):
     """A batch broke off. django-q2 stores and shows this exception's text, so it holds no values and no tokens."""
 
@@ -58,7 +68,7 @@ def time_limit() -> float:
 
 def hand_out(run_id: int) -> None:
     """Put the run's next batches into the broker: two for each live worker of all clusters."""
-    if not SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested=False).exists():
+    if not SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, stop_requested=False, gave_up_at=None).exists():
         return
     mine = SyncBatch.objects.filter(run_id=run_id)
     out = mine.filter(status=BatchStatus.RUNNING).count()
@@ -104,6 +114,8 @@ def work_batch(batch_id: int) -> str:
             raise BrokeOff(words) from None
         raise
     retrying(lambda: go_on(run.pk))
+    if ended == CUT_OFF:
+        time.sleep(REST_SECONDS)
     return ended
 
 
@@ -115,7 +127,7 @@ def go_on(run_id: int) -> None:
 
 def _claim(batch_id: int) -> BatchClaim | None:
     """Take the batch for this worker. None if it is not waiting, or its run has ended or is to stop."""
-    alive = SyncRun.objects.filter(batches=batch_id, status=RunStatus.RUNNING, stop_requested=False)
+    alive = SyncRun.objects.filter(batches=batch_id, status=RunStatus.RUNNING, stop_requested=False, gave_up_at=None)
     if not alive.update(heartbeat_at=timezone.now()):
         return None
     worker = uuid.uuid4().hex
@@ -140,7 +152,12 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
         stop=stop,
         deadline=time.monotonic() + time_limit(),
         totals=totals,
+        suspects_outage=_cut_off.is_set(),
     )
+    if totals.is_cut_off:
+        _cut_off.set()
+    elif totals.unanswered_since is None and not totals.held:
+        _cut_off.clear()
     return totals
 
 
@@ -156,15 +173,35 @@ def _end_batch(claim: BatchClaim, totals: Totals, *, got_on: bool) -> str:
     if totals.interrupted:
         retrying(lambda: _mine(claim).update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now()))
         return "stopped"
+    if totals.unanswered_since is not None:
+        return _give_up(claim, lifecycle.unanswered_words(totals.unanswered_since))
     if not totals.unreached:
         end = {"status": BatchStatus.DONE, "finished_at": timezone.now(), "user_ids": [], "bookmarks": {}}
         retrying(lambda: _mine(claim).update(**end))
         return "done"
-    if not totals.counts.users and not got_on:
+    if not totals.counts.users and not got_on and not totals.held:
         queue_again(_mine(claim))
     else:
         retrying(lambda: _mine(claim).update(status=BatchStatus.QUEUED, worker="", queued_at=None))
+    if totals.is_cut_off:
+        return CUT_OFF
     return f"handed back with {many(len(claim.user_ids), 'user')} left"
+
+
+def _give_up(claim: BatchClaim, words: str) -> str:
+    """Bytemark does not answer: give up the batch, the run's waiting batches, and its planning."""
+    now = timezone.now()
+
+    def give_up() -> None:
+        run_id = SyncBatch.objects.values_list("run_id", flat=True).get(pk=claim.batch_id)
+        if _mine(claim).update(status=BatchStatus.GIVEN_UP, finished_at=now):
+            run = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, gave_up_at=None)
+            run.update(gave_up_at=now, error=words, planned_at=Coalesce("planned_at", now))
+            waiting = SyncBatch.objects.filter(run_id=run_id, status=BatchStatus.QUEUED)
+            waiting.update(status=BatchStatus.GIVEN_UP, finished_at=now)
+
+    in_transaction(give_up)
+    return "given up with the run"
 
 
 def queue_again(one: Any, *, error: str = "") -> str:
@@ -188,7 +225,7 @@ def close_if_done(run_id: int) -> bool:
     if run is None:
         return False
     batches = SyncBatch.objects.filter(run_id=run_id)
-    if run.stop_requested:
+    if run.stop_requested or run.gave_up_at:
         waiting = batches.filter(status=BatchStatus.QUEUED)
         waiting.update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now())
     if batches.filter(status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING)).exists():
@@ -198,7 +235,8 @@ def close_if_done(run_id: int) -> bool:
     status = lifecycle.verdict(
         Counts.of(run),
         stopped=run.stop_requested,
-        broke_off=bool(run.error),  # planning could not go on
+        broke_off=bool(run.error) and not run.gave_up_at,  # planning could not go on
+        unanswered=run.gave_up_at is not None,
         batches_given_up=bool(given_up),
     )
     error = "" if run.stop_requested else f"{run.error} {given_up}".strip()

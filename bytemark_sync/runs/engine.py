@@ -10,6 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from enum import Enum, auto
 from typing import Protocol
 
 from bytemark_sync.bytemark.client import BytemarkClient
@@ -19,6 +21,7 @@ from bytemark_sync.domain.counters import Counts, Flushed, Totals
 from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.runs import lifecycle
+from bytemark_sync.runs.outage_watch import Advice, Heard, OutageWatch
 from bytemark_sync.runs.writer import Worked
 from bytemark_sync.storage.pending import DueUser, ReadUpTo
 
@@ -32,13 +35,24 @@ TICK_SECONDS = 0.1
 STOP_GRACE_SECONDS = 3.0
 """Seconds that requests in flight may still take once a run is stopped. What arrives in time is stored."""
 
-Progress = Callable[[Counts, int], None]
-"""Called after each write with the counts so far and the users still in flight."""
+Progress = Callable[[Counts, int, datetime | None], None]
+"""Called after each write with the counts so far, the users still in flight, and since when an outage lasts."""
+
+
+class _End(Enum):
+    """Why the work ended before all users were done."""
+
+    STOPPED = auto()
+    TIMED_OUT = auto()
+    CUT_OFF = auto()
+    GAVE_UP = auto()
 
 
 class Writer(Protocol):
     def flush(self, worked: list[Worked], sample: ApiSample) -> Flushed: ...
     def beat(self) -> None: ...
+    def heard(self) -> Heard: ...
+    def silent(self, since: datetime) -> None: ...
 
 
 def work(
@@ -51,12 +65,16 @@ def work(
     totals: Totals,
     deadline: float | None = None,
     progress: Progress | None = None,
+    suspects_outage: bool = False,
 ) -> None:
     """Work through `users` until the end, `stop` or `deadline` (a `time.monotonic()` value), counting in `totals`.
 
+    In an outage it gives up in the end, or, with a deadline, hands back; `totals` say which. `suspects_outage`:
+    Bytemark did not answer this process before.
+
     Raises `DatabaseGone`, `ClaimLost` or `RunClosed`. What was written before stays; the rest is still pending.
     """
-    _Engine(users, writer, client_settings, workers, stop, totals, deadline, progress).run()
+    _Engine(users, writer, client_settings, workers, stop, totals, deadline, progress, suspects_outage).run()
 
 
 class _Engine:
@@ -70,6 +88,7 @@ class _Engine:
         totals: Totals,
         deadline: float | None,
         progress: Progress | None,
+        suspects_outage: bool,
     ) -> None:
         self._users = users
         self._writer = writer
@@ -77,7 +96,10 @@ class _Engine:
         self._deadline = deadline
         self._progress = progress
         self._stats = ApiStats()
-        self._pool = FetchPool(BytemarkClient(client_settings, stop=stop, stats=self._stats), workers)
+        self._watch = OutageWatch(writer, client_settings.outage_patience, self._flush, suspects=suspects_outage)
+        client = BytemarkClient(client_settings, stop=stop, stats=self._stats, outage=self._watch.outage)
+        self._pool = FetchPool(client, workers)
+        self._told_since: datetime | None = None
         self._in_flight: dict[int, DueUser] = {}
         self._buffer: list[Worked] = []
         self._buffered_at = 0.0
@@ -86,7 +108,7 @@ class _Engine:
         self._exhausted = False
         self._stopped_at: float | None = None
         self._cut_short = False
-        self._timed_out = False
+        self._end = _End.STOPPED
         self._totals = totals
 
     def run(self) -> None:
@@ -103,17 +125,33 @@ class _Engine:
         finally:
             self._pool.close()
         if self._in_flight or not self._exhausted or self._cut_short:
-            self._totals.unreached = self._timed_out
-            self._totals.interrupted = not self._timed_out
+            self._totals.interrupted = self._end is _End.STOPPED
+            self._totals.unreached = self._end in (_End.TIMED_OUT, _End.CUT_OFF)
+            self._totals.is_cut_off = self._end is _End.CUT_OFF
+            self._totals.held = self._watch.since is not None
+            self._totals.unanswered_since = self._watch.since if self._end is _End.GAVE_UP else None
 
     def _done(self) -> bool:
-        if self._deadline is not None and time.monotonic() >= self._deadline and not self._stop.is_set():
-            self._timed_out = True
+        if not self._stop.is_set() and (end := self._why_to_end()):
+            self._end = end
             self._stop.set()
         if not self._stop.is_set():
             return self._exhausted and not self._pool.in_flight
         self._stopped_at = self._stopped_at or time.monotonic()
         return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE_SECONDS
+
+    def _why_to_end(self) -> _End | None:
+        """Why the work ends before all users are done, other than by a stop."""
+        advice = self._watch.look(can_hand_back=self._deadline is not None)
+        if self._watch.since != self._told_since:
+            self._told_since = self._watch.since
+            self._tell()
+        if advice is Advice.GIVE_UP:
+            return _End.GAVE_UP
+        if advice is Advice.HAND_BACK:
+            return _End.CUT_OFF
+        timed_out = self._deadline is not None and time.monotonic() >= self._deadline
+        return _End.TIMED_OUT if timed_out else None
 
     def _feed(self) -> bool:
         """Hand out users while the pool has room, up to the end of the group of orders being read.
@@ -153,14 +191,20 @@ class _Engine:
         worked, self._buffer = self._buffer, []
         self._totals.add(self._writer.flush(worked, self._stats.drain()))
         self._beaten_at = time.monotonic()
+        self._tell()
+
+    def _tell(self) -> None:
         if self._progress:
-            self._progress(self._totals.counts, len(self._in_flight))
+            self._progress(self._totals.counts, len(self._in_flight), self._watch.since)
 
     def _beat_when_due(self) -> None:
         if time.monotonic() - self._beaten_at < self._beat_every:
             return
-        self._beaten_at = time.monotonic()
-        self._writer.beat()
+        if self._stats.is_empty:
+            self._beaten_at = time.monotonic()
+            self._writer.beat()
+        else:
+            self._flush()
 
 
 def _log(result: UserResult) -> None:

@@ -79,7 +79,12 @@ def work_here(
         error = str(closed)
     except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
         error = explain(broken)
-    status = lifecycle.verdict(totals.counts, stopped=totals.interrupted, broke_off=bool(error))
+    unanswered = totals.unanswered_since
+    status = lifecycle.verdict(
+        totals.counts, stopped=totals.interrupted, broke_off=bool(error), unanswered=unanswered is not None
+    )
+    if unanswered and not error:
+        error = lifecycle.unanswered_words(unanswered)
     report = RunReport(run.pk if run else None, status, totals, 0.0, error, nothing_to_work)
     if run and (row := close(run, report.status, error, totals)):
         report.status, report.error = RunStatus(row.status), row.error

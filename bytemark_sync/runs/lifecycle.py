@@ -18,6 +18,7 @@ from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import RunKind, RunStatus, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.storage.database_retry import retrying
+from bytemark_sync.times import dated
 
 logger = logging.getLogger(__name__)
 
@@ -113,20 +114,31 @@ def pid_space() -> str:
         return ""
 
 
-def verdict(counts: Counts, *, stopped: bool, broke_off: bool, batches_given_up: bool = False) -> RunStatus:
+def verdict(
+    counts: Counts, *, stopped: bool, broke_off: bool, batches_given_up: bool = False, unanswered: bool = False
+) -> RunStatus:
     """How a run ended, whoever worked it (docs/contract.md#queue).
 
-    `broke_off` means that it could not go on. A stop takes precedence: a run that was stopped and also broke off is
-    "interrupted".
+    `broke_off` means that it could not go on, `unanswered` that it gave up because Bytemark did not answer. A stop
+    takes precedence: a run that was stopped and also broke off is "interrupted".
     """
     if stopped:
         return RunStatus.INTERRUPTED
     if broke_off:
         return RunStatus.FAILED
-    if not counts.users_failed and not batches_given_up:
+    if not (counts.users_failed or batches_given_up or unanswered):
         return RunStatus.SUCCEEDED
     some_worked = counts.users > counts.users_failed or counts.orders_synced > 0
     return RunStatus.PARTIAL if some_worked else RunStatus.FAILED
+
+
+def unanswered_words(since: datetime) -> str:
+    """Why a run gave up."""
+    patience = f"{settings.BYTEMARK_OUTAGE_PATIENCE:g} s"
+    return (
+        f"Bytemark has not answered since {dated(since)}; the run gave up after {patience}."
+        " Users who were not reached are still pending, and the next run takes them."
+    )
 
 
 def _process_lives(pid: int) -> bool:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db.models import F
 from django.utils import timezone
 
+from bytemark_sync.bytemark.outage import GOOD
 from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import ApiSample, Histogram
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.domain.matching import Bookmark
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.runs.bookmarks import Bookmarks, moved
+from bytemark_sync.runs.outage_watch import Heard
 
 
 class ClaimLost(Exception):
@@ -76,6 +79,7 @@ class RunRows:
         self._shape = Shape.from_json(kept.shape)
         self._shape_grew = False
         self._writes = kept.writes
+        self._was_answered = False
 
     def add(self, sample: ApiSample) -> None:
         """Add requests to the figures that the next write stores."""
@@ -86,6 +90,7 @@ class RunRows:
         if sample.shape.answers:
             self._shape.merge(sample.shape)
             self._shape_grew = True
+        self._was_answered = self._was_answered or bool(GOOD & sample.answers.keys())
 
     def beat(self) -> None:
         """Write a heartbeat. Raises `ClaimLost` and `RunClosed`."""
@@ -99,6 +104,16 @@ class RunRows:
         """The transaction of the last `write` is in the database."""
         self._writes += 1
         self._shape_grew = False
+        self._was_answered = False
+
+    def heard(self) -> Heard:
+        """Over all processes of the run."""
+        row = SyncRun.objects.filter(pk=self._run.pk).values_list("answered_at", "silent_since").first()
+        return Heard(*row) if row else Heard()
+
+    def silent(self, since: datetime) -> None:
+        """Note an outage, if none is noted yet. The next good answer of any process ends it."""
+        SyncRun.objects.filter(pk=self._run.pk, status=RunStatus.RUNNING, silent_since=None).update(silent_since=since)
 
     def _write(self, step: Step, number: int) -> None:
         """Batch first, run last: workers share the run's row, so its lock is held for the shortest time."""
@@ -110,7 +125,8 @@ class RunRows:
             self._write_batch(self._claim, step, {"heartbeat_at": now, **api})
             api = {}
         growth = {name: F(name) + count for name, count in step.counts.as_dict().items() if count}
-        self._write_run({**growth, "heartbeat_at": now, **api}, number)
+        answers = {"answered_at": now, "silent_since": None} if self._was_answered else {}
+        self._write_run({**growth, "heartbeat_at": now, **answers, **api}, number)
 
     def _write_batch(self, claim: BatchClaim, step: Step, values: dict[str, Any]) -> None:
         left = [user_id for user_id in claim.user_ids if user_id not in step.done]

@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 
 from bytemark_sync.bytemark.stats import ApiSample
@@ -18,6 +19,7 @@ from bytemark_sync.domain.counters import Counts, Flushed
 from bytemark_sync.domain.matching import Bookmark, LeftOrder, UserResult
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import SyncRun
+from bytemark_sync.runs.outage_watch import Heard
 from bytemark_sync.runs.run_rows import BatchClaim, RunRows, Step, WrittenBefore
 from bytemark_sync.storage.database_retry import RowRefused, in_transaction, retrying
 from bytemark_sync.storage.order_items import Finding, Written, write
@@ -94,6 +96,14 @@ class RunWriter(ABC):
         """Write a heartbeat. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
         retrying(self._rows.beat)
 
+    def heard(self) -> Heard:
+        """When Bytemark last answered the run. Raises `DatabaseGone`."""
+        return retrying(self._rows.heard)
+
+    def silent(self, since: datetime) -> None:
+        """Note that Bytemark has not answered since then. Raises `DatabaseGone`."""
+        retrying(lambda: self._rows.silent(since))
+
     def _write(self, part: list[Finding], end: _End) -> Flushed:
         flushed = Flushed()
 
@@ -165,6 +175,12 @@ class DryRunWriter:
 
     def beat(self) -> None:
         """A dry run needs no heartbeat."""
+
+    def heard(self) -> Heard:
+        return Heard()
+
+    def silent(self, since: datetime) -> None:
+        """A dry run has no row to note it in."""
 
 
 def _finding(worked: Worked) -> Finding:

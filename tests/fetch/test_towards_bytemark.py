@@ -92,6 +92,11 @@ def _for_user(rule: FaultRule, user: int) -> FaultRule:
     return FaultRule(**{name: getattr(rule, name) for name in rule.__struct_fields__} | {"users": [user]})
 
 
+def _until_answered(seen: list[Seen]) -> list[Seen]:
+    """Up to the first page. A user who was answered may be asked again, to see whether Bytemark is there."""
+    return seen[: [each.fault for each in seen].index("") + 1]
+
+
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     url = sqlite_url(Path(tmp_path_factory.mktemp("campaign")) / "x.sqlite3")
@@ -132,7 +137,7 @@ def test_a_rejected_token_is_not_repeated(campaign: Campaign, name: str) -> None
 @pytest.mark.parametrize(("name", "requests"), [(name, requests) for name, (_, requests) in PASSING.items()])
 def test_a_failure_that_passes_costs_no_more_than_itself(campaign: Campaign, name: str, requests: int) -> None:
     user = USERS[f"passing: {name}"]
-    assert len(campaign.requests[user]) == requests
+    assert len(_until_answered(campaign.requests[user])) == requests
     assert campaign.items[f"key-{user}"] == 1
     assert user not in campaign.outcomes
 
@@ -140,7 +145,7 @@ def test_a_failure_that_passes_costs_no_more_than_itself(campaign: Campaign, nam
 def test_other_users_go_on_and_the_whole_adds_up(campaign: Campaign) -> None:
     for user in range(1, 1 + HEALTHY):
         assert campaign.items[f"key-{user}"] == 2
-        assert len(campaign.requests[user]) == 1
+        assert len(_until_answered(campaign.requests[user])) == 1
     failed = len(FAILING) + len(AT_ONCE) + len(REJECTED)
     json = campaign.done.json
     assert (campaign.done.status, json["status"]) == (1, "partial")

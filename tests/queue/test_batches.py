@@ -320,7 +320,7 @@ def test_a_batch_that_does_not_wait_is_left_alone(serve: Serve, status: str) -> 
 
 
 def test_a_run_where_nothing_worked_has_failed(serve: Serve, queue: Queue) -> None:
-    serve(World.sample(users=6, seed=3), faults="status")
+    serve(World.sample(users=6, seed=3), faults="status:status=404")
     run = ask()
     queue.work()
     run.refresh_from_db()

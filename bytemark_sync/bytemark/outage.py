@@ -1,0 +1,221 @@
+"""Tells an outage of Bytemark from the failures of single users, and lets single requests through to see its end.
+
+The rules are in docs/contract.md#outages. The clock is passed in, and nothing is sent and nobody waits here: the
+client asks `enter` before each request and reports to `leave` after it.
+
+The time between two good answers is an era. All failures of an era in which there was an outage are forgiven: they
+cost no user an attempt.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from bytemark_sync.bytemark.errors import Eras, Kind
+from bytemark_sync.bytemark.token import Token
+
+MIN_USERS = 3
+"""So many different users must have failed in a row before an outage is thought of."""
+MIN_SECONDS = 3.0
+"""So old must the first of these failures be, counted from the sending of its request."""
+MIN_SECONDS_REFUSED = 30.0
+"""The same where there is nothing but 429. Bytemark may refuse all for the rest of a short window of its limit."""
+TRIAL_SECONDS = (1.0, 2.0, 4.0, 5.0)
+"""From the begin of an outage to its first trial, and from one trial to the next; the last one repeats."""
+MAX_TRIAL_SECONDS = 30.0
+"""A trial that is this old when the patience is over counts as failed."""
+
+GOOD = frozenset({Kind.OK, Kind.TOKEN_REJECTED, Kind.REFUSED})
+"""Answers that only a Bytemark at work gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """The user of the last page that came back, and the token that fetched it."""
+
+    user: int
+    token: Token
+
+
+@dataclass(eq=False, slots=True)
+class Pass:
+    """The right to send one request. `witness`: it is to ask for this user's page 1, as a trial."""
+
+    era: int
+    is_trial: bool = False
+    witness: Witness | None = None
+    sent_at: float = math.inf
+
+
+class _State(Enum):
+    ANSWERS = auto()
+    ASKING = auto()  # the witness is asked whether Bytemark is there
+    OUT = auto()
+
+
+class Outage:
+    """What one process knows of Bytemark's answers. Shared by its threads."""
+
+    def __init__(
+        self, patience: float, clock: Callable[[], float] = time.monotonic, *, silent_for: float | None = None
+    ) -> None:
+        """`patience` in seconds. `silent_for`: it begins within an outage that is known for so many seconds."""
+        self._patience = patience
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._good_at = clock() - (silent_for or 0.0)
+        self._era = 0
+        self._out_eras: set[int] = set()
+        self._witness: Witness | None = None
+        self._trial: Pass | None = None
+        self._trials = 0
+        self._has_given_up = False
+        self.has_heard = False
+        """There was a good answer."""
+        self._forget_failures()
+        if silent_for is not None:
+            self._begin(clock(), first_trial_in=0.0)
+
+    # --- For the threads that ask ---------------------------------------------------------------------------------
+    def enter(self) -> Pass | None:
+        """The right to send one request; None while it is not one's turn. Every pass is returned by `leave`."""
+        with self._lock:
+            if self._state is _State.ANSWERS:
+                return Pass(self._era)
+            if self._trial is not None or self._clock() < self._next_trial:
+                return None
+            self._trial = Pass(self._era, is_trial=True, witness=self._witness)
+            return self._trial
+
+    def sending(self, one: Pass) -> None:
+        """The request is being sent now. It may have waited for its turn since `enter`."""
+        one.sent_at = self._clock()
+
+    def leave(self, sent: Pass, kind: Kind, asked: Witness, *, is_last: bool = False) -> Eras:
+        """Report the answer to a request for `asked`. `is_last`: it was the user's last attempt.
+
+        The result matters only if the request failed.
+        """
+        with self._lock:
+            now = self._clock()
+            if self._trial is sent:
+                self._trial = None
+            if kind in GOOD:
+                self._good(now, asked if kind is Kind.OK else None)
+            elif kind is not Kind.INTERRUPTED:
+                self._failed(sent, kind, asked.user, now, is_last=is_last)
+            return sent.era, self._era
+
+    @property
+    def is_open(self) -> bool:
+        """Everybody may ask."""
+        return self._state is _State.ANSWERS
+
+    @property
+    def is_asking(self) -> bool:
+        """It is being found out whether there is an outage."""
+        return self._state is _State.ASKING
+
+    def is_forgiven(self, failed: Eras) -> bool:
+        """The request failed while there was an outage, so that it costs no attempt."""
+        return any(failed[0] <= era <= failed[1] for era in self._out_eras)
+
+    def is_unclear(self, failed: Eras) -> bool:
+        """Nothing good has come back since this failure, so that nobody knows yet whose fault it is."""
+        return failed[1] == self._era
+
+    # --- For whoever leads the run ----------------------------------------------------------------------------------
+    @property
+    def silent_for(self) -> float | None:
+        """Seconds since the last good answer (or the begin) while there is an outage, else None."""
+        with self._lock:
+            return self._clock() - self._good_at if self._state is _State.OUT else None
+
+    @property
+    def out_for(self) -> float:
+        """Seconds since this process found that there is an outage; 0 without one."""
+        with self._lock:
+            return self._clock() - self._out_at if self._state is _State.OUT else 0.0
+
+    @property
+    def heard_ago(self) -> float:
+        """Seconds since the last good answer, or since the begin where there was none."""
+        with self._lock:
+            return self._clock() - self._good_at
+
+    @property
+    def has_given_up(self) -> bool:
+        """A trial has failed more than the patience after the last good answer, or hangs since then."""
+        with self._lock:
+            if self._state is not _State.OUT:
+                return False
+            now = self._clock()
+            hangs = self._trial is not None and now - self._trial.sent_at > MAX_TRIAL_SECONDS
+            return self._has_given_up or (hangs and now - self._good_at > self._patience)
+
+    # --- The rules --------------------------------------------------------------------------------------------------
+    def _good(self, now: float, witness: Witness | None) -> None:
+        self._witness = witness or self._witness
+        self._good_at = now
+        self._era += 1
+        self._has_given_up = False
+        self.has_heard = True
+        self._forget_failures()
+
+    def _forget_failures(self) -> None:
+        self._state = _State.ANSWERS
+        self._failed_users: set[int] = set()
+        self._refused_users: set[int] = set()
+        self._first_failed = self._first_refused = math.inf
+        self._some_at_last = False
+        self._next_trial = self._out_at = 0.0
+
+    def _failed(self, sent: Pass, kind: Kind, user: int, now: float, *, is_last: bool) -> None:
+        if self._state is _State.ANSWERS:
+            self._note(sent, kind, user, is_last=is_last)
+            if self._is_suspicious(now):
+                self._suspect(now)
+        elif sent.is_trial and self._state is _State.ASKING:
+            self._begin(now, first_trial_in=TRIAL_SECONDS[0])
+        elif sent.is_trial:
+            self._trials += 1
+            self._next_trial = now + TRIAL_SECONDS[min(self._trials, len(TRIAL_SECONDS) - 1)]
+            self._has_given_up = now - self._good_at > self._patience
+
+    def _note(self, sent: Pass, kind: Kind, user: int, *, is_last: bool) -> None:
+        if kind is Kind.RATE_LIMITED:
+            self._refused_users.add(user)
+            self._first_refused = min(self._first_refused, sent.sent_at)
+        else:
+            self._failed_users.add(user)
+            self._first_failed = min(self._first_failed, sent.sent_at)
+            self._some_at_last = self._some_at_last or is_last
+
+    def _is_suspicious(self, now: float) -> bool:
+        failed = len(self._failed_users)
+        if failed >= MIN_USERS and (self._some_at_last or now - self._first_failed >= MIN_SECONDS):
+            return True
+        # Where only one or two are left, the witness is the third.
+        if self._some_at_last and self._witness is not None and self._failed_users != {self._witness.user}:
+            return True
+        unanswered = len(self._failed_users | self._refused_users)
+        return unanswered >= MIN_USERS and now - self._first_refused >= MIN_SECONDS_REFUSED
+
+    def _suspect(self, now: float) -> None:
+        if self._witness is None:
+            self._begin(now, first_trial_in=TRIAL_SECONDS[0])
+            return
+        self._state = _State.ASKING
+        self._next_trial = now
+
+    def _begin(self, now: float, *, first_trial_in: float) -> None:
+        self._state = _State.OUT
+        self._out_eras.add(self._era)
+        self._out_at = now
+        self._trials = 0
+        self._next_trial = now + first_trial_in

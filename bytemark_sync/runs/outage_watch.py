@@ -1,0 +1,104 @@
+"""What the engine makes of an outage: says it on the run, and ends the work where waiting is of no use.
+
+Each process knows for itself whether Bytemark answers it (`bytemark.outage`). Whether it answers the run's other
+processes stands in the run's row (docs/contract.md#outages).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Protocol
+
+from django.utils import timezone
+
+from bytemark_sync.bytemark.outage import Outage
+from bytemark_sync.runs import lifecycle
+from bytemark_sync.times import dated
+
+logger = logging.getLogger(__name__)
+
+HAND_BACK_SECONDS = 10.0
+"""So long a process that alone is not answered keeps its batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """When Bytemark last answered any process of the run, and since when it answers none of them."""
+
+    answered_at: datetime | None = None
+    silent_since: datetime | None = None
+
+
+class HeardOf(Protocol):
+    """The part of a writer that this module needs."""
+
+    def heard(self) -> Heard: ...
+    def silent(self, since: datetime) -> None: ...
+
+
+class Advice(Enum):
+    GO_ON = auto()
+    HAND_BACK = auto()
+    """Bytemark answers others: this machine is at fault."""
+    GIVE_UP = auto()
+
+
+class OutageWatch:
+    """Looks at the process's outage for the engine. `since`: since when Bytemark has not answered; None if it does."""
+
+    def __init__(self, writer: HeardOf, patience: float, flush: Callable[[], None], *, suspects: bool) -> None:
+        """`suspects`: this process was not answered when it worked last, so it begins with a single trial."""
+        self._writer = writer
+        self._flush = flush
+        heard = writer.heard()
+        silent_for = 0.0 if suspects else None
+        if heard.silent_since:
+            silent_for = max(0.0, (timezone.now() - heard.silent_since).total_seconds())
+        self.outage = Outage(patience, silent_for=silent_for)
+        self.since: datetime | None = None
+        self._answered_before = heard.answered_at if heard.silent_since else None
+        """`answered_at` as it was when the outage began. Others that are answered meanwhile change it."""
+        self._looked_at = 0.0
+
+    def look(self, *, can_hand_back: bool) -> Advice:
+        """Called often; asks the database only in an outage, at the pace of heartbeats."""
+        silent_for = self.outage.silent_for
+        if silent_for is None:
+            if self.since is not None:
+                logger.warning("Bytemark answers again; it had not since %s.", dated(self.since))
+            self.since = None
+            return Advice.GO_ON
+        if self.since is None:
+            self._begin(silent_for)
+        has_given_up = self.outage.has_given_up
+        if not has_given_up and time.monotonic() - self._looked_at < lifecycle.beat_every():
+            return Advice.GO_ON
+        return self._compare(has_given_up=has_given_up, can_hand_back=can_hand_back)
+
+    def _begin(self, silent_for: float) -> None:
+        self.since = timezone.now() - timedelta(seconds=silent_for)
+        logger.warning("Bytemark has not answered since %s; single requests wait for its return.", dated(self.since))
+        if self.outage.has_heard:
+            self._flush()  # so that the run's row has this process's own last answer
+            self._answered_before = self._writer.heard().answered_at
+
+    def _compare(self, *, has_given_up: bool, can_hand_back: bool) -> Advice:
+        self._looked_at = time.monotonic()
+        answers_others = self._writer.heard().answered_at not in (None, self._answered_before)
+        if not answers_others:
+            self._say()
+            return Advice.GIVE_UP if has_given_up else Advice.GO_ON
+        if can_hand_back and (has_given_up or self.outage.out_for >= HAND_BACK_SECONDS):
+            # If the outage has reached all by now, whoever takes the batch knows since when. Else others clear it.
+            self._say()
+            return Advice.HAND_BACK
+        return Advice.GO_ON
+
+    def _say(self) -> None:
+        if self.since is not None:
+            self._writer.silent(self.since)

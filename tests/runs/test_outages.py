@@ -1,0 +1,143 @@
+"""docs/contract.md#outages, at the command: an outage is waited out, and costs no rider anything."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from bytemark_sync.sandbox import FaultRule
+from tests.support.harness import finish, manage
+from tests.support.scenario import MakeScenario, Scenario, simple_world
+from tests.support.servers import wait_for
+
+SINCE = "Bytemark has not answered since 20"
+QUICK = {"BYTEMARK_BACKOFF_BASE": "0.2", "BYTEMARK_CONNECT_TIMEOUT": "1", "BYTEMARK_READ_TIMEOUT": "0.5"}
+
+
+def assert_nobody_is_blamed(at: Scenario) -> None:
+    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_outcome") == 0
+    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_attempt") == 0
+
+
+def test_an_outage_in_the_middle_of_a_run_fails_nobody(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=80), faults="outage:after_requests=30,seconds=6")
+    done = at.sync("--json", env=QUICK)
+    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 160)
+    assert 0 < done.json["retries"] <= 200
+    assert SINCE in done.stderr
+    assert_nobody_is_blamed(at)
+    (run,) = at.portal.runs()
+    assert (run["status"], run["silent_since"], run["error"]) == ("succeeded", None, "")
+    assert run["answered_at"] is not None
+    at.settle()
+
+
+GONE = {
+    "503": "outage",
+    "closed": "outage:form=close",
+    "hangs": "outage:form=hang",
+    "HTML": "not_json",
+    "refused": "http://127.0.0.1:9",
+    "no such host": "https://bytemark.invalid",
+}
+
+
+def test_a_bytemark_that_is_gone_ends_the_run_after_the_patience_and_leaves_users_as_they_were(
+    sqlite_scenario: MakeScenario,
+) -> None:
+    """All ways of being gone at once, a command and a database each."""
+    made = {}
+    for name, how in GONE.items():
+        at = sqlite_scenario(simple_world(users=100, orders=1), faults="" if "://" in how else how)
+        address = {"BYTEMARK_CUSTOMER_API_URL": how} if "://" in how else {}
+        made[name] = at, at.start("--json", env=QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "4"} | address)
+    for name, (at, process) in made.items():
+        done = finish(process)
+        assert (done.status, done.json["status"]) == (1, "failed"), name
+        assert done.json["error"].startswith(SINCE), name
+        assert f"CommandError: the run could not go on: {SINCE}" in done.stderr, name
+        assert (done.json["users"], done.json["users_failed"]) == (0, 0), name
+        assert 0 < done.json["api_requests"] < 150, name
+        assert 4 <= done.json["seconds"] < 60, name
+        assert_nobody_is_blamed(at)
+        at.assert_closed()
+        at.settle()
+
+
+def test_gone_after_a_while_is_partial_and_the_next_run_takes_the_rest(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=100), faults="outage:after_requests=30")
+    done = at.sync("--json", env=QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "2"})
+    assert (done.status, done.json["status"], done.json["users_failed"]) == (1, "partial", 0)
+    assert 0 < done.json["users"] <= 30
+    assert at.portal.runs()[0]["error"] == done.json["error"]
+    assert_nobody_is_blamed(at)
+    at.settle()
+
+
+def test_a_dry_run_and_an_audit_wait_and_give_up_alike(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=20))
+    env = QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "2"}
+    assert at.sync().status == 0
+    at.sandbox.set_faults("outage")
+    audit = manage("audit_order_items", "--json", database_url=at.url, env=at.env(env))
+    assert (audit.status, audit.json["status"], audit.json["users_failed"]) == (1, "failed", 0)
+    assert audit.json["error"].startswith(SINCE)
+    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_audit_finding") == 0
+    at.portal.execute("DELETE FROM bytemark_order_items")
+    dry = at.sync("--dry-run", "--json", env=env)
+    assert (dry.status, dry.json["status"], dry.json["users_failed"]) == (1, "failed", 0)
+    assert dry.json["error"].startswith(SINCE)
+
+
+def test_users_who_always_fail_cost_five_requests_each_and_hold_nobody_up(sqlite_scenario: MakeScenario) -> None:
+    """Also at the end, where nobody else is left: a user who was answered is asked whether Bytemark is there."""
+    at = sqlite_scenario(simple_world(users=200, orders=1))
+    failing = [150, 180, 298, 299, 300]
+    at.sandbox.set_faults(FaultRule("status", status=500, users=failing))
+    done = at.sync("--json", env=QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "300"})
+    assert (done.status, done.json["status"], done.json["users_failed"]) == (1, "partial", 5)
+    asked = Counter(seen.user_id for seen in at.sandbox.requests())
+    assert [asked[user] for user in failing] == [5] * 5
+    assert asked.total() < 200 + 25 + 20
+    assert done.json["seconds"] < 60
+    assert set(at.portal.reasons().values()) == {"api_error"}
+    at.settle()
+
+
+@pytest.mark.parametrize("users", [1, 2])
+def test_one_or_two_users_alone_are_no_outage(sqlite_scenario: MakeScenario, users: int) -> None:
+    at = sqlite_scenario(simple_world(users=users, orders=1), faults="status")
+    done = at.sync("--json", env=QUICK)
+    assert (done.status, done.json["users_failed"], done.json["api_requests"]) == (1, users, 5 * users)
+
+
+def test_one_worker_sees_an_outage_too(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=8, orders=1), faults="outage:seconds=4")
+    done = at.sync("--json", "--workers", "1", env=QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02"})
+    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 8)
+
+
+def test_an_outage_at_the_last_user_is_waited_out(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(simple_world(users=5, orders=1), faults="outage:after_requests=4,seconds=3")
+    done = at.sync("--json", "--workers", "1", env=QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02"})
+    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 5)
+
+
+@pytest.mark.parametrize("stopped_by", ["signal", "admin"])
+def test_a_stop_ends_an_outage(sqlite_scenario: MakeScenario, stopped_by: str) -> None:
+    at = sqlite_scenario(simple_world(users=100), faults="outage:after_requests=20")
+    process = at.start("--json", env=QUICK)
+    wait_for(lambda: at.portal.value("SELECT COUNT(silent_since) FROM bytemark_sync_run"), 30, "it is on the run")
+    began = time.monotonic()
+    if stopped_by == "signal":
+        process.send_signal(signal.SIGTERM)
+    else:
+        at.portal.execute("UPDATE bytemark_sync_run SET stop_requested = 1")
+    done = finish(process)
+    print(f"ended after {time.monotonic() - began:.1f} s")
+    assert (done.status, done.json["status"]) == (143 if stopped_by == "signal" else 1, "interrupted")
+    assert_nobody_is_blamed(at)
+    at.settle()

@@ -1,4 +1,4 @@
-// htmx would add an inline style sheet for its indicators, which nothing here uses and the page's policy refuses.
+// htmx would add an inline style sheet for its indicators. They are not used here, and the Content-Security-Policy refuses it.
 htmx.config.includeIndicatorStyles = false;
 htmx.config.allowEval = false;
 htmx.config.selfRequestsOnly = true;
@@ -14,17 +14,17 @@ document.addEventListener("submit", (event) => {
   }
   form.dataset.sent = "1";
 });
-// Whoever comes back to it by the browser's Back may send it again.
+// After the browser's Back the form may be sent again.
 window.addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
 
-// Figures that were still being counted come in later: their charts are drawn as the library draws those of a new page.
+// Figures that were still being counted arrive later. Their charts are drawn then, as django-unfold does on a new page.
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.querySelector(".chart")) {
     renderCharts();
   }
 });
 
-// The open page of a run looks every two seconds; where that fails, it says so until it works again.
+// The open page of a run asks for updates every two seconds. If that fails, the page says so until it works again.
 const LOST = ["htmx:sendError", "htmx:timeout", "htmx:responseError"];
 for (const name of LOST) {
   document.addEventListener(name, () => showLost(true));
@@ -38,7 +38,7 @@ function showLost(lost) {
   }
 }
 
-// Stop goes when the run ends: whoever stands on it is led to the message that says so, not to the top of the page.
+// Stop disappears when the run ends. If it had the focus, the focus moves to the message about the end, not to the page top.
 document.addEventListener("htmx:oobBeforeSwap", (event) => {
   if (event.detail.target.contains(document.activeElement) && event.detail.target.id === "run-actions") {
     document.getElementById("messages").focus();

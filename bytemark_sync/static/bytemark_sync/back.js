@@ -1,11 +1,11 @@
-// Back leads to where one came from, with its filters and page: the way to the present page is kept for each tab. Without
-// it (scripts off, or a page that was reached directly) Back keeps the address that the server gave it, the page's list.
-// The sidebar begins a new way; a form that was sent is no place to come back to.
+// Back leads to the page that the person came from, with its filters and page number. Each tab keeps the path of pages to
+// the current one. Without a path (scripts off, or a page opened directly) Back keeps the server's address, the page's list.
+// A link in the sidebar starts a new path. A form that was sent is removed from it.
 const WAY = "way";
 const LONGEST = 50;
 const HERE = location.pathname + location.search;
 
-// A list under other filters, or at another page, is the same stop; the address of an object may carry its list's.
+// Lists that differ only in filters or page number are one step of the path. An object's address may contain its list's filters.
 const withoutFilters = (url) => url.replace(/[?&]_changelist_filters=[^&]*/, "");
 const pathOf = (url) => url.split("?")[0];
 
@@ -21,7 +21,7 @@ function keepWay(way) {
   try {
     sessionStorage.setItem(WAY, JSON.stringify(way.slice(-LONGEST)));
   } catch {
-    // A browser that keeps nothing: the server's addresses do.
+    // The browser stores nothing. Then the server's addresses are used.
   }
 }
 
@@ -49,7 +49,7 @@ function walk() {
     return;
   }
   const list = document.querySelector("[data-back]")?.dataset.back;
-  // The library's Close, under a page that is only looked at, leads to the list like the server's Back.
+  // django-unfold's Close, on read-only pages, leads to the list like the server's Back.
   const close = [...document.querySelectorAll("#submit-row a")].filter((link) => link.getAttribute("href") === list);
   for (const link of [...document.querySelectorAll("[data-back]"), ...close]) {
     link.href = back;

@@ -1,6 +1,6 @@
-// The library opens its filters, menus and the sidebar by a click on elements that the keyboard cannot reach. Each of
-// them is made a button: reached by Tab, pressed by Enter or Space, with a name, and saying whether it is open. What it
-// opened is closed by Escape, which leads back to the button.
+// django-unfold opens filters, menus and the sidebar by a click on elements that the keyboard cannot reach. This makes
+// each of them a button: Tab reaches it, Enter or Space presses it, it has a name, and it says whether it is open.
+// Escape closes what it opened and returns the focus to the button.
 const NAMES = {
   more_horiz: "More actions",
   more_vert: "More actions",
@@ -39,7 +39,7 @@ function makeButton(element) {
   }
 }
 
-// An icon is a word in a font of its own, which nobody should hear; a link or button that is nothing else has a name.
+// An icon is a word in an icon font, which screen readers should not read. A link or button with only an icon gets a name.
 function hideIcons() {
   for (const icon of document.querySelectorAll(".material-symbols-outlined:not([role=button])")) {
     icon.ariaHidden = "true";
@@ -59,7 +59,7 @@ function nameIt(element) {
   }
 }
 
-// `state` is the name of what the click switches; a popup that shows by it takes the focus and gives it back.
+// `state` is the variable that the click switches. The popup that it shows takes the focus, and gives it back when it closes.
 function followState(button, state) {
   const shown = [...document.querySelectorAll("[x-show]")].find((each) => each.getAttribute("x-show") === state);
   const popup = state === "sidebarMobileOpen" ? document.getElementById("nav-sidebar") : shown;
@@ -76,13 +76,13 @@ function followState(button, state) {
   });
   popup?.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && data[state]) {
-      event.stopPropagation(); // a menu in the open sidebar closes alone
+      event.stopPropagation(); // closes a menu in the open sidebar, but not the sidebar
       data[state] = false;
     }
   });
 }
 
-// The library shows a popup some frames after its click.
+// django-unfold shows a popup some frames after the click.
 function focusIn(popup, frames = 30) {
   popup?.querySelector(FOCUSABLE)?.focus();
   if (popup && frames && !popup.contains(document.activeElement)) {

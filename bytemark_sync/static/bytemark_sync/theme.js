@@ -1,4 +1,4 @@
-// The admin's own choice of theme, for pages outside its frame.
+// Applies the theme chosen in the admin to pages outside its frame.
 const theme = (localStorage.getItem("adminTheme") ?? '"auto"').replaceAll('"', "");
 const dark = theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
 document.documentElement.classList.toggle("dark", dark);

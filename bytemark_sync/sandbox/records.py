@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,11 +15,15 @@ class ListedItem(msgspec.Struct, omit_defaults=True):
 
 
 class ListedOrder(msgspec.Struct, omit_defaults=True):
-    """An order as Bytemark lists it. `form` names a form of its JSON, from `wire.FORMS`."""
+    """An order as Bytemark lists it. `form` names a form of its JSON, from `wire.FORMS`.
+
+    `more`: further members of the JSON, in place of the sandbox's own (a replay).
+    """
 
     uuid: str
     items: list[ListedItem] = []
     form: str = ""
+    more: dict[str, Any] = {}
 
 
 class Rider(msgspec.Struct, omit_defaults=True):

@@ -26,8 +26,7 @@ MESSAGES = {
 def order_json(order: ListedOrder) -> Any:
     wire: Json = {
         "uuid": order.uuid,
-        "status": "FULFILLED",
-        "total_price": 0,
+        **(order.more or {"status": "FULFILLED", "total_price": 0}),
         "order_items": [
             {
                 "uuid": f"item-{number}-{order.uuid}",

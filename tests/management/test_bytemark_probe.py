@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import World
@@ -115,3 +116,48 @@ def test_on_a_terminal_it_is_a_table(sqlite_scenario: MakeScenario) -> None:
     os.close(leader)
     assert process.wait(60) == 0, shown.decode()
     assert "┏━━" in shown.decode()
+
+
+def test_a_recording_is_replayed_and_a_sync_works_against_it(sqlite_scenario: MakeScenario, tmp_path: Path) -> None:
+    at = sqlite_scenario(world_of(60, 25, 3), envelope="bare", faults="clamp:size=20;no_pagination")
+    file, world = tmp_path / "shape.json", tmp_path / "world.json"
+    first = probe(at, "--json", "--record", file)
+    assert first.status == 1
+    assert f"Recorded: {file}" in first.stderr
+    assert not any(order.uuid in file.read_text() for rider in at.world.riders for order in rider.orders)
+    again = probe(at, "--record", file)
+    assert (again.status, "exists already" in again.stderr) == (2, True)
+    assert probe(at, "--record", tmp_path / "no" / "file").status == 2
+    requests = at.sandbox.stats().requests
+    options = ("--replay", file, "--save-world", world, "--port", 0)
+    process = start_manage("bytemark_sandbox", *options, database_url=at.url)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        made = World.load(world)
+        other = sqlite_scenario(made)
+        replayed = probe(other, "--json", BYTEMARK_CUSTOMER_API_URL=url)
+        assert {one["name"]: one["verdict"] for one in replayed.json["checks"]} == {
+            one["name"]: one["verdict"] for one in first.json["checks"]
+        }
+        done = other.sync("--json", env={"BYTEMARK_CUSTOMER_API_URL": url})
+        assert done.status == 0, done.stderr
+        assert done.json["orders_synced"] == len(made.orders) > 0
+        other.assert_exact()
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+    assert at.sandbox.stats().requests == requests
+
+
+def test_a_file_that_is_no_recording_is_exit_status_2(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
+    for args in (("--replay", tmp_path / "x.json"), ("--replay", "none"), ("--replay", "a", "--world", "b")):
+        done = manage("bytemark_sandbox", *args, database_url="sqlite:///none")
+        assert (done.status, "Traceback" in done.stderr) == (2, False)
+
+
+def test_an_api_without_an_answer_leaves_no_recording(sqlite_scenario: MakeScenario, tmp_path: Path) -> None:
+    done = probe(sqlite_scenario(world_of(3), faults="close"), "--record", tmp_path / "shape.json")
+    assert (done.status, "Nothing to record" in done.stderr) == (1, True)
+    assert not list(tmp_path.glob("*shape*"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +24,7 @@ from bytemark_sync.probe.asker import Asker
 from bytemark_sync.probe.evidence import Evidence
 from bytemark_sync.probe.judge import judge, recommended
 from bytemark_sync.probe.plan import investigate
+from bytemark_sync.probe.recording import record, write
 from bytemark_sync.probe.tls import look_at_tls
 from bytemark_sync.probe.verdicts import Verdict
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain
@@ -36,11 +39,13 @@ class Command(JobCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
         add("--user", type=int, action="append", default=[], metavar="ID", help="ask about this user; may be repeated")
+        add("--record", metavar="FILE", help="keep the shape of the answers in a new file, never a value")
         add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
         read_options(options, READERS)
         client_settings = checked_settings()
+        file = _new_file(options["record"])
         seen = Evidence(_riders(options["user"]))
         stop = threading.Event()
         client = BytemarkClient(client_settings, stop=stop)
@@ -66,6 +71,8 @@ class Command(JobCommand):
         else:
             for line in plain_lines(checks):
                 out.write(line, str)
+        if file is not None:
+            self._record(seen, file)
         set_now = {name: getattr(settings, name) for name in advised}
         for line in recommended_lines(advised, set_now, len(seen.exchanges)):
             out.write(line, str)
@@ -75,6 +82,29 @@ class Command(JobCommand):
         if wrong:
             names = ", ".join(check.title for check in wrong)
             raise CommandError(f"{many(len(wrong), 'check')} with a difference: {names}", returncode=1)
+
+    def _record(self, seen: Evidence, file: Path) -> None:
+        recording = record(seen)
+        if recording is None:
+            self.stderr.write(f"Nothing to record: {file} is not written.", self.style.NOTICE)
+            return
+        try:
+            write(recording, file)
+        except OSError as error:
+            raise CommandError(f"--record: {error.strerror}: {file}", returncode=2) from None
+        self.stderr.write(f"Recorded: {file}", str)
+
+
+def _new_file(name: str | None) -> Path | None:
+    """Raises `CommandError` with status 2 if no new file can be made there."""
+    if not name:
+        return None
+    file = Path(name)
+    if file.exists() or file.is_symlink():
+        raise CommandError(f"--record: {file} exists already; it is not overwritten.", returncode=2)
+    if not os.access(file.parent, os.W_OK):
+        raise CommandError(f"--record: no file can be written in {file.parent}.", returncode=2)
+    return file
 
 
 def _riders(user_ids: list[int]) -> tuple[PendingUser, ...]:

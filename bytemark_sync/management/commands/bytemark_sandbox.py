@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from bytemark_sync.sandbox.faults import KINDS, FaultRule, parse_faults
 from bytemark_sync.sandbox.limits import FORMS, Limit, parse_limit
+from bytemark_sync.sandbox.replay import Replay, load
 from bytemark_sync.sandbox.server import Sandbox
 from bytemark_sync.sandbox.world import World
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--faults", default="", metavar="SPEC", help="kind:name=value,...;kind... or JSON or @file")
         parser.add_argument("--limit", default="", metavar="SPEC", help=f"429 beyond {FORMS}")
         parser.add_argument("--world", metavar="FILE", help="riders, tokens and listed orders as JSON; else a sample")
+        parser.add_argument("--replay", metavar="FILE", help="riders of the shape that bytemark_probe --record kept")
         parser.add_argument("--users", type=int, default=200, help="of the sample (default: 200)")
         parser.add_argument("--orders-per-user", type=int, default=3, help="pending ones, of the sample (default: 3)")
         parser.add_argument("--trouble", type=float, default=0.0, help="share of users with something wrong, 0 to 1")
@@ -37,14 +39,19 @@ class Command(BaseCommand):
         parser.add_argument("--log-requests", action="store_true", help="a line a request on standard error, no tokens")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        replay = _replay(options)
+        world = replay.world if replay else _world(options)
+        if options["save_world"]:
+            world.save(Path(options["save_world"]))
         sandbox = Sandbox(
-            _world(options),
-            faults=_faults(options["faults"]),
+            world,
+            faults=[*(replay.faults if replay else []), *_faults(options["faults"])],
+            rejection=replay.rejection if replay else None,
             limit=_limit(options["limit"]),
             latency=options["latency"] / 1000,
             port=options["port"],
             seed=options["seed"],
-            envelope=options["envelope"],
+            envelope=replay.envelope if replay else options["envelope"],
             orders_path=options["orders_path"],
             log_requests=options["log_requests"],
         )
@@ -75,9 +82,20 @@ def _world(options: dict[str, Any]) -> World:
             seed=options["seed"],
             trouble=options["trouble"],
         )
-    if options["save_world"]:
-        world.save(Path(options["save_world"]))
     return world
+
+
+def _replay(options: dict[str, Any]) -> Replay | None:
+    if not options["replay"]:
+        return None
+    if options["world"]:
+        raise CommandError("--replay and --world exclude each other.", returncode=2)
+    try:
+        return load(options["replay"])
+    except OSError as error:
+        raise CommandError(f"--replay: {error.strerror}: {options['replay']}", returncode=2) from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise CommandError(f"--replay: {error}", returncode=2) from None
 
 
 def _faults(text: str) -> list[FaultRule]:

@@ -69,7 +69,7 @@ class BytemarkClient:
         self.settings = settings
         self.stop = stop or threading.Event()
         self.stats = stats or ApiStats()
-        self.longest_page = LongestPage()
+        self.longest_page = LongestPage(settings.page_size)
         self.outage = outage or Outage(settings.outage_patience)
         self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
         self.pause = Pause(self.stop, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,16 @@ def test_what_one_user_was_given_tells_where_the_list_of_another_ends(api: Api) 
     assert api.asked == [("k1", 1), ("k1", 2), ("k2", 1), ("k2", 2), ("k3", 1), ("k4", 1), ("k4", 2)]
 
 
+def test_a_page_as_long_as_was_asked_for_is_full_beside_one_with_an_entry_more(api: Api) -> None:
+    lists = {"k1": [None, *orders(20)], "k2": orders(40)}
+    api.answer = lambda request: (
+        (200, page(*lists["k1"])) if request.token == "k1" else Habits().answer(request, lists["k2"])
+    )
+    client = api.client(page_size=20)
+    assert fetch_user(client, user(999, user_id=1)).failure is None
+    assert len(stored(fetch_user(client, user(*range(40), user_id=2)))) == 40
+
+
 def test_the_pages_still_to_come_are_reckoned_by_what_the_server_fills(api: Api) -> None:
     api.answer = lambda request: Habits(total=0).answer(request, orders(180))
     steps = fetch_steps(api.client(page_size=100), user(999))
@@ -127,6 +138,44 @@ def test_no_listed_order_is_missed_while_a_signal_is_truthful(api: Api, habits: 
         assert len(stored(result)) == length
         assert reasons(result) == {"o999": Reason.NOT_FOUND}
         assert len(api.asked) <= length // min(habits.fills, 5) + 2
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        Habits(fills=4),
+        Habits(fills=4, total=0),
+        Habits(fills=4, follows=True, ends=False),
+        Habits(fills=4, total=-30, follows="/v4.0/orders", ends=None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("pages", [3, 5])
+def test_a_list_that_is_read_in_several_tries_comes_to_the_same_end(api: Api, habits: Habits, pages: int) -> None:
+    """Each try has a client that knows nothing yet, as in another process. The stop comes with its last answer."""
+    wanted, found = user(*range(38), 999), set[str]()
+    for _ in range(20):
+        stop = threading.Event()
+        until = len(api.server.requests) + pages
+
+        def answer(request: Request, until: int = until, stop: threading.Event = stop) -> tuple[int, Any]:
+            if len(api.server.requests) >= until:
+                stop.set()
+            return habits.answer(request, orders(38))
+
+        api.answer = answer
+        result = fetch_user(api.client(stop=stop, page_size=10), wanted)
+        found |= set(stored(result))
+        if not result.interrupted:
+            break
+        assert reasons(result) == {}
+        left = tuple(one for one in wanted.orders if one.uuid not in found)
+        wanted = PendingUser(7, wanted.tokens, left, result.bookmark)
+    assert found == {f"o{number}" for number in range(38)}
+    assert reasons(result) == {"o999": Reason.NOT_FOUND}
+    assert {number for _, number in api.asked} == set(range(1, 11))
+    assert len(api.asked) <= 10 + 2 * 10
+    assert not result.interrupted
 
 
 anything: st.SearchStrategy[Any] = st.sampled_from([ABSENT, None, False, True, "", "path", 0, 3, [], {"a": 1}])

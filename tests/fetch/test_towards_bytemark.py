@@ -226,6 +226,26 @@ def test_attempts_are_the_users_not_the_tokens(sqlite_scenario: MakeScenario, na
 
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("faults", ["", "total_count:form=absent", "total_count:form=small", "no_pagination"])
+def test_a_server_that_gives_20_orders_where_100_are_asked_for_hides_none(
+    sqlite_scenario: MakeScenario, faults: str
+) -> None:
+    """Three riders with 60 orders each; one order is not listed."""
+    world = World()
+    for user in (101, 102, 103):
+        add_user(world, user, [listed(f"o-{user}-{number}") for number in range(60)])
+    world.riders[0].orders.pop()
+    at = sqlite_scenario(world, faults="; ".join(filter(None, ["clamp:size=20", faults])))
+    done = at.sync("--json", env={"BYTEMARK_PAGE_SIZE": "100"})
+    assert (done.status, done.json["orders_synced"], done.json["orders_not_found"]) == (0, 179, 1)
+    assert done.json["api_requests"] <= 11  # without a signal, one page more for each list of full pages
+    at.assert_exact()
+    again = at.sync("--json", "--include-deferred", env={"BYTEMARK_PAGE_SIZE": "100"})
+    assert (again.json["orders"], again.json["items_created"]) == (1, 0)
+    at.assert_exact()
+
+
 LONG = [listed(f"o{number}") for number in range(35)]
 PAGES = {
     # name: (wanted, fault, pages asked for, found)

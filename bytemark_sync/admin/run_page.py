@@ -232,7 +232,7 @@ def _answers(answers: dict[str, int]) -> dict[str, Any]:
 
 
 def _drift(run: SyncRun) -> dict[str, Any]:
-    """How the shape of the answers has changed since an earlier run; without rows if it has not."""
+    """The table of changes in the shape of the answers since an earlier run. It has no rows if there are none."""
     changes = [Change.from_json(each) for each in run.drift.get("changes", [])]
     return {
         "title": f"Bytemark's answers have another shape than in run {run.drift.get('since_run')}",

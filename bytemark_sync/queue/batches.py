@@ -51,10 +51,10 @@ MIN_BATCHES_HANDED_OUT = 8
 CUT_OFF = "handed back: Bytemark answers other processes, but not this one"
 
 REST_SECONDS = 30.0
-"""A process that is cut off from Bytemark takes no other batch for so long, and leaves them to other machines."""
+"""How long a process that is cut off from Bytemark takes no other batch, and leaves them to other machines."""
 
 _cut_off = threading.Event()
-"""This process was not answered when it worked last, while others were."""
+"""Set if Bytemark answered other processes but not this one, when this one last worked a batch."""
 
 
 class BrokeOff(Exception):
@@ -189,7 +189,7 @@ def _end_batch(claim: BatchClaim, totals: Totals, *, got_on: bool) -> str:
 
 
 def _give_up(claim: BatchClaim, words: str) -> str:
-    """Bytemark does not answer: give up the batch, the run's waiting batches, and its planning."""
+    """Give up the batch, the run's waiting batches and its planning, because Bytemark does not answer."""
     now = timezone.now()
 
     def give_up() -> None:

@@ -42,7 +42,7 @@ def recovery(run: SyncRun, bad_runs: int) -> str:
 
 
 def drift(run: SyncRun) -> str:
-    """What has changed in the shape of Bytemark's answers, of which nobody was told before. "" if nothing has."""
+    """Says what has changed in the shape of Bytemark's answers and was not reported before. "" if nothing has."""
     new = [Change.from_json(each) for each in run.drift.get("changes", []) if not each["is_told"]]
     if not new:
         return ""

@@ -1,5 +1,5 @@
-"""Decides when Slack is told: after a failed or partial run, after the run that ends a series of those, and after a run
-whose answers have another shape than before.
+"""Decides when a run is reported to Slack: if it failed or was partial, if it ends a series of such runs, or if
+Bytemark's answers had another shape than before.
 
 If Slack is down or slow, or refuses the message, a run loses at most `BUDGET` seconds and never its result. The run
 shows what became of the message. Nothing here raises.

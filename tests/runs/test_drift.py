@@ -27,12 +27,15 @@ class Job:
 
     def __init__(self, api: Api) -> None:
         self.runs = 0
+        self.rejected = ""
         self.shaper: Shaper = lambda body, _request: body
         api.answer = self._answer
         for user_id in USERS:
             OrderToken.objects.create(user_id=user_id, token=f"secret-{user_id}")
 
     def _answer(self, request: Request) -> tuple[int, Any]:
+        if request.token == self.rejected:
+            return 401, b""
         listed = [order(f"o{run}-{request.token[-3:]}", "p") for run in range(self.runs, 0, -1)]
         return 200, self.shaper(page(*listed, total=len(listed)), request)
 
@@ -133,17 +136,17 @@ def test_a_dry_run_tells_nothing_and_leaves_nothing(job: Job, fake_slack: FakeSl
     assert fake_slack.posts == []
 
 
-def test_a_run_that_fails_by_the_change_says_what_it_is(job: Job, fake_slack: FakeSlack, settings: Any) -> None:
-    settings.BYTEMARK_MAX_ATTEMPTS = 1
+def test_a_bad_run_says_it_in_its_own_message(job: Job, fake_slack: FakeSlack) -> None:
     job.run("queue")
-    job.shaper = lambda body, _request: body | {"data": {"order_list": body["data"]["orders"]}}
+    job.shaper = other_shape
+    job.rejected = "secret-102"
     run = job.run("queue")
     assert run is not None
-    assert run.status == RunStatus.FAILED
-    assert ("gone", "data.orders") in found(run)
+    assert run.status == RunStatus.PARTIAL
+    assert found(run) == CHANGES
     (post,) = fake_slack.posts
-    assert "failed" in post["text"]
-    assert "new: `data.order_list` (list)" in post["text"]
+    assert "was partial" in post["text"]
+    assert "gone: `server_time` (text)" in post["text"]
 
 
 @pytest.mark.parametrize("way", ["command", "queue"])

@@ -19,7 +19,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -83,8 +83,11 @@ def hand_out(run_id: int) -> None:
 
 
 def _live_workers() -> int:
-    since = timezone.now() - timedelta(minutes=2)
-    return ClusterBeat.objects.filter(heartbeat_at__gte=since).aggregate(all=Sum("workers"))["all"] or 0
+    return _live_clusters().aggregate(all=Sum("workers"))["all"] or 0
+
+
+def _live_clusters() -> QuerySet[ClusterBeat]:
+    return ClusterBeat.objects.filter(heartbeat_at__gte=timezone.now() - timedelta(minutes=2))
 
 
 def work_batch(batch_id: int) -> str:
@@ -153,6 +156,7 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
         deadline=time.monotonic() + time_limit(),
         totals=totals,
         suspects_outage=_cut_off.is_set(),
+        has_others=retrying(lambda: _live_clusters().count()) > 1,
     )
     if totals.is_cut_off:
         _cut_off.set()

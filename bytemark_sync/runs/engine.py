@@ -66,15 +66,18 @@ def work(
     deadline: float | None = None,
     progress: Progress | None = None,
     suspects_outage: bool = False,
+    has_others: bool = False,
 ) -> None:
     """Work through `users` until the end, `stop` or `deadline` (a `time.monotonic()` value), counting in `totals`.
 
     In an outage it gives up in the end, or, with a deadline, hands back; `totals` say which. `suspects_outage`:
-    Bytemark did not answer this process before.
+    Bytemark did not answer this process before. `has_others`: other machines could take what is handed back.
 
     Raises `DatabaseGone`, `ClaimLost` or `RunClosed`. What was written before stays; the rest is still pending.
     """
-    _Engine(users, writer, client_settings, workers, stop, totals, deadline, progress, suspects_outage).run()
+    _Engine(
+        users, writer, client_settings, workers, stop, totals, deadline, progress, suspects_outage, has_others
+    ).run()
 
 
 class _Engine:
@@ -89,6 +92,7 @@ class _Engine:
         deadline: float | None,
         progress: Progress | None,
         suspects_outage: bool,
+        has_others: bool,
     ) -> None:
         self._users = users
         self._writer = writer
@@ -96,7 +100,9 @@ class _Engine:
         self._deadline = deadline
         self._progress = progress
         self._stats = ApiStats()
-        self._watch = OutageWatch(writer, client_settings.outage_patience, self._flush, suspects=suspects_outage)
+        self._watch = OutageWatch(
+            writer, client_settings.outage_patience, self._flush, suspects=suspects_outage, has_others=has_others
+        )
         client = BytemarkClient(client_settings, stop=stop, stats=self._stats, outage=self._watch.outage)
         self._pool = FetchPool(client, workers)
         self._told_since: datetime | None = None

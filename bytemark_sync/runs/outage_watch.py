@@ -51,8 +51,14 @@ class Advice(Enum):
 class OutageWatch:
     """Looks at the process's outage for the engine. `since`: since when Bytemark has not answered; None if it does."""
 
-    def __init__(self, writer: HeardOf, patience: float, flush: Callable[[], None], *, suspects: bool) -> None:
-        """`suspects`: this process was not answered when it worked last, so it begins with a single trial."""
+    def __init__(
+        self, writer: HeardOf, patience: float, flush: Callable[[], None], *, suspects: bool, has_others: bool
+    ) -> None:
+        """`suspects`: this process was not answered when it worked last, so it begins with a single trial.
+
+        `has_others`: other machines could take the work.
+        """
+        self._has_others = has_others
         self._writer = writer
         self._flush = flush
         heard = writer.heard()
@@ -92,7 +98,11 @@ class OutageWatch:
         answers_others = self._writer.heard().answered_at not in (None, self._answered_before)
         if not answers_others:
             self._say()
-            return Advice.GIVE_UP if has_given_up else Advice.GO_ON
+            if has_given_up:
+                return Advice.GIVE_UP
+            # Nobody knows whose outage it is while this process was never answered: another machine may try.
+            is_long = self.outage.out_for >= HAND_BACK_SECONDS and not self.outage.has_heard
+            return Advice.HAND_BACK if can_hand_back and self._has_others and is_long else Advice.GO_ON
         if can_hand_back and (has_given_up or self.outage.out_for >= HAND_BACK_SECONDS):
             # If the outage has reached all by now, whoever takes the batch knows since when. Else others clear it.
             self._say()

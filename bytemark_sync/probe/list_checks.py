@@ -23,7 +23,8 @@ def page_size(seen: Evidence, now_set: int) -> Check:
     if not given:
         return not_seen(name, _NO_LIST)
     largest = largest_filled(seen)
-    listed = "; ".join(f"{one.per_page} asked, {_given(one)}" for one in seen.sizes)
+    tried = [*seen.sizes, *([seen.confirmed] if seen.confirmed else [])]
+    listed = "; ".join(f"{one.per_page} asked, {_given(one)}" for one in tried)
     advice = f"Set BYTEMARK_PAGE_SIZE={largest}." if largest and largest != now_set else ""
     filled = max((one.per_page for one in given if _count(one) >= one.per_page and one.per_page in SIZES), default=0)
     said = f"{listed}. The largest that is filled: {filled or 'none'}."
@@ -186,13 +187,9 @@ def order_shape(seen: Evidence) -> Check:
     members = "; ".join(paths[:MAX_PATHS]) + ("; ..." if len(paths) > MAX_PATHS else "")
     bad = {one.identity: one.detail for page in seen.pages for one in page.listed if isinstance(one, MalformedOrder)}
     if bad:
-        said = f"{many(len(bad), 'order')} cannot be read: {safe_detail(next(iter(bad.values())))}. {members}"
+        said = f"{many(len(bad), 'order')} cannot be read: {next(iter(bad.values())).rstrip('.')}. {members}"
         return differs(name, said, "These orders stay pending as malformed; all others are stored.")
     return holds(name, members)
-
-
-def safe_detail(detail: str) -> str:
-    return detail.rstrip(".")
 
 
 def pass_uuid(seen: Evidence) -> Check:

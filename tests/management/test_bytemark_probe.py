@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import World
 from bytemark_sync.sandbox.records import PortalToken
 from tests.probe.harness import world_of
-from tests.support.harness import Finished, manage, start_manage
+from tests.support.harness import Finished, finish, manage, start_manage
 from tests.support.scenario import MakeScenario, Scenario
-from tests.support.servers import PASSWORD, Databases
+from tests.support.servers import PASSWORD, Databases, wait_for
 
 
 def probe(at: Scenario, *args: object, **env: str) -> Finished:
@@ -161,3 +162,12 @@ def test_an_api_without_an_answer_leaves_no_recording(sqlite_scenario: MakeScena
     done = probe(sqlite_scenario(world_of(3), faults="close"), "--record", tmp_path / "shape.json")
     assert (done.status, "Nothing to record" in done.stderr) == (1, True)
     assert not list(tmp_path.glob("*shape*"))
+
+
+def test_ctrl_c_ends_it_with_130(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(world_of(3), latency=2.0)
+    process = start_manage("bytemark_probe", database_url=at.url, env=at.env())
+    wait_for(lambda: at.sandbox.stats().requests > 0, 30, "no request came")
+    process.send_signal(signal.SIGINT)
+    done = finish(process, 30)
+    assert (done.status, "Traceback" in done.stderr) == (130, False), done.stderr

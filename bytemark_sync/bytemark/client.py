@@ -22,13 +22,15 @@ from bytemark_sync.bytemark.errors import (
     Interrupted,
     Kind,
     PauseRule,
+    RateLimited,
     TokenRejected,
     TryAgain,
     classify,
 )
+from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.longest_page import LongestPage
 from bytemark_sync.bytemark.outage import Outage, Pass, Witness
-from bytemark_sync.bytemark.retry import Backoff, Pause
+from bytemark_sync.bytemark.retry import Backoff
 from bytemark_sync.bytemark.stats import ApiStats
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.bytemark.transport import Deadline, Stopped, Transport
@@ -41,6 +43,9 @@ _PIECE = 64 * 1024
 
 _POLL_SECONDS = 0.2
 """How often a thread that waits for the end of an outage looks."""
+
+_LET_THROUGH = {Kind.OK, Kind.TOKEN_REJECTED, Kind.REFUSED, Kind.REDIRECT, Kind.API_ERROR}
+"""Answers that show that the limit let the request through."""
 
 _FAILURES = (
     requests.RequestException,
@@ -62,6 +67,7 @@ class BytemarkClient:
         stop: threading.Event | None = None,
         stats: ApiStats | None = None,
         outage: Outage | None = None,
+        gate: Gate | None = None,
         rng: random.Random | None = None,
         ca_file: str | None = None,
     ) -> None:
@@ -72,7 +78,7 @@ class BytemarkClient:
         self.longest_page = LongestPage(settings.page_size)
         self.outage = outage or Outage(settings.outage_patience)
         self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
-        self.pause = Pause(self.stop, rng)
+        self.gate = gate or Gate(self.stop)
         self._transport = Transport(
             settings.orders_url,
             connect_timeout=settings.connect_timeout,
@@ -85,8 +91,8 @@ class BytemarkClient:
     def get_page(self, token: Token, page: int, *, user: int = 0, attempt: int = 1) -> Page:
         """Make one GET for a page (from 1) and decode it. Raises only `BytemarkError`.
 
-        Waits first while there is an outage, and while the process is paused. A 429, or a 503 with `Retry-After`,
-        pauses all threads. After a 429 without that header the pause grows with `attempt` (from 1).
+        Waits first while there is an outage, and then at the gate, for a permit of the shared pace. `Retry-After` on a
+        429 or 503 pauses everybody.
         """
         headers = self._headers(token)
         return self._send(self._wait_for_pass(), Witness(user, token), page, headers, attempt)
@@ -120,7 +126,7 @@ class BytemarkClient:
         if one is None:
             self.stop.wait(_POLL_SECONDS)
         elif one.witness is not None:
-            with suppress(TryAgain, TokenRejected, GiveUp):
+            with suppress(TryAgain, RateLimited, TokenRejected, GiveUp):
                 self._send(one, one.witness, 1, self._headers(one.witness.token), 1)
         return one if one is not None and one.witness is None else None
 
@@ -128,25 +134,37 @@ class BytemarkClient:
         params = {"page": page, "per_page": self.settings.page_size}
         kind = Kind.INTERRUPTED
         failed: TryAgain | None = None
+        generation: int | None = None
         started = 0.0
         try:
-            if not self.pause.wait():
+            generation = self.gate.enter()
+            if generation is None:
                 raise Interrupted
             self.outage.sending(one)
             started = time.perf_counter()
-            found = self._page(params, headers, asked.token, attempt)
+            found = self._page(params, headers, asked.token)
             kind = Kind.OK
             return found
         except BytemarkError as error:
             kind = error.kind
             failed = error if isinstance(error, TryAgain) else None
+            if generation is not None:
+                self._note_pause(error, generation)
             raise
         finally:
-            if started:
+            if started and generation is not None:
                 self.stats.record(kind, time.perf_counter() - started)
+                if kind in _LET_THROUGH:
+                    self.gate.good(generation)
             eras = self.outage.leave(one, kind, asked, is_last=attempt >= self.settings.max_attempts)
             if failed is not None:
                 failed.eras = eras
+
+    def _note_pause(self, error: BytemarkError, generation: int) -> None:
+        if isinstance(error, RateLimited):
+            self.gate.refused(generation, error.pause)
+        elif isinstance(error, TryAgain) and error.pause:
+            self.gate.pause(error.pause)
 
     def get_answer(self, token: Token, page: int, page_size: int) -> Answer:
         """Make one GET and give the answer as it came, for the probe: not judged, not counted in `stats`, no pause.
@@ -169,12 +187,10 @@ class BytemarkClient:
             "User-Agent": f"bytemark-sync/{__version__}",
         }
 
-    def _page(self, params: dict[str, int], headers: dict[str, str], token: Token, attempt: int) -> Page:
+    def _page(self, params: dict[str, int], headers: dict[str, str], token: Token) -> Page:
         answer = self._answer(params, headers)
-        rule = PauseRule(self.settings.outage_patience, self.backoff.ceiling(attempt), time.time())
+        rule = PauseRule(self.settings.outage_patience, time.time())
         error = classify(answer, rule)
-        if isinstance(error, TryAgain) and error.pause is not None:
-            self.pause.extend(error.pause)
         if error is not None:
             raise error
         body = answer.body or b""

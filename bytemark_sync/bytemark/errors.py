@@ -51,13 +51,24 @@ Eras = tuple[int, int]
 class TryAgain(BytemarkError):
     """Costs the user one attempt, unless there was an outage in its `eras`. Then the same page is requested again.
 
-    `pause`: seconds for which all threads of the process wait; `None` if only this user waits.
+    `pause`: seconds for which everybody waits (`Retry-After` of a 503); `None` if only this user waits.
     """
 
     def __init__(self, kind: Kind, detail: str, pause: float | None = None) -> None:
         super().__init__(kind, detail)
         self.pause = pause
         self.eras: Eras = (0, 0)
+
+
+class RateLimited(BytemarkError):
+    """Bytemark allows no more requests now: costs no attempt, the same request waits for its turn again.
+
+    `pause`: seconds for which everybody waits (`Retry-After`); `None` if the answer does not say.
+    """
+
+    def __init__(self, detail: str, pause: float | None) -> None:
+        super().__init__(Kind.RATE_LIMITED, detail)
+        self.pause = pause
 
 
 class TokenRejected(BytemarkError):
@@ -97,13 +108,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PauseRule:
-    """How long all threads pause, in seconds. `cap` bounds `Retry-After`; `backoff` is used for a 429 without it.
+    """How long everybody pauses, in seconds. `cap` bounds `Retry-After`.
 
     `now` is the wall clock (seconds since 1970). A `Retry-After` that is a date needs it.
     """
 
     cap: float
-    backoff: float
     now: float
 
 
@@ -111,7 +121,7 @@ class PauseRule:
 class _StatusRule:
     first: int
     last: int
-    error: type[TryAgain] | type[TokenRejected] | type[GiveUp]
+    error: type[TryAgain] | type[RateLimited] | type[TokenRejected] | type[GiveUp]
     kind: Kind
     words: str
 
@@ -122,7 +132,7 @@ _STATUS_TABLE = (
     _StatusRule(401, 401, TokenRejected, Kind.TOKEN_REJECTED, "the token is rejected"),
     _StatusRule(403, 403, TokenRejected, Kind.TOKEN_REJECTED, "the token is rejected"),
     _StatusRule(408, 408, TryAgain, Kind.TIMEOUT, "the server gave up waiting"),
-    _StatusRule(429, 429, TryAgain, Kind.RATE_LIMITED, "too many requests"),
+    _StatusRule(429, 429, RateLimited, Kind.RATE_LIMITED, "too many requests"),
     _StatusRule(400, 499, GiveUp, Kind.REFUSED, "the request is refused"),
     _StatusRule(500, 599, TryAgain, Kind.SERVER_ERROR, "the server failed"),
 )
@@ -148,6 +158,8 @@ def _by_status(status: int, refusal: Refusal, retry_after: str | None, pause: Pa
     for row in _STATUS_TABLE:
         if row.first <= status <= row.last:
             detail = f"HTTP {status}: {row.words}" + (f" ({refusal.words()})" if refusal.present else "")
+            if row.error is RateLimited:
+                return RateLimited(detail, _pause(status, retry_after, pause))
             if row.error is TryAgain:
                 return TryAgain(row.kind, detail, _pause(status, retry_after, pause))
             return TokenRejected(detail) if row.error is TokenRejected else GiveUp(row.kind, detail)
@@ -155,11 +167,10 @@ def _by_status(status: int, refusal: Refusal, retry_after: str | None, pause: Pa
 
 
 def _pause(status: int, retry_after: str | None, rule: PauseRule) -> float | None:
-    """Seconds for which all threads pause. A 429 always pauses them, a 503 only with a `Retry-After`."""
+    """Seconds for which everybody pauses: what a 429 or 503 says in `Retry-After`."""
     if status not in (429, 503):
         return None
-    seconds = parse_retry_after(retry_after, now=rule.now, cap=rule.cap)
-    return rule.backoff if seconds is None and status == 429 else seconds
+    return parse_retry_after(retry_after, now=rule.now, cap=rule.cap)
 
 
 def parse_retry_after(value: str | None, *, now: float, cap: float) -> float | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
 from collections.abc import Callable
 
 from bytemark_sync.bytemark.errors import Eras
@@ -50,29 +48,3 @@ class Backoff:
 
     def delay(self, attempt: int) -> float:
         return self._rng.uniform(0, self.ceiling(attempt))
-
-
-class Pause:
-    """A gate for all requests of the process. It closes for a time after a 429, or a 503 with `Retry-After`."""
-
-    def __init__(self, stop: threading.Event, rng: random.Random, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stop = stop
-        self._rng = rng
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._until = 0.0
-
-    def extend(self, seconds: float) -> None:
-        """Close the gate for `seconds` from now. A longer pause stays as it is."""
-        with self._lock:
-            self._until = max(self._until, self._clock() + seconds)
-
-    def wait(self) -> bool:
-        """Wait until the gate is open, and up to a tenth longer at random. False at once if asked to stop."""
-        while not self._stop.is_set():
-            left = self._until - self._clock()
-            if left <= 0:
-                return True
-            # Threads that wake at the same moment would all hit the limit again.
-            self._stop.wait(left + self._rng.uniform(0, min(1.0, 0.1 * left + 0.02)))
-        return False

@@ -34,6 +34,7 @@ class Counts:
     items_created: int = 0
     api_requests: int = 0
     retries: int = 0
+    rate_limited: int = 0
 
     def add(self, other: Counts) -> None:
         for each in fields(Counts):

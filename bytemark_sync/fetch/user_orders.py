@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Generator
 from dataclasses import replace
 
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.decoding import Page
-from bytemark_sync.bytemark.errors import BytemarkError, Eras, GiveUp, Interrupted, Kind, TokenRejected, TryAgain
+from bytemark_sync.bytemark.errors import (
+    BytemarkError,
+    Eras,
+    GiveUp,
+    Interrupted,
+    Kind,
+    RateLimited,
+    TokenRejected,
+    TryAgain,
+)
 from bytemark_sync.bytemark.longest_page import LongestPage
 from bytemark_sync.bytemark.retry import Attempts
 from bytemark_sync.bytemark.token import Token
@@ -160,17 +170,26 @@ def _pages_left(page: Page, count: int, longest: LongestPage) -> int:
 
 
 def _get_page(client: BytemarkClient, token: Token, number: int, attempts: Attempts) -> Generator[int, None, Page]:
-    """One page. It is requested again after each failure while the user has attempts left."""
+    """One page. It is requested again after each failure while the user has attempts left.
+
+    A refusal for the rate (429) costs none, unless this user alone gets nothing else for `outage_patience`.
+    """
+    refused_since: float | None = None
     while True:
         try:
             return client.get_page(token, number, user=attempts.user, attempt=attempts.used + 1)
+        except RateLimited:
+            now = time.monotonic()
+            refused_since = refused_since or now
+            if now - refused_since > client.settings.outage_patience and client.gate.last_good_at > refused_since:
+                raise
         except TryAgain as error:
             if not attempts.spend(error.eras) and not (yield from _is_forgiven(client, attempts, error.eras)):
                 raise
             client.back_off(attempts.used)
-            if not client.outage.is_open:
-                yield 1  # so that the next trial is another user's
-            client.stats.retry()
+        if not client.outage.is_open:
+            yield 1  # so that the next trial is another user's
+        client.stats.retry()
 
 
 def _is_forgiven(client: BytemarkClient, attempts: Attempts, eras: Eras) -> Generator[int, None, bool]:

@@ -51,7 +51,7 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
         ("  malformed", counts.orders_invalid, ""),
         ("  passed over", counts.orders - counts.orders_synced - left, "stored by others, changed or gone meanwhile"),
         ("Orders deferred", report.totals.orders_deferred, "tried later; --include-deferred tries them now"),
-        ("Requests", counts.api_requests, f"{counts.retries:,} retried" if counts.retries else ""),
+        ("Requests", counts.api_requests, ", ".join(_requests(counts))),
     ]
     for name, number, remark in rows:
         if number > 0 or not name.startswith(("  not", "  listed", "  malformed", "  passed over", "Orders deferred")):
@@ -63,3 +63,10 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
                 f"  {reason.record.label:<26}{group.orders:>9,}   {many(group.users, 'user')},"
                 f" for example user {group.example_user}: {group.example_detail}"
             )
+
+
+def _requests(counts: Counts) -> Iterator[str]:
+    if counts.retries:
+        yield f"{counts.retries:,} retried"
+    if counts.rate_limited:
+        yield f"{counts.rate_limited:,} refused as too many (429)"

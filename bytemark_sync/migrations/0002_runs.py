@@ -36,6 +36,16 @@ class Migration(migrations.Migration):
             options={"db_table": "bytemark_sync_latch"},
         ),
         migrations.CreateModel(
+            name="SharedPace",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("version", models.PositiveBigIntegerField(default=0)),
+                ("state", models.JSONField(default=dict, help_text="See bytemark.pace.PaceState.")),
+                ("written_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+            options={"db_table": "bytemark_sync_pace"},
+        ),
+        migrations.CreateModel(
             name="SyncRun",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -142,6 +152,7 @@ class Migration(migrations.Migration):
                 ("items_created", models.PositiveBigIntegerField(default=0)),
                 ("api_requests", models.PositiveBigIntegerField(default=0)),
                 ("retries", models.PositiveBigIntegerField(default=0)),
+                ("rate_limited", models.PositiveBigIntegerField(default=0, help_text="Answers 429.")),
                 (
                     "writes",
                     models.PositiveBigIntegerField(

@@ -1,8 +1,9 @@
-"""The portal's three tables (`portal`), our own (`runs`, `cluster`, `audit`), the admin's proxies (`admin_proxies`)."""
+"""The portal's tables (`portal`), our own (`runs`, `cluster`, `pace`, `audit`), the admin's (`admin_proxies`)."""
 
 from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
 from bytemark_sync.models.audit import AuditFinding
 from bytemark_sync.models.cluster import ClusterBeat, NamedLock
+from bytemark_sync.models.pace import SharedPace
 from bytemark_sync.models.portal import Order, OrderItem, OrderToken
 from bytemark_sync.models.runs import (
     BatchStatus,
@@ -30,6 +31,7 @@ __all__ = [
     "PortalUser",
     "RunKind",
     "RunStatus",
+    "SharedPace",
     "StoredOrder",
     "SyncBatch",
     "SyncRun",

@@ -90,6 +90,7 @@ class SyncRun(models.Model):
     items_created = models.PositiveBigIntegerField(default=0)
     api_requests = models.PositiveBigIntegerField(default=0)
     retries = models.PositiveBigIntegerField(default=0)
+    rate_limited = models.PositiveBigIntegerField(default=0, help_text="Answers 429.")
 
     writes = models.PositiveBigIntegerField(default=0, help_text="Transactions that its own process has written.")
     answers = models.JSONField(default=dict, help_text="Requests by kind of answer.")

@@ -113,7 +113,7 @@ class Asker:
 
 def judged(answer: Answer) -> BytemarkError | None:
     """The product's own judgement of an answer; `None` if it may be read as a page."""
-    return classify(answer, PauseRule(cap=0.0, backoff=0.0, now=time.time()))
+    return classify(answer, PauseRule(cap=0.0, now=time.time()))
 
 
 def _told_to_wait(answer: Answer, failures: int) -> float | None:

@@ -16,12 +16,14 @@ from typing import Protocol
 
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.stats import ApiSample, ApiStats
 from bytemark_sync.domain.counters import Counts, Flushed, Totals
 from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.outage_watch import Advice, Heard, OutageWatch
+from bytemark_sync.runs.pace_keeper import PaceKeeper
 from bytemark_sync.runs.writer import Worked
 from bytemark_sync.storage.pending import DueUser, ReadUpTo
 
@@ -67,6 +69,7 @@ def work(
     progress: Progress | None = None,
     suspects_outage: bool = False,
     has_others: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Work through `users` until the end, `stop` or `deadline` (a `time.monotonic()` value), counting in `totals`.
 
@@ -76,7 +79,7 @@ def work(
     Raises `DatabaseGone`, `ClaimLost` or `RunClosed`. What was written before stays; the rest is still pending.
     """
     _Engine(
-        users, writer, client_settings, workers, stop, totals, deadline, progress, suspects_outage, has_others
+        users, writer, client_settings, workers, stop, totals, deadline, progress, suspects_outage, has_others, dry_run
     ).run()
 
 
@@ -93,6 +96,7 @@ class _Engine:
         progress: Progress | None,
         suspects_outage: bool,
         has_others: bool,
+        dry_run: bool,
     ) -> None:
         self._users = users
         self._writer = writer
@@ -103,7 +107,11 @@ class _Engine:
         self._watch = OutageWatch(
             writer, client_settings.outage_patience, self._flush, suspects=suspects_outage, has_others=has_others
         )
-        client = BytemarkClient(client_settings, stop=stop, stats=self._stats, outage=self._watch.outage)
+        self._gate = Gate(stop, is_shared=True)
+        self._pace = PaceKeeper(self._gate, client_settings.requests_per_second, dry_run=dry_run)
+        client = BytemarkClient(
+            client_settings, stop=stop, stats=self._stats, outage=self._watch.outage, gate=self._gate
+        )
         self._pool = FetchPool(client, workers)
         self._told_since: datetime | None = None
         self._in_flight: dict[int, DueUser] = {}
@@ -120,11 +128,13 @@ class _Engine:
     def run(self) -> None:
         try:
             while not self._done():
+                self._pace.tick()
                 reads_on = self._feed()
                 self._take(self._pool.next(0 if reads_on else TICK_SECONDS) if self._pool.in_flight else None)
                 self._flush_when_due()
                 self._beat_when_due()
             self._flush()
+            self._pace.leave()
         except BaseException:
             self._stop.set()
             raise
@@ -134,7 +144,7 @@ class _Engine:
             self._totals.interrupted = self._end is _End.STOPPED
             self._totals.unreached = self._end in (_End.TIMED_OUT, _End.CUT_OFF)
             self._totals.is_cut_off = self._end is _End.CUT_OFF
-            self._totals.held = self._watch.since is not None
+            self._totals.held = self._watch.since is not None or self._gate.has_held
             self._totals.unanswered_since = self._watch.since if self._end is _End.GAVE_UP else None
 
     def _done(self) -> bool:

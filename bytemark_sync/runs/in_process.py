@@ -73,6 +73,7 @@ def work_here(
             stop=stop,
             totals=totals,
             progress=progress,
+            dry_run=dry_run,
         )
         totals.orders_deferred = deferred.orders
     except RunClosed as closed:

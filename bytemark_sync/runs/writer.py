@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
+from bytemark_sync.bytemark.errors import Kind
 from bytemark_sync.bytemark.stats import ApiSample
 from bytemark_sync.domain.counters import Counts, Flushed
 from bytemark_sync.domain.matching import Bookmark, LeftOrder, UserResult
@@ -54,6 +55,7 @@ class _End:
             users_failed=sum(result.failure is not None for result in whole),
             api_requests=self.sample.requests,
             retries=self.sample.retries,
+            rate_limited=self.sample.answers.get(Kind.RATE_LIMITED, 0),
         )
 
     @property

@@ -59,7 +59,7 @@ def test_the_words_for_a_refusal(codes: tuple[int, ...], words: str) -> None:
     ],
 )
 def test_the_words_for_a_status(status: int, body: bytes, words: str) -> None:
-    error = classify(Answer(status, None, body), PauseRule(cap=30.0, backoff=2.0, now=NOW))
+    error = classify(Answer(status, None, body), PauseRule(cap=30.0, now=NOW))
     assert error is not None
     assert (error.detail, str(error)) == (words, words)
 
@@ -70,7 +70,7 @@ def test_codes_that_reject_a_token_are_told_first() -> None:
 
 
 def test_any_status_of_success_is_decided_by_its_body() -> None:
-    rule = PauseRule(cap=30.0, backoff=2.0, now=NOW)
+    rule = PauseRule(cap=30.0, now=NOW)
     assert [classify(Answer(status, None, b"{}"), rule) for status in (200, 299)] == [None, None]
     cut = classify(Answer(200, None, None, Kind.CUT, "the answer was cut"), rule)
     assert isinstance(cut, TryAgain)
@@ -87,7 +87,7 @@ def test_a_date_in_retry_after_is_reckoned_from_now(ahead: float, seconds: float
     """A date has whole seconds, the clock has not."""
     date = formatdate(NOW, usegmt=True)
     assert parse_retry_after(date, now=NOW - ahead, cap=30.0) == seconds
-    error = classify(Answer(503, date, b""), PauseRule(cap=30.0, backoff=2.0, now=NOW - ahead))
+    error = classify(Answer(503, date, b""), PauseRule(cap=30.0, now=NOW - ahead))
     assert isinstance(error, TryAgain)
     assert error.pause == seconds
 

@@ -16,6 +16,7 @@ from bytemark_sync.bytemark.errors import (
     GiveUp,
     Kind,
     PauseRule,
+    RateLimited,
     TokenRejected,
     TryAgain,
     classify,
@@ -23,7 +24,7 @@ from bytemark_sync.bytemark.errors import (
 )
 
 NOW = 1_750_000_000.0
-RULE = PauseRule(cap=30.0, backoff=2.0, now=NOW)
+RULE = PauseRule(cap=30.0, now=NOW)
 FINE = b'{"data": {"orders": []}, "errors": []}'
 
 
@@ -52,7 +53,7 @@ def verdict(status: int | None, body: bytes | None = FINE, retry_after: str | No
         (410, GiveUp, Kind.REFUSED),
         (418, GiveUp, Kind.REFUSED),
         (422, GiveUp, Kind.REFUSED),
-        (429, TryAgain, Kind.RATE_LIMITED),
+        (429, RateLimited, Kind.RATE_LIMITED),
         (499, GiveUp, Kind.REFUSED),
         (500, TryAgain, Kind.SERVER_ERROR),
         (502, TryAgain, Kind.SERVER_ERROR),
@@ -84,7 +85,7 @@ def test_a_status_decides_whatever_the_body(
         (401, TokenRejected, Kind.TOKEN_REJECTED),
         (403, TokenRejected, Kind.TOKEN_REJECTED),
         (404, GiveUp, Kind.REFUSED),
-        (429, TryAgain, Kind.RATE_LIMITED),
+        (429, RateLimited, Kind.RATE_LIMITED),
         (500, TryAgain, Kind.SERVER_ERROR),
     ],
 )
@@ -242,9 +243,9 @@ def test_an_error_that_cannot_be_decoded_is_still_an_error() -> None:
         (429, "3", 3.0),
         (429, "0", 0.0),
         (429, "3600", 30.0),
-        (429, None, 2.0),
-        (429, "soon", 2.0),
-        (429, "-5", 2.0),
+        (429, None, None),
+        (429, "soon", None),
+        (429, "-5", None),
         (503, "3", 3.0),
         (503, None, None),
         (503, "soon", None),
@@ -256,7 +257,7 @@ def test_only_429_and_503_with_retry_after_pause_the_whole_process(
     status: int, retry_after: str | None, pause: float | None
 ) -> None:
     found = verdict(status, retry_after=retry_after)
-    assert isinstance(found, TryAgain)
+    assert isinstance(found, RateLimited if status == 429 else TryAgain)
     assert found.pause == pause
 
 

@@ -107,7 +107,6 @@ def test_a_malformed_order_is_its_own_problem(api: Api) -> None:
 
 FAILURES = {
     "500": lambda _request: (500, b""),
-    "429": lambda _request: (429, b"slow down"),
     "408": lambda _request: (408, b""),
     "not JSON": lambda _request: (200, b"<html>"),
     "wrong shape": lambda _request: (200, {"data": None}),
@@ -131,6 +130,38 @@ def test_a_user_whose_every_request_fails_costs_exactly_its_attempts(
     assert result.failure is Reason.API_ERROR
     assert reasons(result) == {"A": Reason.API_ERROR}
     assert client.stats.drain().retries == maximum - 1
+
+
+def test_a_429_costs_no_attempt_and_the_same_page_is_asked_again(api: Api) -> None:
+    whole = paged(MANY)
+    api.answer = lambda request: whole(request) if api.asked.count(("k1", request.page)) == 3 else (429, b"")
+    api.headers = {"Retry-After": "0.01"}
+    client = api.client(max_attempts=1)
+    result = fetch_user(client, user("o1", "o11"))
+    assert [number for _, number in api.asked] == [1, 1, 1, 2, 2, 2]
+    assert (result.failure, stored(result)) == (None, {"o1": ["p1"], "o11": ["p11"]})
+    assert client.stats.drain().answers == {"ok": 2, "rate_limited": 4}
+
+
+def test_a_user_who_alone_gets_nothing_but_429_fails_after_the_patience(api: Api) -> None:
+    api.answer = lambda request: (429, b"") if request.token == "busy" else (200, page(order("A", "a"), total=1))
+    api.headers = {"Retry-After": "0.01"}
+    client = api.client(outage_patience=0.3)
+    ended = threading.Event()
+
+    def others() -> None:
+        while not ended.is_set():
+            fetch_user(client, user("A"))
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        result = fetch_user(client, user("A", tokens=("busy",)))
+    finally:
+        ended.set()
+        thread.join(10)
+    assert result.failure is Reason.API_ERROR
+    assert result.detail == "HTTP 429: too many requests"
 
 
 def test_attempts_are_shared_by_all_pages_and_the_same_page_is_asked_again(api: Api) -> None:
@@ -236,7 +267,7 @@ def test_an_unsendable_token_is_passed_over_like_a_rejected_one(api: Api) -> Non
     assert api.asked == [("k2", 1)]
 
 
-@pytest.mark.parametrize(("status", "paused"), [(429, True), (503, True), (500, False)])
+@pytest.mark.parametrize(("status", "paused"), [(503, True), (500, False)])
 def test_a_limit_pauses_the_other_users_of_the_process(api: Api, status: int, paused: bool) -> None:
     def answer(request: Request) -> tuple[int, Any]:
         return (status, b"") if request.token == "busy" else (200, page(order("A", "a"), total=1))

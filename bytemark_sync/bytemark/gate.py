@@ -1,0 +1,196 @@
+"""The gate that each request of a process passes: it keeps the process to its lease of the shared pace (pace.py).
+
+While no limit is known, passing costs one look. Otherwise one thread at a time waits for the next permit, the others
+wait for their turn behind it. No thread waits for the store.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+
+from bytemark_sync.bytemark.pace import PERIOD_SECONDS, Lease, Report
+
+LONGEST_LOOK_SECONDS = 0.05
+"""A thread that waits for a permit looks so often whether a new lease or a pause has changed its wait."""
+OVERDUE_SECONDS = 1.5
+"""After so long without an exchange the process goes on by itself: at the last rate, divided by the processes."""
+
+
+class Gate:
+    """Shared by all threads of a process. `stop` ends every wait. The engine makes the exchanges."""
+
+    def __init__(
+        self, stop: threading.Event, *, is_shared: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stop = stop
+        self._clock = clock
+        self._holder = uuid.uuid4().hex[:12]
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._rate: float | None = None
+        self._holders = 1
+        self._period = PERIOD_SECONDS
+        self._permits: deque[float] = deque()
+        self._paused_until = 0.0
+        self._pause_wish_until = 0.0
+        self._exchanged_at = clock()
+        self._next_own = 0.0
+        self._held_since = clock() if is_shared else None
+        self._waiting = 0
+        self._was_bound = False
+        self._used = self._overdrawn = 0
+        self._good = self._refused = self._counted = 0
+        self._good_times: deque[float] = deque(maxlen=20_000)
+        self._is_open = not is_shared
+        self.last_good_at = 0.0
+        """When the last request was let through."""
+        self.has_held = False
+        """Requests had to wait for a pause, or for the pace."""
+
+    # --- What the requests do ------------------------------------------------------------------------------------
+
+    def enter(self) -> int | None:
+        """Wait for a permit; returns its generation, or None if asked to stop."""
+        if self._stop.is_set():
+            return None
+        if self._is_open:
+            self._used += 1
+            return self._generation
+        with self._lock:
+            self._waiting += 1
+        try:
+            with self._turn:
+                while not self._stop.is_set():
+                    left = self.seconds_left()
+                    if left <= 0:
+                        return self._generation
+                    self._stop.wait(min(left, LONGEST_LOOK_SECONDS))
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        return None
+
+    def seconds_left(self) -> float:
+        """0 and a permit is taken; otherwise the seconds until one may be there."""
+        with self._lock:
+            now = self._clock()
+            left = self._left(now)
+            if left <= 0:
+                self._used += 1
+            else:
+                self._was_bound = True
+                self.has_held = self.has_held or self._rate is not None or now < self._paused_until
+            return left
+
+    def _left(self, now: float) -> float:
+        if now < self._paused_until:
+            return self._paused_until - now
+        is_overdue = now - self._exchanged_at > OVERDUE_SECONDS
+        if self._held_since is not None and not is_overdue and now - self._held_since < OVERDUE_SECONDS:
+            return LONGEST_LOOK_SECONDS
+        if self._rate is None:
+            return 0.0
+        if self._permits:
+            left = self._permits[0] - now
+            if left <= 0:
+                self._permits.popleft()
+            return left
+        if not is_overdue:
+            return LONGEST_LOOK_SECONDS
+        left = self._next_own - now
+        if left <= 0:
+            self._next_own = now + self._holders / self._rate
+            self._overdrawn += 1
+        return left
+
+    def good(self, generation: int) -> None:
+        """An answer that was not refused has come to a permit of `generation`."""
+        with self._lock:
+            self._counted += 1
+            self.last_good_at = self._clock()
+            self._good_times.append(self.last_good_at)
+            if generation == self._generation:
+                self._good += 1
+
+    def refused(self, generation: int, pause: float | None) -> None:
+        """An answer 429. Nothing more is requested until the next exchange has told the new pace."""
+        with self._lock:
+            now = self._clock()
+            if generation == self._generation:
+                self._refused += 1
+                self._held_since = self._held_since or now
+                self._is_open = False
+        if pause:
+            self.pause(pause)
+
+    def pause(self, seconds: float) -> None:
+        """Nobody requests anything for `seconds` from now: here at once, elsewhere with the next exchange."""
+        with self._lock:
+            until = self._clock() + seconds
+            self._paused_until = max(self._paused_until, until)
+            self._pause_wish_until = max(self._pause_wish_until, until)
+            self._is_open = False
+
+    # --- What the engine does ------------------------------------------------------------------------------------
+
+    @property
+    def has_lease(self) -> bool:
+        """A limit is known, and this process is among those that share it."""
+        return self._rate is not None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether an exchange is due: after a period, or at once after a refusal."""
+        return self._held_since is not None or self._clock() - self._exchanged_at >= self._period
+
+    def report(self, *, leaves: bool = False) -> Report:
+        """What the store is told. `accept` follows with its answer, or `keep` if it gave none."""
+        with self._lock:
+            now = self._clock()
+            counted, seconds = self._counted, now - self._exchanged_at
+            if self._rate is None:
+                counted = sum(now - at <= 1.0 for at in self._good_times)
+                seconds = min(1.0, now - self._good_times[0]) if self._good_times else 0.0
+            return Report(
+                holder=self._holder,
+                generation=self._generation,
+                good=self._good,
+                refused=self._refused,
+                counted=counted,
+                counted_seconds=seconds,
+                pause=max(0.0, self._pause_wish_until - now),
+                wanted=self._used + self._waiting,
+                seconds=now - self._exchanged_at,
+                is_bound=self._was_bound,
+                unused=len(self._permits),
+                overdrawn=self._overdrawn,
+                leaves=leaves,
+            )
+
+    def accept(self, report: Report, lease: Lease) -> None:
+        """The store has taken the report and given a lease."""
+        with self._lock:
+            now = self._clock()
+            if lease.pause:  # permits that were due meanwhile must not all be used at its end
+                self._permits.clear()
+            if lease.generation != self._generation:
+                self._permits.clear()
+                self._good = self._refused = 0
+            else:
+                self._good -= report.good
+                self._refused -= report.refused
+            self._counted = max(0, self._counted - report.counted)
+            self._overdrawn -= report.overdrawn
+            self._generation, self._rate, self._holders = lease.generation, lease.rate, lease.holders
+            self._period = lease.period
+            self._permits.extend(now + lease.delay + number * lease.step for number in range(lease.permits))
+            self._paused_until = max(now + lease.pause, self._pause_wish_until)
+            self._used, self._was_bound = 0, False
+            self._held_since = now if self._refused else None
+            self._exchanged_at = now
+            self._is_open = lease.rate is None and self._paused_until <= now and self._held_since is None

@@ -44,6 +44,7 @@ def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(scenari
         "items_created": 12,
         "api_requests": 3,
         "retries": 0,
+        "rate_limited": 0,
         "orders_deferred": 0,
     }
     assert {name: done.json[name] for name in expected} == expected

@@ -33,6 +33,7 @@ CONTRACT_KEYS = {
     "items_created",
     "api_requests",
     "retries",
+    "rate_limited",
     "seconds",
     "orders_deferred",
 }

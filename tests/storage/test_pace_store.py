@@ -1,0 +1,60 @@
+"""The store of the pace: what many lease together is never more than the pace allows."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from django.db import connection
+
+from bytemark_sync.bytemark.pace import Report
+from bytemark_sync.models import SharedPace
+from bytemark_sync.storage.pace_store import ROW, DatabasePace, StoreBusy
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RATE = 200.0
+
+
+def test_without_a_limit_nothing_is_written() -> None:
+    assert DatabasePace().exchange(Report("one", good=3, counted=3), None).rate is None
+    assert not SharedPace.objects.exists()
+
+
+def test_a_dry_run_reads_the_pace_and_writes_nothing() -> None:
+    assert DatabasePace().exchange(Report("one", wanted=9), RATE, writes=False).permits > 0
+    assert not SharedPace.objects.exists()
+
+
+def test_a_refusal_is_kept_for_the_next_process() -> None:
+    store = DatabasePace()
+    store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0), None)
+    assert store.exchange(Report("two"), None).rate == 20.0
+    assert SharedPace.objects.get(pk=ROW).version == 2
+
+
+def test_races_of_leases_never_exceed_the_pace() -> None:
+    granted: list[int] = []
+    began = time.time()
+
+    def holder(name: str) -> None:
+        store, generation = DatabasePace(), 0
+        try:
+            for _ in range(15):
+                try:
+                    lease = store.exchange(Report(name, generation=generation, wanted=400), RATE)
+                except StoreBusy:
+                    continue
+                generation = lease.generation
+                granted.append(lease.permits)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=holder, args=(f"holder {number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert 0 < sum(granted) <= RATE * (time.time() - began + 1.0)
+    assert SharedPace.objects.count() == 1

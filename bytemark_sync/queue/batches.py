@@ -26,7 +26,7 @@ from django.utils import timezone
 from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
-from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunKind, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.queue.broker import BATCH, enqueue
 from bytemark_sync.queue.kinds import strategy_of
 from bytemark_sync.runs import lifecycle
@@ -277,12 +277,20 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
     if closed:
         run = SyncRun.objects.get(pk=run_id)
         note_drift(run)
-        logger.info(
-            "run %s %s: %d users, %d failed, %d of %d orders stored, %d items",
-            *(run_id, run.status, run.users, run.users_failed, run.orders_synced, run.orders, run.items_created),
-        )
         reporter.report_run(run)
+        _log_end(run)
     return closed
+
+
+def _log_end(run: SyncRun) -> None:
+    """Log the result in the words of the run's kind. Never raises: the run is closed and reported already."""
+    try:
+        strategy = strategy_of(run)
+        words = strategy.words(Counts.of(run), strategy.found(run.pk))
+    except Exception as error:  # noqa: BLE001 - the findings cannot be counted, or the scope cannot be read
+        words = f"no result: {explain(error)}"
+    name = RunKind(run.kind).label
+    logger.info("%s %s %s: %d users, %d failed; %s", name, run.pk, run.status, run.users, run.users_failed, words)
 
 
 def _api(run_id: int) -> dict[str, Any]:

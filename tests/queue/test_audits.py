@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+from django.db import connection
 
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import AuditFinding, OrderItem, RunKind, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import batches
 from bytemark_sync.queue.requests import request_audit, request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.slack.reporter import NOT_NEEDED
 from tests.support.queue import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,3 +98,36 @@ def test_a_batch_that_is_queued_again_keeps_each_finding_once(queue: Queue, worl
     run.batches.filter(pk=first.pk).update(status="queued", user_ids=users)
     batches.work_batch(first.pk)
     assert AuditFinding.objects.filter(run=run).count() == found
+
+
+def test_its_last_log_line_says_what_it_found(queue: Queue, world: World, caplog: pytest.LogCaptureFixture) -> None:
+    lost = OrderItem.objects.order_by("pk").last()
+    assert lost is not None
+    lost.delete()
+    with caplog.at_level(logging.INFO, "bytemark_sync"):
+        run = audited(queue, AuditScope(repair=True))
+    assert f"audit {run.pk} succeeded: {run.users} users, 0 failed; {run.orders} orders, 1 findings, 1 repaired" in (
+        caplog.messages
+    )
+
+
+def test_findings_that_cannot_be_counted_cost_it_neither_end_nor_report(
+    queue: Queue, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = request_audit(AuditScope(order_ids=()))
+    with caplog.at_level(logging.INFO, "bytemark_sync"), table_away(AuditFinding._meta.db_table):
+        queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.error, run.slack) == (RunStatus.SUCCEEDED, "", NOT_NEEDED)
+    (line,) = [told for told in caplog.messages if told.startswith(f"audit {run.pk} succeeded")]
+    assert "no such table" in line
+
+
+@contextmanager
+def table_away(table: str) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER TABLE {table}_away RENAME TO {table}")

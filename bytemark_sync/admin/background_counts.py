@@ -1,4 +1,7 @@
-"""Figures that are slow to compute. A thread computes them, and pages show the last known value in the meantime."""
+"""Figures that are slow to compute. A thread computes them, and pages show the last known value in the meantime.
+
+Monitors need a count that is there, or its error: they wait, with `Kept` (monitoring/health.py).
+"""
 
 from __future__ import annotations
 

@@ -147,7 +147,11 @@ def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], long
 
 
 class Kept(Generic[T]):
-    """A cached count: recounted at most every `PENDING_FOR` seconds in this process, less often if counting is slow."""
+    """A cached count: recounted at most every `PENDING_FOR` seconds in this process, less often if counting is slow.
+
+    The caller waits for the count and sees its errors. The admin's pages do neither: they use `Watched`
+    (admin/background_counts.py).
+    """
 
     def __init__(self, count: Callable[[], T]) -> None:
         self._count = count

@@ -15,6 +15,7 @@ import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
+from bytemark_sync.bytemark.config import API_DEFAULTS
 from project.admin_theme import unfold
 from project.database import database, portal_database
 from project.env import boolean, choice, cron, decimal, integer, rate, redis_url, site, text, text_list
@@ -176,17 +177,17 @@ PORTAL_DATABASE = portal_database(text("PORTAL_DATABASE", ""), DATABASES["defaul
 # The base URL may be missing here: `migrate` and the admin work without it. The command, the worker and the system
 # checks ask `bytemark_sync.runs.client_settings`, which names what is wrong.
 BYTEMARK_CUSTOMER_API_URL = text("BYTEMARK_CUSTOMER_API_URL", "")
-BYTEMARK_ORDERS_PATH = text("BYTEMARK_ORDERS_PATH", "/v4.0/orders")
-BYTEMARK_PAGE_SIZE = integer("BYTEMARK_PAGE_SIZE", 10, minimum=1, maximum=1000)
-BYTEMARK_MAX_ATTEMPTS = integer("BYTEMARK_MAX_ATTEMPTS", 5, minimum=1, maximum=100)
+BYTEMARK_ORDERS_PATH = text("BYTEMARK_ORDERS_PATH", API_DEFAULTS["orders_path"])
+BYTEMARK_PAGE_SIZE = integer("BYTEMARK_PAGE_SIZE", API_DEFAULTS["page_size"], minimum=1, maximum=1000)
+BYTEMARK_MAX_ATTEMPTS = integer("BYTEMARK_MAX_ATTEMPTS", API_DEFAULTS["max_attempts"], minimum=1, maximum=100)
 BYTEMARK_WORKERS = integer("BYTEMARK_WORKERS", 16, minimum=1, maximum=512)
-BYTEMARK_CONNECT_TIMEOUT = decimal("BYTEMARK_CONNECT_TIMEOUT", 5, above=0)
-BYTEMARK_READ_TIMEOUT = decimal("BYTEMARK_READ_TIMEOUT", 30, above=0)
-BYTEMARK_REQUEST_DEADLINE = decimal("BYTEMARK_REQUEST_DEADLINE", 60, above=0)
-BYTEMARK_BACKOFF_BASE = decimal("BYTEMARK_BACKOFF_BASE", 0.5)
-BYTEMARK_BACKOFF_CAP = decimal("BYTEMARK_BACKOFF_CAP", 30)
+BYTEMARK_CONNECT_TIMEOUT = decimal("BYTEMARK_CONNECT_TIMEOUT", API_DEFAULTS["connect_timeout"], above=0)
+BYTEMARK_READ_TIMEOUT = decimal("BYTEMARK_READ_TIMEOUT", API_DEFAULTS["read_timeout"], above=0)
+BYTEMARK_REQUEST_DEADLINE = decimal("BYTEMARK_REQUEST_DEADLINE", API_DEFAULTS["request_deadline"], above=0)
+BYTEMARK_BACKOFF_BASE = decimal("BYTEMARK_BACKOFF_BASE", API_DEFAULTS["backoff_base"])
+BYTEMARK_BACKOFF_CAP = decimal("BYTEMARK_BACKOFF_CAP", API_DEFAULTS["backoff_cap"])
 BYTEMARK_REQUESTS_PER_SECOND = rate("BYTEMARK_REQUESTS_PER_SECOND")
-BYTEMARK_OUTAGE_PATIENCE = decimal("BYTEMARK_OUTAGE_PATIENCE", 300, above=0)
+BYTEMARK_OUTAGE_PATIENCE = decimal("BYTEMARK_OUTAGE_PATIENCE", API_DEFAULTS["outage_patience"], above=0)
 
 # --- Slack ----------------------------------------------------------------------------------------------------------
 SLACK_BOT_TOKEN = text("SLACK_BOT_TOKEN", "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -13,7 +14,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BytemarkSettings:
-    """Times in seconds. `outage_patience` also bounds `Retry-After` (docs/contract.md#settings)."""
+    """Times in seconds. `outage_patience` also bounds `Retry-After` (docs/contract.md#settings).
+
+    The defaults of the `BYTEMARK_*` settings stand here alone.
+    """
 
     base_url: str
     orders_path: str = "/v4.0/orders"
@@ -57,6 +61,12 @@ class BytemarkSettings:
     @property
     def orders_url(self) -> str:
         return self.base_url.rstrip("/") + self.orders_path
+
+
+API_DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in fields(BytemarkSettings) if field.default is not MISSING
+}
+"""The fields' defaults by name, for `project/settings.py`."""
 
 
 def _is_sendable(text: str) -> bool:

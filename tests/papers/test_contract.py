@@ -8,6 +8,7 @@ import re
 import pytest
 from django.apps import apps
 
+from bytemark_sync.bytemark.config import API_DEFAULTS
 from bytemark_sync.domain.comparison import FindingKind
 from bytemark_sync.domain.reasons import Reason, deferred_reasons, user_failures
 from bytemark_sync.management.output import queued_line
@@ -21,6 +22,10 @@ from tests.support.servers import ROOT
 
 CONTRACT = BY_NAME["docs/contract.md"]
 README = BY_NAME["README.md"]
+
+
+def settings_of_the_contract() -> list[list[str]]:
+    return [row for table in CONTRACT.tables_with("variable", below="Settings") for row in table.body]
 
 
 def first_column(tables: list[Table]) -> list[str]:
@@ -40,15 +45,23 @@ def test_the_readme_names_no_setting_that_is_not_there() -> None:
     assert set(names) <= known.settings_read()
 
 
+def test_the_readme_gives_the_defaults_of_the_contract() -> None:
+    told = {name: row[1].strip("`") for row in settings_of_the_contract() for name in spans(row[0])}
+    held = set()
+    for table in README.tables_with("variable"):
+        for row in table.body:
+            names = list(spans(row[0]))
+            if not names[0].startswith("BYTEMARK_") or told[names[0]].startswith("none"):
+                continue
+            assert [each.strip().strip("`") for each in row[1].split(",")] == [told[name] for name in names]
+            held.update(names)
+    assert held >= {f"BYTEMARK_{name.upper()}" for name, default in API_DEFAULTS.items() if default is not None}
+
+
 def test_defaults_are_those_of_the_example() -> None:
     """Which are held against the settings themselves (tests/test_habits.py)."""
     example = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    told = {
-        name: row[1].strip("`")
-        for table in CONTRACT.tables_with("variable", below="Settings")
-        for row in table.body
-        for name in spans(row[0])
-    }
+    told = {name: row[1].strip("`") for row in settings_of_the_contract() for name in spans(row[0])}
     words = {"DATABASE_URL": "a SQLite file beside `manage.py", "DEBUG": "off"}
     for name, default in told.items():
         if name in words:

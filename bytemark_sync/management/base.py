@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -104,6 +104,19 @@ def order_uuid(text: str) -> str:
     except UnicodeEncodeError:
         raise ArgumentTypeError("an order's uuid must be readable text (UTF-8)") from None
     return text.strip()
+
+
+RUN_READERS: Mapping[str, Callable[[str], Any]] = {"user": int, "order": order_uuid, "workers": workers}
+
+
+def add_run_options(parser: ArgumentParser) -> None:
+    """The options that every run has, of whichever kind. `RUN_READERS` reads their values."""
+    add = parser.add_argument
+    add("--user", type=int, action="append", default=[], metavar="ID", help="only this user; may be repeated")
+    add("--order", type=order_uuid, action="append", default=[], metavar="UUID", help="only this order; repeatable")
+    add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")
+    add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
+    add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
 
 def read_options(options: dict[str, Any], readers: Mapping[str, Callable[[str], Any]]) -> None:

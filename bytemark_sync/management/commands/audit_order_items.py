@@ -22,14 +22,14 @@ from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.management.base import (
+    RUN_READERS,
     JobCommand,
+    add_run_options,
     checked_database,
     checked_settings,
-    order_uuid,
     read_options,
     stopping_on_signals,
     who,
-    workers,
 )
 from bytemark_sync.models import AuditFinding, RunStatus
 from bytemark_sync.runs.in_process import RunReport, work_here
@@ -60,11 +60,9 @@ def _sample(text: str) -> int:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
-    "user": int,
-    "order": order_uuid,
+    **RUN_READERS,
     "since": _since,
     "sample": _sample,
-    "workers": workers,
 }
 
 
@@ -78,9 +76,8 @@ class Command(JobCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        add_run_options(parser)
         add = parser.add_argument
-        add("--user", type=int, action="append", default=[], metavar="ID", help="only this user; may be repeated")
-        add("--order", type=order_uuid, action="append", default=[], metavar="UUID", help="only this order; repeatable")
         add(
             "--since",
             type=_since,
@@ -88,10 +85,7 @@ class Command(JobCommand):
             help="only orders that this product stored since then; items stored by the previous job have no time",
         )
         add("--sample", type=_sample, metavar="N", help=f"only N of them, chosen at random (at most {MAX_SAMPLED})")
-        add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")
         add("--repair", action="store_true", help="insert passes that are missing here; nothing is ever deleted")
-        add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
-        add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
     def work(self, options: dict[str, Any]) -> None:
         if isinstance(options["since"], date):

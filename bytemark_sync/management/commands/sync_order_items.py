@@ -17,15 +17,15 @@ from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.management.base import (
+    RUN_READERS,
     JobCommand,
+    add_run_options,
     at_least_one,
     checked_database,
     checked_settings,
-    order_uuid,
     read_options,
     stopping_on_signals,
     who,
-    workers,
 )
 from bytemark_sync.management.output import json_line, queued_line, summary_lines
 from bytemark_sync.models import RunStatus
@@ -33,22 +33,18 @@ from bytemark_sync.runs.in_process import RunReport, work_here
 from bytemark_sync.runs.strategy import SyncStrategy
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
 
-READERS: dict[str, Callable[[str], Any]] = {"user": int, "order": order_uuid, "limit": at_least_one, "workers": workers}
+READERS: dict[str, Callable[[str], Any]] = {**RUN_READERS, "limit": at_least_one}
 
 
 class Command(JobCommand):
     help = "Fetch the items of pending free orders from Bytemark and store them, one row a pass."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        add_run_options(parser)
         add = parser.add_argument
-        add("--user", type=int, action="append", default=[], metavar="ID", help="only this user; may be repeated")
-        add("--order", type=order_uuid, action="append", default=[], metavar="UUID", help="only this order; repeatable")
         add("--limit", type=at_least_one, metavar="N", help="at most N users")
-        add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")
         add("--include-deferred", action="store_true", help="also orders whose next try is still to come")
         add("--dry-run", action="store_true", help="fetch and match, report, write nothing")
-        add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")
-        add("--json", action="store_true", help="the last line on standard output is one JSON object")
 
     def work(self, options: dict[str, Any]) -> None:
         read_options(options, READERS)

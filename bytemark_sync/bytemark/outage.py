@@ -182,6 +182,7 @@ class Outage:
                 self._suspect(now)
         elif sent.is_trial and self._state is _State.ASKING:
             self._begin(now, first_trial_in=TRIAL_SECONDS[0])
+            self._has_given_up = now - self._good_at > self._patience
         elif sent.is_trial:
             self._trials += 1
             self._next_trial = now + TRIAL_SECONDS[min(self._trials, len(TRIAL_SECONDS) - 1)]

@@ -189,6 +189,20 @@ def test_patience_is_over_when_a_trial_fails_behind_it() -> None:
     assert not play.outage.has_given_up
 
 
+def test_a_witness_who_fails_behind_the_patience_ends_it() -> None:
+    """A server that hangs: each request takes longer than the patience."""
+    play = Play()
+    play.ask(7, Kind.OK)
+    hanging = [play.begin() for _ in range(3)]
+    play.clock.now += PATIENCE + 1
+    for user, one in enumerate(hanging):
+        assert one is not None
+        play.end(one, user, Kind.TIMEOUT)
+    assert play.outage.is_asking
+    play.ask(7, Kind.TIMEOUT, seconds=30)
+    assert play.outage.has_given_up
+
+
 def test_a_long_sleep_gives_nothing_up_before_a_trial() -> None:
     play = out()
     play.clock.now += 10_000

@@ -331,10 +331,11 @@ def fuzzed() -> Iterator[tuple[Sandbox, BytemarkClient]]:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=_json, status=st.sampled_from([200, 200, 200, 201, 204, 400, 401, 404, 418, 429, 500, 503, 599]))
+@given(body=_json, status=st.sampled_from([200, 200, 200, 201, 204, 400, 401, 404, 418, 500, 503, 599]))
 def test_any_json_on_any_status_leaves_each_order_one_place(
     fuzzed: tuple[Sandbox, BytemarkClient], body: Any, status: int
 ) -> None:
+    # Without 429, which costs no attempt: it is waited out for as long as the run has patience.
     sandbox, client = fuzzed
     sandbox.reset()
     sandbox.set_faults(FaultRule("raw", status=status, body=json.dumps(body)))

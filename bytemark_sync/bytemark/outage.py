@@ -178,7 +178,10 @@ class Outage:
     def _failed(self, sent: Pass, kind: Kind, user: int, now: float, *, is_last: bool) -> None:
         if self._state is _State.ANSWERS:
             self._note(sent, kind, user, is_last=is_last)
-            if self._is_suspicious(now):
+            if now - self._first_refused > self._patience:  # nobody was let through for so long
+                self._begin(now, first_trial_in=TRIAL_SECONDS[-1])
+                self._has_given_up = True
+            elif self._is_suspicious(now):
                 self._suspect(now)
         elif sent.is_trial and self._state is _State.ASKING:
             self._begin(now, first_trial_in=TRIAL_SECONDS[0])

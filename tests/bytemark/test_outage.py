@@ -237,6 +237,24 @@ def test_429_is_no_outage_for_half_a_minute() -> None:
     assert not play.outage.is_open
 
 
+def test_a_single_user_whom_429_keeps_out_ends_the_run_after_the_patience() -> None:
+    play = Play()
+    for _ in range(11):
+        play.ask(1, Kind.RATE_LIMITED, seconds=30)
+        assert not play.outage.has_given_up or play.requests == 11
+    assert play.outage.has_given_up
+
+
+def test_a_good_answer_begins_the_patience_with_429_anew() -> None:
+    play = Play()
+    for _ in range(4):
+        for _ in range(9):
+            play.ask(1, Kind.RATE_LIMITED, seconds=30)
+        play.ask(2, Kind.OK)
+    assert play.outage.is_open
+    assert not play.outage.has_given_up
+
+
 def test_a_stop_is_no_failure() -> None:
     play = Play()
     for user in range(20):

@@ -8,7 +8,7 @@ import pytest
 
 from bytemark_sync.sandbox import Limit, Sandbox, World, parse_limit
 from bytemark_sync.sandbox.limits import Limiter
-from tests.sandbox.test_faults import RIDER, ask, uuids
+from tests.support.raw_http import RIDER, ask, uuids
 
 WORLD = World.sample(users=3, listed=(25, 25), seed=5)
 

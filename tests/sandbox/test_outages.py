@@ -12,7 +12,7 @@ import pytest
 
 from bytemark_sync.sandbox import FaultRule, Sandbox, parse_faults
 from bytemark_sync.sandbox.outages import Outages
-from tests.sandbox.test_faults import WORLD, ask
+from tests.support.raw_http import WORLD, ask
 
 
 @pytest.fixture

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+
 from django.db.models import QuerySet
 
 from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.domain.drift import Change, compare, is_comparable
 from bytemark_sync.models import SyncRun
+from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, retrying
+
+logger = logging.getLogger(__name__)
 
 MAX_RUNS_LOOKED_AT = 50
+PATIENCE_SECONDS = 5.0
 
 
 def note_drift(run: SyncRun) -> None:
-    """Write on the run what has changed since the last run of all that was due, and what of it nobody was told yet."""
+    """Write on the run what has changed since the last run of all that was due, and what of it nobody was told yet.
+
+    The run is closed already and waits to be reported, so a database error costs only the comparison.
+    """
+    try:
+        retrying(partial(_note, run), patience=PATIENCE_SECONDS)
+    except (DatabaseGone, RowRefused) as error:
+        logger.error("run %s: the shape of its answers could not be compared: %s", run.pk, error)
+
+
+def _note(run: SyncRun) -> None:
     now = Shape.from_json(run.shape)
     earlier = SyncRun.objects.filter(pk__lt=run.pk, finished_at__isnull=False).order_by("-pk")
     measure = _last_whole(earlier) if is_comparable(now) else None

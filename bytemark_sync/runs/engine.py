@@ -22,7 +22,7 @@ from bytemark_sync.domain.counters import Counts, Flushed, Totals
 from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.runs import lifecycle
-from bytemark_sync.runs.outage_watch import Advice, Heard, OutageWatch
+from bytemark_sync.runs.outage_watch import Advice, HeardOf, OutageWatch
 from bytemark_sync.runs.pace_keeper import PaceKeeper
 from bytemark_sync.runs.writer import Worked
 from bytemark_sync.storage.pending import DueUser, ReadUpTo
@@ -50,11 +50,9 @@ class _End(Enum):
     GAVE_UP = auto()
 
 
-class Writer(Protocol):
+class Writer(HeardOf, Protocol):
     def flush(self, worked: list[Worked], sample: ApiSample) -> Flushed: ...
     def beat(self) -> None: ...
-    def heard(self) -> Heard: ...
-    def silent(self, since: datetime) -> None: ...
 
 
 def work(

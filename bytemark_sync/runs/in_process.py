@@ -109,8 +109,6 @@ def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRu
     try:
         retrying(partial(lifecycle.finish, run.pk, status, error=error, orders_deferred=totals.orders_deferred))
         row = retrying(SyncRun.objects.filter(pk=run.pk).first)
-        if row is not None:
-            retrying(partial(note_drift, row))
     except (DatabaseGone, RowRefused) as gone:
         logger.error("run %s could not be closed; the next run closes it: %s", run.pk, gone)
         return None
@@ -119,6 +117,7 @@ def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRu
         return None
     if row.status != status:
         logger.error("run %s was closed by another process as %s: %s", run.pk, row.status, row.error)
+    note_drift(row)
     report_run(row)
     return row
 

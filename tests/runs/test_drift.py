@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 
 from bytemark_sync.admin.run_page import run_page
-from bytemark_sync.models import Order, OrderToken, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import Order, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
+from bytemark_sync.queue import batches
+from bytemark_sync.runs import drift
+from bytemark_sync.storage.database_retry import DatabaseGone
 from tests.support.misbehaving_server import Request
 from tests.support.queue import Queue, ask
 from tests.support.scripted_api import Api, order, page
@@ -173,3 +177,18 @@ def test_no_value_and_no_key_that_is_data_appears_anywhere(job: Job, fake_slack:
         for secret in ("VALUE", "secret-", "example.org", "0f8fad5b", "hunter"):
             assert secret not in text
     assert len(fake_slack.posts) == 1
+
+
+def test_a_comparison_that_fails_costs_neither_the_end_nor_the_report(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(_run: SyncRun) -> None:
+        raise DatabaseGone("the database is away")
+
+    monkeypatch.setattr(drift, "_note", away)
+    run = SyncRun.objects.create(trigger=Trigger.SCHEDULE, status=RunStatus.RUNNING, planned_at=timezone.now())
+    assert batches.close_if_done(run.pk)
+    run.refresh_from_db()
+    assert run.status == RunStatus.SUCCEEDED
+    assert run.slack
+    assert "could not be compared" in caplog.text

@@ -5,14 +5,15 @@ A path names a member: `data.orders[].uuid`. `[]` stands for the entries of a li
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 
 from bytemark_sync.bytemark.body_errors import UNREADABLE, mend
+from bytemark_sync.bytemark.names import is_name
 
 MAX_PATHS = 200
 MAX_PATH_LENGTH = 160
@@ -34,9 +35,6 @@ _TYPES: dict[type, str] = {
     bool: "boolean",
     type(None): "null",
 }
-_NAME = re.compile(r"[A-Za-z_$@][A-Za-z_-]*[0-9]{0,2}", re.ASCII)
-_HEX = re.compile(r"[0-9a-fA-F-]{8,}", re.ASCII)
-_MAX_NAME = 40
 
 Members = dict[str, dict[str, int]]
 """Path -> `SEEN` and each JSON type -> the number of answers."""
@@ -86,6 +84,7 @@ def paths_of(body: bytes, token: str = "") -> dict[str, set[str]]:
     except UNREADABLE:
         return {}
     found: dict[str, set[str]] = {}
+    name_of = cache(partial(_name, token=token))  # the same few keys come again with every order
     waiting: list[tuple[str, Any, int]] = [(ROOT, value, 0)]
     while waiting:
         path, value, depth = waiting.pop()
@@ -102,7 +101,7 @@ def paths_of(body: bytes, token: str = "") -> dict[str, set[str]]:
             is_map = len(value) > MAX_KEYS_PER_OBJECT
             pairs = list(value.items())[:MAX_KEYS_PER_OBJECT]
             waiting += [
-                (_join(path, "*" if is_map else _name(key, token)), each, depth + 1) for key, each in reversed(pairs)
+                (_join(path, "*" if is_map else name_of(key)), each, depth + 1) for key, each in reversed(pairs)
             ]
     return found
 
@@ -112,7 +111,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _name(key: str, token: str) -> str:
-    """The key if it looks like the name of a member, else `*`: a uuid, a number, an e-mail or a token is data."""
-    if len(key) > _MAX_NAME or not _NAME.fullmatch(key) or _HEX.fullmatch(key):
+    """The key if it looks like the name of a member, else `*`. A dot would look like two members."""
+    if not is_name(key) or "." in key:
         return "*"
     return "*" if token and len(key) >= 4 and (key in token or token in key) else key

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import Kind
+from bytemark_sync.bytemark.names import safe_name
 from bytemark_sync.domain.counters import many
 from bytemark_sync.probe.evidence import Evidence, Exchange
-from bytemark_sync.probe.names import safe_name
 from bytemark_sync.probe.verdicts import Check, differs, holds, not_seen
 
 MIN_CERTIFICATE_DAYS = 14

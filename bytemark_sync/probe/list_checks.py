@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bytemark_sync.bytemark.decoding import ListedOrder, MalformedOrder
+from bytemark_sync.bytemark.names import safe_name
 from bytemark_sync.domain.counters import many
 from bytemark_sync.probe.evidence import Evidence, Exchange, Walk
 from bytemark_sync.probe.list_order import Direction, find_order
-from bytemark_sync.probe.names import safe_name
 from bytemark_sync.probe.plan import SIZES, brings_new
 from bytemark_sync.probe.reading import ABSENT, Reading
 from bytemark_sync.probe.shape import Shape, is_rfc_4122

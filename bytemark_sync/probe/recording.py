@@ -16,12 +16,12 @@ import msgspec
 
 from bytemark_sync.bytemark.body_errors import OTHER_CODES, TOKEN_CODES, read_refusal
 from bytemark_sync.bytemark.decoding import ListedOrder, MalformedOrder
+from bytemark_sync.bytemark.names import is_name
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.probe.answer_checks import CACHE_HEADERS, RATE_HEADER
 from bytemark_sync.probe.evidence import Evidence
 from bytemark_sync.probe.list_checks import is_clamped, largest_filled, page_numbers
 from bytemark_sync.probe.list_order import Direction, find_order
-from bytemark_sync.probe.names import is_name
 from bytemark_sync.probe.reading import Reading
 from bytemark_sync.probe.shape import Shape, is_rfc_4122
 from bytemark_sync.probe.verdicts import Verdict

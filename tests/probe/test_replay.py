@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bytemark_sync.probe.names import is_name
+from bytemark_sync.bytemark.names import is_name
 from bytemark_sync.probe.recording import record, write
 from bytemark_sync.sandbox import FaultRule, Sandbox
 from bytemark_sync.sandbox.replay import load

@@ -43,7 +43,7 @@ class Probed:
 
 def probe_url(url: str, riders: Iterable[PendingUser], ca_file: str | None = None, **more: Any) -> Probed:
     """No wait is slept through; `waits` holds their seconds."""
-    settings = BytemarkSettings(url, **{"read_timeout": 0.4, "request_deadline": 1.0, "connect_timeout": 1.0} | more)
+    settings = BytemarkSettings(url, **{"read_timeout": 1.2, "request_deadline": 2.0, "connect_timeout": 1.0} | more)
     seen = Evidence(tuple(riders))
     waits: list[float] = []
     client = BytemarkClient(settings, ca_file=ca_file)

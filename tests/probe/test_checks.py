@@ -58,8 +58,7 @@ def test_what_differs_is_named_and_nothing_else(options: dict[str, Any], differe
     assert found.different() >= different
     if different & {"list_order", "order_shape", "page_numbers"}:
         return  # such a list makes other checks differ too, by chance
-    # How fast answers come says something of the machine that runs the tests, too.
-    assert found.different() - {"latency"} == different - {"latency"}
+    assert found.different() == different
 
 
 def test_a_list_that_answers_any_token_is_told() -> None:

@@ -372,7 +372,7 @@ def test_passes_are_stored_once_each_whatever_way_they_are_listed(scenario: Make
     ],
 )
 def test_a_limit_pauses_every_worker_of_the_process(sqlite_scenario: MakeScenario, fault: str, pauses: bool) -> None:
-    at = sqlite_scenario(simple_world(users=40, orders=1), faults=fault, latency=0.02)
+    at = sqlite_scenario(simple_world(users=20, orders=1), faults=fault, latency=0.02)
     done = at.sync("--json", "--workers", "4", env={"BYTEMARK_OUTAGE_PATIENCE": "1" if pauses else "600"})
     assert (done.status, done.json["retries"]) == (0, 1)
     times = [seen.at for seen in at.sandbox.requests()]

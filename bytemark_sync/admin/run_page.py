@@ -26,6 +26,7 @@ from bytemark_sync.admin.labels import (
     scope_words,
     status_badge,
 )
+from bytemark_sync.admin.outages import outages_table
 from bytemark_sync.admin.run_results import audit_counts, audit_headline, findings_table
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import done_of, many
@@ -39,6 +40,7 @@ from bytemark_sync.times import dated
 
 END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
 
+MAX_OUTAGES = 20
 MAX_RUNS = 100
 """How many runs' figures are kept."""
 TAKEN_WITHIN = timedelta(minutes=1)
@@ -68,6 +70,7 @@ class RunPage:
     answers: dict[str, Any]
     latency: list[tuple[str, str]]
     drift: dict[str, Any]
+    outages: dict[str, Any]
     request: list[tuple[str, object]]
     end: str
     end_template: str
@@ -79,7 +82,7 @@ class RunPage:
 
 
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
-    """Collect everything with four queries. The page does not wait for slow figures."""
+    """Collect everything with five queries. The page does not wait for slow figures."""
     answered, left = _answered(run), _left_by_reason(run) if run.kind == RunKind.SYNC else []
     answers, latency = answered or ({}, Histogram())
     is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page updates anyway
@@ -96,6 +99,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
         answers=_answers(answers),
         latency=_latency(latency),
         drift=_drift(run),
+        outages=outages_table(run.outages.order_by("pk")[:MAX_OUTAGES]),
         request=_request(run),
         end=f"{str(run).capitalize()} has ended: {run.get_status_display()}.",
         end_template=f"unfold/helpers/messages/{END_MESSAGES.get(run.status, 'warning')}.html",

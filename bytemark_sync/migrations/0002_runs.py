@@ -469,4 +469,25 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["run", "kind"], name="bytemark_sync_finding_kind")],
             },
         ),
+        migrations.CreateModel(
+            name="RunOutage",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("began_at", models.DateTimeField(db_index=True, help_text="When it last answered.")),
+                (
+                    "ended_at",
+                    models.DateTimeField(help_text="When it answered again; null: not before the run ended.", null=True),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="outages",
+                        to="bytemark_sync.syncrun",
+                    ),
+                ),
+            ],
+            options={"db_table": "bytemark_sync_outage"},
+        ),
     ]

@@ -20,7 +20,7 @@ from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import ApiSample, Histogram
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.domain.matching import Bookmark
-from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.models import BatchStatus, RunOutage, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.runs.bookmarks import Bookmarks, moved
 from bytemark_sync.runs.outage_watch import Heard
 
@@ -112,8 +112,10 @@ class RunRows:
         return Heard(*row) if row else Heard()
 
     def silent(self, since: datetime) -> None:
-        """Note an outage, if none is noted yet. The next good answer of any process ends it."""
-        SyncRun.objects.filter(pk=self._run.pk, status=RunStatus.RUNNING, silent_since=None).update(silent_since=since)
+        """Note an outage, if none is noted yet, within a transaction. The next good answer of any process ends it."""
+        run = SyncRun.objects.filter(pk=self._run.pk, status=RunStatus.RUNNING, silent_since=None)
+        if run.update(silent_since=since):
+            RunOutage.objects.create(run_id=self._run.pk, began_at=since)
 
     def _write(self, step: Step, number: int) -> None:
         """Batch first, run last: workers share the run's row, so its lock is held for the shortest time."""
@@ -139,10 +141,14 @@ class RunRows:
         claim.user_ids, claim.bookmarks = left, bookmarks
 
     def _write_run(self, values: dict[str, Any], number: int) -> None:
-        """One statement if the row is as expected. Only if it is not, the row is read to find out why."""
+        """One statement if the row is as expected. Only if it is not, the row is read to find out why.
+
+        A good answer in an outage is not as expected, whichever process has noted the outage: it ends it.
+        """
         run = SyncRun.objects.filter(pk=self._run.pk)
         mine = {} if self._claim else {"writes": self._writes}
-        if run.filter(status=RunStatus.RUNNING, stop_requested=False, **mine).update(**values):
+        calm = {"silent_since": None} if self._was_answered else {}
+        if run.filter(status=RunStatus.RUNNING, stop_requested=False, **mine, **calm).update(**values):
             return
         row = run.only("status", "stop_requested", "writes").first()
         if row is None:  # a crashed server has lost the row; nobody has closed the run
@@ -151,5 +157,7 @@ class RunRows:
             raise WrittenBefore
         if not run.filter(status=RunStatus.RUNNING).update(**values):
             raise RunClosed("the run was closed by another process")
+        if self._was_answered:
+            RunOutage.objects.filter(run_id=self._run.pk, ended_at=None).update(ended_at=values["answered_at"])
         if row.stop_requested:
             self._stop.set()

@@ -104,7 +104,7 @@ class RunWriter(ABC):
 
     def silent(self, since: datetime) -> None:
         """Note that Bytemark has not answered since then. Raises `DatabaseGone`."""
-        retrying(lambda: self._rows.silent(since))
+        in_transaction(lambda: self._rows.silent(since))
 
     def _write(self, part: list[Finding], end: _End) -> Flushed:
         flushed = Flushed()

@@ -20,6 +20,7 @@ from bytemark_sync.models import (
     AuditFinding,
     OrderAttempt,
     OrderOutcome,
+    RunOutage,
     StoredOrder,
     SyncBatch,
     SyncRun,
@@ -62,6 +63,7 @@ def _delete_run(run_id: int) -> int:
         OrderOutcome.objects.filter(pk__in=keys).update(last_run=None)
     _delete(SyncBatch.objects.filter(run_id=run_id))
     _delete(AuditFinding.objects.filter(run_id=run_id))
+    _delete(RunOutage.objects.filter(run_id=run_id))
     return SyncRun.objects.filter(pk=run_id).delete()[1].get("bytemark_sync.SyncRun", 0)
 
 

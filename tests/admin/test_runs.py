@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.test import Client
 from django.utils import timezone
 
 from bytemark_sync.models import (
     OrderOutcome,
+    RunOutage,
     RunStatus,
     SyncRun,
 )
@@ -126,3 +127,18 @@ class TestRuns:
         html = page(logged_in("viewer"), f"{APP}syncrun/{run.pk}/change/")
         assert "&lt;script&gt;x&lt;/script&gt;" in html
         assert "<script>x" not in html
+
+    def test_outages_are_shown_with_beginning_and_end(self, logged_in: Callable[[str], Client]) -> None:
+        client = logged_in("viewer")
+        began = datetime(2026, 11, 24, 11, 50, tzinfo=UTC)
+        run = SyncRun.objects.create(trigger="admin", status=RunStatus.RUNNING, started_at=began)
+        url = f"{APP}syncrun/{run.pk}/live/"
+        assert "Bytemark did not answer" not in words(page(client, url))
+        RunOutage.objects.create(run=run, began_at=began, ended_at=began + timedelta(minutes=2))
+        RunOutage.objects.create(run=run, began_at=began + timedelta(hours=1))
+        said = words(page(client, url))
+        assert "2026-11-24 11:50 UTC 2026-11-24 11:52 UTC 2 min 0 s" in said.replace("\N{NO-BREAK SPACE}", " ")
+        assert "2026-11-24 12:50 UTC not yet" in said
+        SyncRun.objects.filter(pk=run.pk).update(status="failed", finished_at=began + timedelta(hours=1, minutes=5))
+        said = words(page(client, f"{APP}syncrun/{run.pk}/change/")).replace("\N{NO-BREAK SPACE}", " ")
+        assert "2026-11-24 12:50 UTC not before the run ended 5 min 0 s" in said

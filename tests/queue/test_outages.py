@@ -54,6 +54,7 @@ def test_the_batch_that_gives_up_gives_up_the_run(here: Sandbox, queue: Queue) -
     assert run.error.startswith("Bytemark has not answered since ")
     assert "2 of 3 batches given up; 10 users not reached" in run.error
     assert run.gave_up_at is not None
+    assert [each.ended_at for each in run.outages.all()] == [None]
     assert here.stats().requests < 100
     assert not queue.tasks()
     assert_nobody_is_blamed()
@@ -144,3 +145,4 @@ def test_a_batch_whose_time_ends_in_an_outage_costs_no_try_and_has_a_heartbeat(
     ended = SyncRun.objects.get(pk=run.pk)
     assert (ended.status, len(items())) == (RunStatus.SUCCEEDED, 36)
     assert ended.silent_since is None
+    assert [each.ended_at is not None for each in ended.outages.all()] == [True]

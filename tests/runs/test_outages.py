@@ -32,7 +32,11 @@ def test_an_outage_in_the_middle_of_a_run_fails_nobody(sqlite_scenario: MakeScen
     (run,) = at.portal.runs()
     assert (run["status"], run["silent_since"], run["error"]) == ("succeeded", None, "")
     assert run["answered_at"] is not None
+    (outage,) = at.portal.rows("SELECT * FROM bytemark_sync_outage")
+    assert outage["run_id"] == run["id"]
+    assert run["started_at"] <= outage["began_at"] < outage["ended_at"] <= run["finished_at"]
     at.settle()
+    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_outage") == 1
 
 
 GONE = {
@@ -73,6 +77,7 @@ def test_gone_after_a_while_is_partial_and_the_next_run_takes_the_rest(sqlite_sc
     assert (done.status, done.json["status"], done.json["users_failed"]) == (1, "partial", 0)
     assert 0 < done.json["users"] <= 30
     assert at.portal.runs()[0]["error"] == done.json["error"]
+    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_outage WHERE ended_at IS NULL") == 1
     assert_nobody_is_blamed(at)
     at.settle()
 

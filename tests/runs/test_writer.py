@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from bytemark_sync.bytemark.stats import ApiSample
 from bytemark_sync.bytemark.token import Token
@@ -28,6 +30,7 @@ from bytemark_sync.models import (
     Order,
     OrderItem,
     OrderOutcome,
+    RunOutage,
     RunStatus,
     StoredOrder,
     SyncBatch,
@@ -316,3 +319,46 @@ def test_a_run_whose_row_went_back_in_a_crash_is_written_on(run: SyncRun) -> Non
     writer.flush([], ApiSample(requests=5))
     run.refresh_from_db()
     assert (run.writes, run.api_requests) == (3, 6)
+
+
+# --- Outages ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of_a_batch", [False, True])
+def test_an_outage_begins_once_and_ends_with_the_next_good_answer(run: SyncRun, of_a_batch: bool) -> None:
+    writer = SyncWriter(run, threading.Event(), claimed(run) if of_a_batch else None)
+    since = timezone.now() - timedelta(minutes=3)
+    for seconds in (0, 5):
+        writer.silent(since + timedelta(seconds=seconds))
+    writer.flush([], ApiSample(requests=4, answers={"server_error": 4}))
+    writer.beat()
+    assert outages() == [(since, False)]
+    writer.flush([], ApiSample(requests=1, answers={"ok": 1}))
+    assert outages() == [(since, True)]
+    ended = RunOutage.objects.get().ended_at
+    writer.flush([], ApiSample(requests=1, answers={"ok": 1}))
+    assert RunOutage.objects.get().ended_at == ended
+    writer.silent(since + timedelta(minutes=5))
+    assert outages() == [(since, True), (since + timedelta(minutes=5), False)]
+    run.refresh_from_db()
+    assert run.silent_since == since + timedelta(minutes=5)
+
+
+def test_another_process_that_is_answered_ends_the_outage_and_a_stop_is_seen(run: SyncRun) -> None:
+    since = timezone.now() - timedelta(minutes=3)
+    SyncWriter(run, threading.Event(), claimed(run)).silent(since)
+    other_run = SyncRun.objects.create(trigger=Trigger.COMMAND, status=RunStatus.RUNNING)
+    SyncWriter(other_run, threading.Event()).silent(since)
+    SyncRun.objects.filter(pk=run.pk).update(stop_requested=True)
+    stop = threading.Event()
+    SyncWriter(run, stop).flush([], ApiSample(requests=1, answers={"token_rejected": 1}))
+    assert stop.is_set()
+    assert {(each.run_id, each.ended_at is None) for each in RunOutage.objects.all()} == {
+        (run.pk, False),
+        (other_run.pk, True),
+    }
+
+
+def outages() -> list[tuple[datetime, bool]]:
+    """Beginnings, and whether they have ended."""
+    return [(each.began_at, each.ended_at is not None) for each in RunOutage.objects.order_by("pk")]

@@ -19,6 +19,7 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RunOutage,
     RunStatus,
     StoredOrder,
     SyncBatch,
@@ -55,6 +56,7 @@ def test_old_runs_go_with_their_batches_and_what_points_at_them_stays() -> None:
     old, new, alive = run(OLD), run(NEW), run(OLD, RunStatus.RUNNING)
     for each in (old, new):
         SyncBatch.objects.create(run=each, number=1)
+        RunOutage.objects.create(run=each, began_at=OLD)
     order(1)
     StoredOrder.objects.create(order_id=1, run=old, user_id=1, items=2, stored_at=OLD)
     OrderAttempt.objects.create(order_id=1, run=old, at=NEW, reason=Reason.NOT_FOUND)
@@ -66,6 +68,7 @@ def test_old_runs_go_with_their_batches_and_what_points_at_them_stays() -> None:
 
     assert set(SyncRun.objects.all()) == {new, alive}
     assert [batch.run for batch in SyncBatch.objects.all()] == [new]
+    assert [outage.run for outage in RunOutage.objects.all()] == [new]
     assert StoredOrder.objects.get().run is None
     assert OrderAttempt.objects.get().run is None
     assert OrderOutcome.objects.get().last_run is None

@@ -490,4 +490,35 @@ class Migration(migrations.Migration):
             ],
             options={"db_table": "bytemark_sync_outage"},
         ),
+        migrations.CreateModel(
+            name="RefusedMinute",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "source",
+                    models.CharField(
+                        blank=True, help_text="Of a process: its writer, by a random name.", max_length=32
+                    ),
+                ),
+                ("minute", models.DateTimeField()),
+                ("requests", models.PositiveBigIntegerField(help_text="All requests of the process in this minute.")),
+                ("refused", models.PositiveBigIntegerField()),
+                (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="refused_minutes",
+                        to="bytemark_sync.syncrun",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "bytemark_sync_refused_minute",
+                "constraints": [
+                    models.UniqueConstraint(fields=["minute", "source"], name="bytemark_sync_refused_minute")
+                ],
+            },
+        ),
     ]

@@ -1,7 +1,7 @@
 """The portal's tables (`portal`), what the admin shows under another name (`admin_proxies`), and our own."""
 
 from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
-from bytemark_sync.models.answers import RunOutage
+from bytemark_sync.models.answers import RefusedMinute, RunOutage
 from bytemark_sync.models.audit import AuditFinding
 from bytemark_sync.models.cluster import ClusterBeat, NamedLock
 from bytemark_sync.models.pace import SharedPace
@@ -30,6 +30,7 @@ __all__ = [
     "OrderToken",
     "PendingOrder",
     "PortalUser",
+    "RefusedMinute",
     "RunKind",
     "RunOutage",
     "RunStatus",

@@ -53,6 +53,7 @@ class _End(Enum):
 class Writer(HeardOf, Protocol):
     def flush(self, worked: list[Worked], sample: ApiSample) -> Flushed: ...
     def beat(self) -> None: ...
+    def end(self) -> None: ...
 
 
 def work(
@@ -132,6 +133,7 @@ class _Engine:
                 self._flush_when_due()
                 self._beat_when_due()
             self._flush()
+            self._writer.end()
             self._pace.leave()
         except BaseException:
             self._stop.set()

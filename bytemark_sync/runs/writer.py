@@ -21,6 +21,7 @@ from bytemark_sync.domain.matching import Bookmark, LeftOrder, UserResult
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import SyncRun
 from bytemark_sync.runs.outage_watch import Heard
+from bytemark_sync.runs.refusals import RefusalLog
 from bytemark_sync.runs.run_rows import BatchClaim, RunRows, Step, WrittenBefore
 from bytemark_sync.storage.database_retry import RowRefused, in_transaction, retrying
 from bytemark_sync.storage.order_items import Finding, Written, write
@@ -76,6 +77,7 @@ class RunWriter(ABC):
         self._run = run
         self._rows = RunRows(run, stop, claim)
         self._wanted: dict[int, list[int]] = {}
+        self._refusals = RefusalLog(run.pk)
 
     @abstractmethod
     def _apply(self, part: list[Finding]) -> Flushed:
@@ -92,11 +94,16 @@ class RunWriter(ABC):
         for number, part in enumerate(parts):
             ended = [each for each in worked if ends_in.get(each.result.user_id, last) == number]
             total.add(self._write(part, _End(ended, ApiSample() if number else sample)))
+        self._refusals.add(sample)
         return total
 
     def beat(self) -> None:
         """Write a heartbeat. Raises `DatabaseGone`, `ClaimLost`, `RunClosed`."""
         retrying(self._rows.beat)
+
+    def end(self) -> None:
+        """Nothing more is written. Never raises for the database."""
+        self._refusals.write()
 
     def heard(self) -> Heard:
         """When Bytemark last answered the run. Raises `DatabaseGone`."""
@@ -177,6 +184,9 @@ class DryRunWriter:
 
     def beat(self) -> None:
         """A dry run needs no heartbeat."""
+
+    def end(self) -> None:
+        """A dry run keeps nothing."""
 
     def heard(self) -> Heard:
         return Heard()

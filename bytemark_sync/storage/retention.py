@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings
-from django.db.models import Model, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django_q.models import Task
 
 from bytemark_sync.models import (
     AuditFinding,
     OrderAttempt,
     OrderOutcome,
+    RefusedMinute,
     RunOutage,
     StoredOrder,
     SyncBatch,
     SyncRun,
 )
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.storage.database_retry import in_transaction
 from bytemark_sync.storage.pending import still_pending
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ def prune(now: datetime) -> dict[str, int]:
         "attempts": _delete(OrderAttempt.objects.filter(at__lt=before)),
         "outcomes": _delete_gone_outcomes(),
         "task results": _delete(Task.objects.filter(stopped__lt=before)),
+        "refused minutes": _add_up_refusals(before),
         "logins": sum(_delete(model._default_manager.filter(attempt_time__lt=before)) for model in LOGINS),
     }
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
@@ -65,6 +69,22 @@ def _delete_run(run_id: int) -> int:
     _delete(AuditFinding.objects.filter(run_id=run_id))
     _delete(RunOutage.objects.filter(run_id=run_id))
     return SyncRun.objects.filter(pk=run_id).delete()[1].get("bytemark_sync.SyncRun", 0)
+
+
+def _add_up_refusals(before: datetime) -> int:
+    """Old minutes go into one row, for the sum of all refusals is a counter of `/metrics` and must never fall."""
+    old = RefusedMinute.objects.filter(minute__lt=before).exclude(source="")
+    return sum(in_transaction(partial(_add_up, keys)) for keys in _keys(old))
+
+
+def _add_up(keys: list[int]) -> int:
+    rows = list(RefusedMinute.objects.select_for_update().filter(pk__in=keys).values_list("requests", "refused"))
+    sums = {"requests": sum(row[0] for row in rows), "refused": sum(row[1] for row in rows)}
+    growth = {name: F(name) + count for name, count in sums.items()}
+    if not RefusedMinute.objects.filter(source="").update(**growth):
+        RefusedMinute.objects.create(source="", minute=datetime.fromtimestamp(0, UTC), **sums)
+    RefusedMinute.objects.filter(pk__in=keys).delete()
+    return len(rows)
 
 
 def _delete_gone_outcomes() -> int:

@@ -19,6 +19,7 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RefusedMinute,
     RunOutage,
     RunStatus,
     StoredOrder,
@@ -72,6 +73,19 @@ def test_old_runs_go_with_their_batches_and_what_points_at_them_stays() -> None:
     assert StoredOrder.objects.get().run is None
     assert OrderAttempt.objects.get().run is None
     assert OrderOutcome.objects.get().last_run is None
+
+
+def test_old_minutes_are_added_up_so_that_their_sum_never_falls() -> None:
+    alive = run(NEW)
+    for number, at in enumerate((OLD, OLD, NEW)):
+        RefusedMinute.objects.create(run=alive, source=str(number), minute=at, requests=100, refused=10)
+
+    assert retention.prune(NOW)["refused minutes"] == 2
+    assert retention.prune(NOW)["refused minutes"] == 0
+    assert retention.prune(NOW + timedelta(days=2))["refused minutes"] == 1
+
+    (sums,) = RefusedMinute.objects.values_list("source", "requests", "refused")
+    assert sums == ("", 300, 30)
 
 
 def test_the_days_are_a_setting(settings: Any) -> None:

@@ -32,7 +32,7 @@ class PendingOrderAdmin(StoryAdmin):
     list_display = ("uuid", "user", "reason", "attempts", "last_try", "next_try")
     list_filter = (ReasonFilter, AgeFilter, DeferredFilter)
     list_before_template = "bytemark_sync/pending_before.html"
-    when_empty = "Every free order of a known user is stored."
+    when_empty = "Every order that the sync takes is stored."
     ordering = ("-pk",)
     sortable_by = ("uuid",)
     paginator = KeyedPaginator

@@ -124,7 +124,7 @@ def _headline(run: SyncRun, found: Found | None) -> str:
     if run.status == RunStatus.RUNNING and run.silent_since:
         return f"Bytemark has not answered since {dated(run.silent_since)}. {_so_far(run, found)}"
     if run.status == RunStatus.RUNNING and not (run.users_planned or run.users):
-        return "Looking for the users whose turn it is."
+        return "Looking for the users to ask Bytemark about."
     return _so_far(run, found)
 
 

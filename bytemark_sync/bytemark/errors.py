@@ -127,7 +127,7 @@ class _StatusRule:
 
 
 _STATUS_TABLE = (
-    _StatusRule(304, 304, GiveUp, Kind.REDIRECT, "not modified, which was not asked; is a cache in between?"),
+    _StatusRule(304, 304, GiveUp, Kind.REDIRECT, "not modified, which only a cache may say; is one in between?"),
     _StatusRule(300, 399, GiveUp, Kind.REDIRECT, "a redirect, which is never followed"),
     _StatusRule(401, 401, TokenRejected, Kind.TOKEN_REJECTED, "the token is rejected"),
     _StatusRule(403, 403, TokenRejected, Kind.TOKEN_REJECTED, "the token is rejected"),

@@ -87,7 +87,7 @@ class FetchPool:
                 if not self._is_short:
                     self._is_short = True
                     found = f"{self._threads} of {self._workers} threads could be started ({error})"
-                    logger.warning("Only %s: the run goes on, and is slower.", found)
+                    logger.warning("Only %s. The run goes on, but more slowly.", found)
                 return
             self._threads += 1
 

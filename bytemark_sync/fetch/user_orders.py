@@ -60,7 +60,7 @@ def fetch_steps(client: BytemarkClient, user: PendingUser, *, max_pages: int = M
     """
     matcher = Matcher(user.orders)
     if not user.tokens:
-        return _failed(user, matcher, Reason.NO_TOKEN, "The user has no token, neither on an order nor of its own.")
+        return _failed(user, matcher, Reason.NO_TOKEN, "The user has no token, on no order and not in bytemark_tokens.")
     bookmark = replace(user.bookmark) if user.bookmark else Bookmark()
     attempts = Attempts(
         client.settings.max_attempts, client.outage.is_forgiven, user=user.user_id, used=bookmark.attempts

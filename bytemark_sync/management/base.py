@@ -112,7 +112,7 @@ RUN_READERS: Mapping[str, Callable[[str], Any]] = {"user": int, "order": order_u
 def add_run_options(parser: ArgumentParser) -> None:
     """The options that every run has, of whichever kind. `RUN_READERS` reads their values."""
     add = parser.add_argument
-    add("--user", type=int, action="append", default=[], metavar="ID", help="only this user; may be repeated")
+    add("--user", type=int, action="append", default=[], metavar="ID", help="only this user; repeatable")
     add("--order", type=order_uuid, action="append", default=[], metavar="UUID", help="only this order; repeatable")
     add("--workers", type=workers, metavar="N", help="users fetched side by side (BYTEMARK_WORKERS)")
     add("--enqueue", action="store_true", help="hand the work to the django-q2 cluster")

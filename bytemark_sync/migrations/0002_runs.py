@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("version", models.PositiveBigIntegerField(default=0)),
-                ("state", models.JSONField(default=dict, help_text="See bytemark.pace.PaceState.")),
+                ("state", models.JSONField(default=dict, help_text="PaceState of bytemark/pace.py.")),
                 ("written_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={"db_table": "bytemark_sync_pace"},
@@ -66,12 +66,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "requested_by",
-                    models.CharField(blank=True, help_text="Who asked for it, where a person did.", max_length=150),
+                    models.CharField(blank=True, help_text="The person who asked for it, if one did.", max_length=150),
                 ),
                 (
                     "scope",
                     models.JSONField(
-                        default=dict, help_text="users, orders, limit, include_deferred; empty: all that are due."
+                        default=dict, help_text="What was asked for (domain/run_scope.py). Empty: all that is due."
                     ),
                 ),
                 (
@@ -95,13 +95,13 @@ class Migration(migrations.Migration):
                 (
                     "whole",
                     models.BooleanField(
-                        default=False, help_text="It took all that was due, and so speaks for the whole job."
+                        default=False, help_text="Asked for all that was due. /healthz looks at these runs."
                     ),
                 ),
                 (
                     "due_at",
                     models.DateTimeField(
-                        help_text="When a scheduled run was due; one run a due time.", null=True, unique=True
+                        help_text="When a scheduled run was due. One run each time.", null=True, unique=True
                     ),
                 ),
                 ("started_at", models.DateTimeField(null=True)),
@@ -109,35 +109,35 @@ class Migration(migrations.Migration):
                 ("finished_at", models.DateTimeField(null=True)),
                 (
                     "planned_at",
-                    models.DateTimeField(help_text="When the last batch was planned; null: still planning.", null=True),
+                    models.DateTimeField(help_text="When planning ended. Null: it has not ended yet.", null=True),
                 ),
                 (
                     "planner_at",
                     models.DateTimeField(
-                        help_text="When planning was handed to the broker, or gave a sign of life (batches keep"
-                        " heartbeat_at young without it); null: the broker has yet to take it.",
+                        help_text="When planning was last queued or gave a sign of life. Null: it has yet to be queued."
+" (heartbeat_at does not show it, because batches renew that too.)",
                         null=True,
                     ),
                 ),
                 (
                     "planned_user_id",
-                    models.BigIntegerField(help_text="Planned up to this user; where planning goes on.", null=True),
+                    models.BigIntegerField(help_text="Planning has passed this user and goes on after it.", null=True),
                 ),
                 (
                     "planning_tries",
-                    models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain."),
+                    models.PositiveSmallIntegerField(default=0, help_text="Restarts of planning since it last got on."),
                 ),
                 ("stop_requested", models.BooleanField(default=False)),
                 (
                     "stopped_by",
-                    models.CharField(blank=True, help_text="Who asked it to stop, where a person did.", max_length=150),
+                    models.CharField(blank=True, help_text="The person who asked it to stop, if one did.", max_length=150),
                 ),
                 ("host", models.CharField(blank=True, max_length=255)),
-                ("pid", models.BigIntegerField(help_text="Of a run that one process works by itself.", null=True)),
+                ("pid", models.BigIntegerField(help_text="The process that works the run. Null for a queued run.", null=True)),
                 (
                     "pid_space",
                     models.CharField(
-                        blank=True, help_text="Boot and PID namespace that pid belongs to.", max_length=100
+                        blank=True, help_text="Boot and PID namespace in which pid is valid.", max_length=100
                     ),
                 ),
                 ("users_planned", models.PositiveBigIntegerField(default=0)),
@@ -156,39 +156,39 @@ class Migration(migrations.Migration):
                 (
                     "writes",
                     models.PositiveBigIntegerField(
-                        default=0, help_text="Transactions that its own process has written."
+                        default=0, help_text="Transactions written by its own process."
                     ),
                 ),
-                ("answers", models.JSONField(default=dict, help_text="Requests by kind of answer.")),
+                ("answers", models.JSONField(default=dict, help_text="Number of requests by kind of answer.")),
                 (
                     "latency",
-                    models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency."),
+                    models.JSONField(default=dict, help_text="Seconds that requests took: Histogram of bytemark/stats.py."),
                 ),
                 (
                     "shape",
                     models.JSONField(
-                        default=dict, help_text="Names and types of the answers' members, see bytemark.shape."
+                        default=dict, help_text="Names and types of the answers' members: bytemark/shape.py."
                     ),
                 ),
                 (
                     "drift",
-                    models.JSONField(default=dict, help_text="How the shape has changed, and since which run."),
+                    models.JSONField(default=dict, help_text="How the shape differs from that of an earlier run."),
                 ),
                 (
                     "answered_at",
-                    models.DateTimeField(help_text="When Bytemark last answered one of its processes.", null=True),
+                    models.DateTimeField(help_text="When Bytemark last answered a process of this run.", null=True),
                 ),
                 (
                     "silent_since",
                     models.DateTimeField(
-                        help_text="Since when Bytemark has answered none of them, in an outage; null: it answers.",
+                        help_text="In an outage: since when Bytemark has answered no process of this run.",
                         null=True,
                     ),
                 ),
                 (
                     "gave_up_at",
                     models.DateTimeField(
-                        help_text="When it gave up, for Bytemark did not answer any more.", null=True
+                        help_text="When it gave up because Bytemark did not answer.", null=True
                     ),
                 ),
                 ("error", models.TextField(blank=True, help_text="Why the run could not go on.")),
@@ -302,24 +302,24 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("tries", models.PositiveSmallIntegerField(default=0, help_text="How often it was queued again.")),
-                ("worker", models.CharField(blank=True, help_text="Claim of the worker that has it.", max_length=64)),
+                ("worker", models.CharField(blank=True, help_text="Random mark of the worker that has claimed it.", max_length=64)),
                 (
                     "queued_at",
                     models.DateTimeField(
-                        help_text="When it was handed to the broker; null: it waits its turn.", null=True
+                        help_text="When it was queued. Null: it has yet to be queued.", null=True
                     ),
                 ),
                 ("heartbeat_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("finished_at", models.DateTimeField(null=True)),
-                ("error", models.TextField(blank=True, help_text="Why it last broke off.")),
+                ("error", models.TextField(blank=True, help_text="Why its last try broke off.")),
                 (
                     "writes",
-                    models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written."),
+                    models.PositiveBigIntegerField(default=0, help_text="Transactions written by its workers."),
                 ),
                 (
                     "bookmarks",
                     models.JSONField(
-                        default=dict, help_text="Users who are under way between two tries: user id -> see bookmarks.py."
+                        default=dict, help_text="User id -> how far the user's list is read (runs/bookmarks.py)."
                     ),
                 ),
                 ("answers", models.JSONField(default=dict)),
@@ -368,17 +368,17 @@ class Migration(migrations.Migration):
                 ("last_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "next_at",
-                    models.DateTimeField(help_text="Deferred until then; null: the next run tries it.", null=True),
+                    models.DateTimeField(help_text="Deferred until then. Null: the next run takes it.", null=True),
                 ),
                 (
                     "deferred_days",
-                    models.PositiveSmallIntegerField(default=0, help_text="The last wait; the next one is twice that."),
+                    models.PositiveSmallIntegerField(default=0, help_text="Days of the last deferral; the next doubles them."),
                 ),
                 (
                     "tokens",
                     models.CharField(
                         blank=True,
-                        help_text="Keyed fingerprint of the user's current tokens; tells a changed token.",
+                        help_text="Keyed fingerprint of the user's tokens. It shows whether they have changed.",
                         max_length=32,
                     ),
                 ),
@@ -443,7 +443,7 @@ class Migration(migrations.Migration):
                 ),
                 ("pass_uuid", models.CharField(blank=True, max_length=255)),
                 ("detail", models.CharField(max_length=600)),
-                ("repaired", models.BooleanField(default=False, help_text="The missing pass is there by now.")),
+                ("repaired", models.BooleanField(default=False, help_text="The missing pass has been stored since.")),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "order",

@@ -22,7 +22,7 @@ class AuditFinding(models.Model):
     kind = models.CharField(max_length=24, choices=FINDING_CHOICES)
     pass_uuid = models.CharField(max_length=255, blank=True)
     detail = models.CharField(max_length=600)
-    repaired = models.BooleanField(default=False, help_text="The missing pass is there by now.")
+    repaired = models.BooleanField(default=False, help_text="The missing pass has been stored since.")
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:

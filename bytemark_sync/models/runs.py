@@ -55,28 +55,30 @@ class SyncRun(models.Model):
 
     kind = models.CharField(max_length=16, choices=RunKind.choices, default=RunKind.SYNC)
     trigger = models.CharField(max_length=16, choices=Trigger.choices)
-    requested_by = models.CharField(max_length=150, blank=True, help_text="Who asked for it, where a person did.")
-    scope = models.JSONField(default=dict, help_text="users, orders, limit, include_deferred; empty: all that are due.")
-    whole = models.BooleanField(default=False, help_text="It took all that was due, and so speaks for the whole job.")
+    requested_by = models.CharField(max_length=150, blank=True, help_text="The person who asked for it, if one did.")
+    scope = models.JSONField(
+        default=dict, help_text="What was asked for (domain/run_scope.py). Empty: all that is due."
+    )
+    whole = models.BooleanField(default=False, help_text="Asked for all that was due. /healthz looks at these runs.")
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.QUEUED, db_index=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
-    due_at = models.DateTimeField(null=True, unique=True, help_text="When a scheduled run was due; one run a due time.")
+    due_at = models.DateTimeField(null=True, unique=True, help_text="When a scheduled run was due. One run each time.")
     started_at = models.DateTimeField(null=True)
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
-    planned_at = models.DateTimeField(null=True, help_text="When the last batch was planned; null: still planning.")
+    planned_at = models.DateTimeField(null=True, help_text="When planning ended. Null: it has not ended yet.")
     planner_at = models.DateTimeField(
         null=True,
-        help_text="When planning was handed to the broker, or gave a sign of life (batches keep heartbeat_at young"
-        " without it); null: the broker has yet to take it.",
+        help_text="When planning was last queued or gave a sign of life. Null: it has yet to be queued. (heartbeat_at"
+        " does not show it, because batches renew that too.)",
     )
-    planned_user_id = models.BigIntegerField(null=True, help_text="Planned up to this user; where planning goes on.")
-    planning_tries = models.PositiveSmallIntegerField(default=0, help_text="How often planning began again in vain.")
+    planned_user_id = models.BigIntegerField(null=True, help_text="Planning has passed this user and goes on after it.")
+    planning_tries = models.PositiveSmallIntegerField(default=0, help_text="Restarts of planning since it last got on.")
     stop_requested = models.BooleanField(default=False)
-    stopped_by = models.CharField(max_length=150, blank=True, help_text="Who asked it to stop, where a person did.")
+    stopped_by = models.CharField(max_length=150, blank=True, help_text="The person who asked it to stop, if one did.")
     host = models.CharField(max_length=255, blank=True)
-    pid = models.BigIntegerField(null=True, help_text="Of a run that one process works by itself.")
-    pid_space = models.CharField(max_length=100, blank=True, help_text="Boot and PID namespace that pid belongs to.")
+    pid = models.BigIntegerField(null=True, help_text="The process that works the run. Null for a queued run.")
+    pid_space = models.CharField(max_length=100, blank=True, help_text="Boot and PID namespace in which pid is valid.")
 
     users_planned = models.PositiveBigIntegerField(default=0)
     users = models.PositiveBigIntegerField(default=0)
@@ -92,16 +94,16 @@ class SyncRun(models.Model):
     retries = models.PositiveBigIntegerField(default=0)
     rate_limited = models.PositiveBigIntegerField(default=0, help_text="Answers 429.")
 
-    writes = models.PositiveBigIntegerField(default=0, help_text="Transactions that its own process has written.")
-    answers = models.JSONField(default=dict, help_text="Requests by kind of answer.")
-    latency = models.JSONField(default=dict, help_text="Histogram of seconds a request, see bytemark.latency.")
-    shape = models.JSONField(default=dict, help_text="Names and types of the answers' members, see bytemark.shape.")
-    drift = models.JSONField(default=dict, help_text="How the shape has changed, and since which run.")
-    answered_at = models.DateTimeField(null=True, help_text="When Bytemark last answered one of its processes.")
+    writes = models.PositiveBigIntegerField(default=0, help_text="Transactions written by its own process.")
+    answers = models.JSONField(default=dict, help_text="Number of requests by kind of answer.")
+    latency = models.JSONField(default=dict, help_text="Seconds that requests took: Histogram of bytemark/stats.py.")
+    shape = models.JSONField(default=dict, help_text="Names and types of the answers' members: bytemark/shape.py.")
+    drift = models.JSONField(default=dict, help_text="How the shape differs from that of an earlier run.")
+    answered_at = models.DateTimeField(null=True, help_text="When Bytemark last answered a process of this run.")
     silent_since = models.DateTimeField(
-        null=True, help_text="Since when Bytemark has answered none of them, in an outage; null: it answers."
+        null=True, help_text="In an outage: since when Bytemark has answered no process of this run."
     )
-    gave_up_at = models.DateTimeField(null=True, help_text="When it gave up, for Bytemark did not answer any more.")
+    gave_up_at = models.DateTimeField(null=True, help_text="When it gave up because Bytemark did not answer.")
     error = models.TextField(blank=True, help_text="Why the run could not go on.")
     slack = models.CharField(max_length=255, blank=True, help_text="What became of the message to Slack.")
 
@@ -132,14 +134,14 @@ class SyncBatch(models.Model):
     user_ids = models.JSONField(default=list)
     status = models.CharField(max_length=16, choices=BatchStatus.choices, default=BatchStatus.QUEUED)
     tries = models.PositiveSmallIntegerField(default=0, help_text="How often it was queued again.")
-    worker = models.CharField(max_length=64, blank=True, help_text="Claim of the worker that has it.")
-    queued_at = models.DateTimeField(null=True, help_text="When it was handed to the broker; null: it waits its turn.")
+    worker = models.CharField(max_length=64, blank=True, help_text="Random mark of the worker that has claimed it.")
+    queued_at = models.DateTimeField(null=True, help_text="When it was queued. Null: it has yet to be queued.")
     heartbeat_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
-    error = models.TextField(blank=True, help_text="Why it last broke off.")
-    writes = models.PositiveBigIntegerField(default=0, help_text="Transactions that its workers have written.")
+    error = models.TextField(blank=True, help_text="Why its last try broke off.")
+    writes = models.PositiveBigIntegerField(default=0, help_text="Transactions written by its workers.")
     bookmarks = models.JSONField(
-        default=dict, help_text="Users who are under way between two tries: user id -> see bookmarks.py."
+        default=dict, help_text="User id -> how far the user's list is read (runs/bookmarks.py)."
     )
     answers = models.JSONField(default=dict)
     latency = models.JSONField(default=dict)
@@ -174,11 +176,15 @@ class OrderOutcome(models.Model):
     attempts = models.PositiveIntegerField(default=1)
     first_at = models.DateTimeField(default=timezone.now)
     last_at = models.DateTimeField(default=timezone.now)
-    next_at = models.DateTimeField(null=True, help_text="Deferred until then; null: the next run tries it.")
-    deferred_days = models.PositiveSmallIntegerField(default=0, help_text="The last wait; the next one is twice that.")
+    next_at = models.DateTimeField(null=True, help_text="Deferred until then. Null: the next run takes it.")
+    deferred_days = models.PositiveSmallIntegerField(
+        default=0, help_text="Days of the last deferral; the next doubles them."
+    )
     last_run = models.ForeignKey(SyncRun, models.SET_NULL, null=True, db_constraint=False, related_name="outcomes")
     tokens = models.CharField(
-        max_length=32, blank=True, help_text="Keyed fingerprint of the user's current tokens; tells a changed token."
+        max_length=32,
+        blank=True,
+        help_text="Keyed fingerprint of the user's tokens. It shows whether they have changed.",
     )
 
     class Meta:

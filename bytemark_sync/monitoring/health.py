@@ -132,9 +132,11 @@ def _vital_signs(now: datetime) -> dict[str, Any] | None:
 def _look_at_schedules(health: Health, now: datetime, plans: list[Schedule]) -> None:
     health.next_scheduled_run = plans[0].next_run if plans else None
     if health.next_scheduled_run is None:
-        health.problems.append("The schedule is missing, or it is used up: no run is coming.")
+        health.problems.append("The schedule of the daily run is missing, or has no repeats left: no run will start.")
     elif health.cluster_alive and health.broker == "ok" and now - health.next_scheduled_run > OVERDUE:
-        health.problems.append("The schedule is overdue though a cluster is alive: one of the schedules is malformed.")
+        health.problems.append(
+            "The daily run is overdue although a cluster is alive: one of the schedules is malformed."
+        )
 
 
 def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], longest: timedelta) -> None:
@@ -143,7 +145,7 @@ def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], long
     if health.last_run_at:
         health.last_run_age_seconds = int((now - health.last_run_at).total_seconds())
     if now - (health.last_run_at or vital["created_at"]) > longest:
-        health.problems.append(f"No run has succeeded for {hours(longest)}.")
+        health.problems.append(f"No run has worked for {hours(longest)}: neither as a whole nor in part.")
 
 
 class Kept(Generic[T]):

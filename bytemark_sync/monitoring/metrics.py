@@ -28,18 +28,20 @@ def text() -> bytes:
 class _Job(Collector):
     def collect(self) -> Iterator[Metric]:
         now = health.look()
-        yield _gauge("healthy", "1 where /healthz answers 200.", now.healthy)
-        yield _gauge("cluster_alive", "1 where a cluster showed a sign of life.", now.cluster_alive)
+        yield _gauge("healthy", "1 if /healthz answers 200, else 0.", now.healthy)
+        yield _gauge("cluster_alive", "1 if a cluster is alive, else 0.", now.cluster_alive)
         if now.last_run_at:
             yield _gauge(
-                "last_success_timestamp_seconds", "End of the last run that worked.", now.last_run_at.timestamp()
+                "last_success_timestamp_seconds",
+                "End of the last whole run that succeeded or was partial.",
+                now.last_run_at.timestamp(),
             )
         if now.pending_orders is not None:
-            yield _gauge("pending_orders", "Orders that wait for their items.", now.pending_orders)
+            yield _gauge("pending_orders", "Orders whose items are not stored yet.", now.pending_orders)
         if now.oldest_pending_since:
             yield _gauge(
                 "oldest_pending_timestamp_seconds",
-                "When a run first left one of them pending.",
+                "First try of the order that has been tried for the longest time.",
                 now.oldest_pending_since.timestamp(),
             )
         try:

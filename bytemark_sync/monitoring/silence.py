@@ -1,4 +1,4 @@
-"""Watches for a silence: no scheduled run has succeeded for 36 hours, or for longer if the schedule has longer gaps."""
+"""Watches for a silence: no scheduled run has worked for 36 hours, or for longer if the schedule has longer gaps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ TOLD = "silence told"
 
 
 def check() -> str:
-    """Tell Slack if no scheduled run has succeeded for too long: at once, then once a day. Return what was done."""
+    """Tell Slack if no scheduled run has worked for too long: at once, then once a day. Return what was done.
+
+    A partial run has worked too.
+    """
     now = timezone.now()
     NamedLock.objects.filter(name="silence").update(at=now)
     last = SyncRun.objects.filter(trigger=Trigger.SCHEDULE, status__in=health.WORKED).order_by("-pk").first()

@@ -97,7 +97,7 @@ def work_batch(batch_id: int) -> str:
     """
     claim = retrying(lambda: _claim(batch_id))
     if claim is None:
-        return "not waiting any more"
+        return "nothing to do: the batch is not waiting any more"
     began_at_page = pages_read(claim.bookmarks)
     run = retrying(lambda: SyncRun.objects.get(batches=batch_id))
     try:
@@ -105,7 +105,7 @@ def work_batch(batch_id: int) -> str:
         ended = _end_batch(claim, totals, got_on=pages_read(claim.bookmarks) > began_at_page)
     except (ClaimLost, RunClosed):
         lives = retrying(SyncRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).exists)
-        ended = "lost to another worker after a silence" if lives else "its run was closed meanwhile"
+        ended = "taken over by another worker after a silence" if lives else "its run was closed meanwhile"
     except BaseException as error:
         # django-q2's time limit raises SystemExit about 3 s before the process is killed.
         words = explain(error)

@@ -90,7 +90,7 @@ def _start(due: datetime) -> str:
     run = SyncRun.objects.create(trigger=Trigger.SCHEDULE, due_at=due, requested_by=f"schedule, due {dated(due)}")
     if alive is None:
         transaction.on_commit(lambda: planning.hand_over(run.pk))
-        logger.info("run %s: due at %s, it is queued", run.pk, dated(due))
+        logger.info("run %s: queued, it was due at %s", run.pk, dated(due))
         return f"run {run.pk} is queued"
     lifecycle.finish(run.pk, RunStatus.SKIPPED, error=f"Run {alive.pk} was still alive.")
     SyncRun.objects.filter(pk=run.pk).update(slack="not needed")

@@ -48,8 +48,8 @@ def watch_every() -> float:
 def _run(cluster: int, check_silence: Callable[[], object]) -> None:
     """Run until the cluster's process, the worker's parent, is gone."""
     name = f"{socket.gethostname()}:{cluster}"
-    look = _Step("The watchdog cannot look", lambda: _turn(name, check_silence))
-    listen = _Step("The broker cannot be asked", _listen)
+    look = _Step("The watchdog failed", lambda: _turn(name, check_silence))
+    listen = _Step("The broker cannot be asked for waiting tasks", _listen)
     while os.getppid() == cluster:
         look()
         listen()
@@ -70,7 +70,7 @@ class _Step:
         except Exception as error:  # noqa: BLE001 - every broker has its own classes
             if self._trouble != type(error).__name__:
                 self._trouble = type(error).__name__
-                logger.warning("%s (%s); it is tried again.", self._failure, self._trouble)
+                logger.warning("%s (%s). It will be tried again.", self._failure, self._trouble)
 
 
 def _turn(cluster: str, check_silence: Callable[[], object]) -> None:

@@ -86,7 +86,7 @@ def _plan(run_id: int) -> None:
     for step in _steps(read, cursor, deadline):
         number += bool(step.user_ids)
         if not _save(run_id, cursor, number, step, deferred):
-            logger.info("run %s: planning ends here, it was stopped or goes on elsewhere", run_id)
+            logger.info("run %s: planning ends here: the run was stopped, or another process plans it", run_id)
             break
         if step.up_to == cursor:
             continue

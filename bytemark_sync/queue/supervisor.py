@@ -36,7 +36,7 @@ def run() -> None:
         cluster.sentinel.join()
         if cluster.has_stopped:
             return
-        logger.error("The cluster's guard has died (exit %s); another one begins.", cluster.sentinel.exitcode)
+        logger.error("The cluster's guard process has died (exit %s). A new one is started.", cluster.sentinel.exitcode)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)  # otherwise the dead cluster's handler would swallow the signal
         time.sleep(_AGAIN_AFTER)
@@ -90,5 +90,5 @@ def patience() -> float:
 
 def end_guard() -> None:
     """Kill this worker's guard and with it the whole cluster. `run` starts a new one."""
-    logger.error("Tasks wait, but none comes through to the workers: the cluster starts anew.")
+    logger.error("Tasks are waiting, but the workers receive none. The cluster is restarted.")
     os.kill(os.getppid(), signal.SIGKILL)

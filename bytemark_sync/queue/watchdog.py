@@ -17,7 +17,7 @@ from bytemark_sync.slack import reporter
 
 logger = logging.getLogger(__name__)
 
-PLANNING_DIED = "Planning died again and again without getting on; what was not stored is still pending."
+PLANNING_DIED = "Planning died again and again without any progress. Orders that were not stored are still pending."
 
 
 def watch() -> None:
@@ -44,7 +44,7 @@ def _watch_planning(run: SyncRun, limit: datetime) -> None:
         return
     tries = F("planning_tries") + (1 if dead else 0)
     if silent.update(heartbeat_at=timezone.now(), planner_at=None, planning_tries=tries):
-        logger.warning("run %s: planning was silent, it is queued again", run.pk)
+        logger.warning("run %s: planning gave no sign of life, it is queued again", run.pk)
     planning.hand_over(run.pk)
 
 
@@ -53,11 +53,11 @@ def _watch_batches(run: SyncRun, limit: datetime) -> None:
     silent = mine.filter(status=BatchStatus.RUNNING, heartbeat_at__lt=limit)
     for batch_id in list(silent.values_list("pk", flat=True)):
         if became := batches.queue_again(silent.filter(pk=batch_id)):
-            logger.warning("run %s: batch %s was silent, it is %s", run.pk, batch_id, became)
+            logger.warning("run %s: batch %s gave no sign of life, it is %s", run.pk, batch_id, became)
     lost = _lost(run, limit).update(queued_at=None)
     if lost:
         SyncRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
-        logger.warning("run %s: the broker lost %d waiting batches, they are handed out again", run.pk, lost)
+        logger.warning("run %s: the broker lost %d waiting batches, they are queued again", run.pk, lost)
 
 
 def _lost(run: SyncRun, limit: datetime) -> QuerySet[SyncBatch]:

@@ -26,7 +26,7 @@ def note_drift(run: SyncRun) -> None:
     try:
         retrying(partial(_note, run), patience=PATIENCE_SECONDS)
     except (DatabaseGone, RowRefused) as error:
-        logger.error("run %s: the shape of its answers could not be compared: %s", run.pk, error)
+        logger.error("run %s: its answers' shape could not be compared with an earlier run's: %s", run.pk, error)
 
 
 def _note(run: SyncRun) -> None:

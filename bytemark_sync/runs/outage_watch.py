@@ -76,7 +76,7 @@ class OutageWatch:
         silent_for = self.outage.silent_for
         if silent_for is None:
             if self.since is not None:
-                logger.warning("Bytemark answers again; it had not since %s.", dated(self.since))
+                logger.warning("Bytemark answers again. It had not answered since %s.", dated(self.since))
             self.since = None
             return Advice.GO_ON
         if self.since is None:
@@ -88,7 +88,9 @@ class OutageWatch:
 
     def _begin(self, silent_for: float) -> None:
         self.since = timezone.now() - timedelta(seconds=silent_for)
-        logger.warning("Bytemark has not answered since %s; single requests wait for its return.", dated(self.since))
+        logger.warning(
+            "Bytemark has not answered since %s. Until it does, only single requests are sent.", dated(self.since)
+        )
         if self.outage.has_heard:
             self._flush()  # so that the run's row has this process's own last answer
             self._answered_before = self._writer.heard().answered_at

@@ -74,7 +74,7 @@ class PaceKeeper:
     def _miss(self, error: Exception) -> None:
         self._ask_at = time.monotonic() + AWAY_SECONDS
         if not self._is_away:
-            logger.warning("the shared pace cannot be asked (%s); the last one holds", type(error).__name__)
+            logger.warning("The shared pace cannot be asked for (%s). Its last value holds.", type(error).__name__)
         self._is_away = True
 
     def _alone(self, report: Report) -> Lease:

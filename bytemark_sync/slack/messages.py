@@ -60,10 +60,10 @@ def _change(change: Change) -> str:
 
 
 def silence(lasted: timedelta, last: SyncRun | None, problems: Iterable[str], next_run: datetime | None) -> str:
-    """Says that no scheduled run has succeeded since `last`. `problems` are those of /healthz."""
-    lines = [f":mute: {_place()}: no scheduled run has succeeded for {hours(lasted)}."]
+    """Says that no scheduled run has succeeded, or was partial, since `last`. `problems` are those of /healthz."""
+    lines = [f":mute: {_place()}: no scheduled run has worked for {hours(lasted)}."]
     if last:
-        lines.append(_run_link(last) or f"The last one that did was run {last.pk}.")
+        lines.append(f"The last one that did: {_run_link(last) or f'run {last.pk}'}.")
     lines += [f"• {_escape(problem)}" for problem in problems]
     if next_run:
         lines.append(f"Next daily run: {dated(next_run)}.")
@@ -103,7 +103,7 @@ def name_of(run: SyncRun) -> str:
 
 
 def _words(run: SyncRun) -> str:
-    return "failed" if run.status == RunStatus.FAILED else "was partial: some of it failed"
+    return "failed" if run.status == RunStatus.FAILED else "was partial: not all of it worked"
 
 
 def _counts(run: SyncRun) -> str:

@@ -146,7 +146,7 @@ def retrying(work: Callable[[], T], *, patience: float = PATIENCE_SECONDS) -> T:
             connection.close()
         tries += 1
         if tries == 5:
-            logger.warning("%s; waiting for it, up to %.0f s", words, patience)
+            logger.warning("%s; it is tried again for up to %.0f s", words, patience)
         time.sleep(random.uniform(0.01, min(2.0, 0.05 * 2**tries)))
 
 

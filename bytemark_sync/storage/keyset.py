@@ -106,7 +106,7 @@ def usable(rows: Iterable[tuple[int | None, int]]) -> Iterator[Key]:
         else:
             beyond += 1
     if beyond:
-        logger.warning("%d orders have ids beyond 64 bits with a sign; they are passed over", beyond)
+        logger.warning("%d orders are passed over: an id of theirs does not fit into a signed 64-bit number", beyond)
 
 
 def groups(keys: Iterable[Key]) -> Iterator[dict[int, int]]:

@@ -49,7 +49,7 @@ def prune(now: datetime) -> dict[str, int]:
         "logins": sum(_delete(model._default_manager.filter(attempt_time__lt=before)) for model in LOGINS),
     }
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
-    logger.info("pruned: %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
+    logger.info("pruned: deleted %s", ", ".join(f"{count} {name}" for name, count in deleted.items()))
     return deleted
 
 

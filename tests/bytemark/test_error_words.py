@@ -39,7 +39,7 @@ def test_the_words_for_a_refusal(codes: tuple[int, ...], words: str) -> None:
     ("status", "body", "words"),
     [
         (302, b"", "HTTP 302: a redirect, which is never followed"),
-        (304, b"", "HTTP 304: not modified, which was not asked; is a cache in between?"),
+        (304, b"", "HTTP 304: not modified, which only a cache may say; is one in between?"),
         (200, b'{"code": 106}', "HTTP 200: the answer carries error 106 (token reset)"),
         (401, b"", "HTTP 401: the token is rejected"),
         (403, b"", "HTTP 403: the token is rejected"),

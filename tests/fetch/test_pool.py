@@ -172,7 +172,7 @@ def test_threads_that_cannot_be_started_are_tried_again_and_missed_by_nobody(
     assert len(api.asked) == 10 * 8
     assert counting.most == (1 if refused == 1000 else 3)
     assert [record.getMessage() for record in caplog.records] == [
-        "Only 0 of 3 threads could be started (can't start new thread): the run goes on, and is slower."
+        "Only 0 of 3 threads could be started (can't start new thread). The run goes on, but more slowly."
     ]
 
 

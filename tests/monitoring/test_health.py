@@ -107,14 +107,14 @@ def test_pending_orders_are_counted_once_in_a_while(
     [
         (lambda: run_ended(timedelta(hours=2)), "No cluster is alive"),
         (lambda: (run_ended(timedelta(hours=2)), cluster_seen(timedelta(minutes=5))), "No cluster is alive"),
-        (lambda: (cluster_seen(timedelta(0)), run_ended(timedelta(hours=37))), "No run has succeeded for 36 hours"),
+        (lambda: (cluster_seen(timedelta(0)), run_ended(timedelta(hours=37))), "No run has worked for 36 hours"),
         (
             lambda: (cluster_seen(timedelta(0)), installed(timedelta(hours=37))),
-            "No run has succeeded for 36 hours",
+            "No run has worked for 36 hours",
         ),
         (
             lambda: (cluster_seen(timedelta(0)), installed(timedelta(9)), run_ended(timedelta(0), RunStatus.FAILED)),
-            "No run has succeeded",
+            "No run has worked",
         ),
         (
             lambda: (
@@ -122,20 +122,23 @@ def test_pending_orders_are_counted_once_in_a_while(
                 installed(timedelta(9)),
                 run_ended(timedelta(0), scope={"users": [1]}),
             ),
-            "No run has succeeded",
+            "No run has worked",
         ),
-        (lambda: (all_well(), Schedule.objects.filter(func=schedules.SYNC).delete()), "The schedule is missing"),
-        (lambda: (all_well(), Schedule.objects.update(repeats=0)), "The schedule is missing"),
+        (
+            lambda: (all_well(), Schedule.objects.filter(func=schedules.SYNC).delete()),
+            "The schedule of the daily run is missing",
+        ),
+        (lambda: (all_well(), Schedule.objects.update(repeats=0)), "The schedule of the daily run is missing"),
         (
             lambda: (all_well(), Schedule.objects.update(next_run=timezone.now() - timedelta(hours=1))),
-            "The schedule is overdue",
+            "The daily run is overdue",
         ),
         (lambda: NamedLock.objects.all().delete(), "`migrate` has not created the schedules yet."),
         # Written by a clock that was days ahead.
         (lambda: (run_ended(timedelta(hours=2)), cluster_seen(-timedelta(days=1))), "No cluster is alive"),
         (
             lambda: (cluster_seen(timedelta(0)), installed(timedelta(9)), run_ended(-timedelta(days=30))),
-            "No run has succeeded",
+            "No run has worked",
         ),
     ],
     ids=range(12),
@@ -187,7 +190,9 @@ def test_a_weekly_schedule_is_well_in_the_middle_of_the_week(client: Client, fak
     assert answer.status_code == 200, answer.json()
     assert tasks.check_silence() == "no silence"
     SyncRun.objects.filter(pk=run.pk).update(finished_at=timezone.now() - timedelta(days=11))
-    assert "No run has succeeded for 252 hours." in client.get("/healthz").json()["problems"]
+    assert (
+        "No run has worked for 252 hours: neither as a whole nor in part." in client.get("/healthz").json()["problems"]
+    )
     assert tasks.check_silence() == "sent"
 
 

@@ -22,7 +22,7 @@ def test_a_silence_is_told_once_a_day(fake_slack: FakeSlack) -> None:
     assert tasks.check_silence() == "sent"
     assert tasks.check_silence() == "told before"
     (post,) = fake_slack.posts
-    assert "no scheduled run has succeeded for 40 hours" in post["text"]
+    assert "no scheduled run has worked for 40 hours" in post["text"]
     assert f"/syncrun/{run.pk}/change/" in post["text"]
     assert "No cluster is alive" in post["text"]
     NamedLock.objects.filter(name="silence told").update(at=timezone.now() - timedelta(hours=25))

@@ -302,7 +302,7 @@ def test_a_worker_whose_batch_was_queued_again_meanwhile_writes_nothing_more(ser
 
     thief = threading.Thread(target=take_away)
     thief.start()
-    assert tasks.sync_batch(batch.pk) == "lost to another worker after a silence"
+    assert tasks.sync_batch(batch.pk) == "taken over by another worker after a silence"
     thief.join()
     run.refresh_from_db()
     batch.refresh_from_db()
@@ -315,7 +315,7 @@ def test_a_batch_that_does_not_wait_is_left_alone(serve: Serve, status: str) -> 
     box = serve(World.sample(users=3, seed=3))
     planned()
     SyncBatch.objects.update(status=status)
-    assert tasks.sync_batch(SyncBatch.objects.get().pk) == "not waiting any more"
+    assert tasks.sync_batch(SyncBatch.objects.get().pk) == "nothing to do: the batch is not waiting any more"
     assert box.stats().requests == 0
 
 

@@ -77,7 +77,7 @@ def test_ids_beyond_what_a_table_can_hold_cost_nobody_else(server_scenario: Make
             )
     done = at.sync("--json")
     assert (done.status, done.json["status"], done.json["orders_synced"]) == (0, "succeeded", 6), done.stderr
-    assert "4 orders have ids beyond" in done.stderr
+    assert "4 orders are passed over: an id of theirs does not fit" in done.stderr
     named = at.sync("--json", "--user", 101, "--user", 2**63, "--order", "huge-50", "--include-deferred")
     assert (named.status, named.json["orders"]) == (0, 0)
     assert "order huge-50: nothing pending" in named.stderr

@@ -34,7 +34,7 @@ READERS: dict[str, Callable[[str], Any]] = {"user": int}
 
 
 class Command(JobCommand):
-    help = "Hold what is assumed of Bytemark's API against the real one: reads alone, in at most 60 requests."
+    help = "Check what is assumed of Bytemark's API against the real one. Only reads, in at most 60 requests."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument

@@ -22,7 +22,7 @@ from bytemark_sync.times import dated
 
 
 class Command(BaseCommand):
-    help = "Say whether the job is well; exit status 1 where it is not."
+    help = "Say whether the job is well. Exit status 1 if it is not."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -9,14 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from random import Random
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from bytemark_sync.sandbox.answers import HANG_SECONDS, JSON, READY, error, misdeliver, status_answer
 from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import ANSWERS, FaultBook, FaultRule, decode_rules, parse_faults
 from bytemark_sync.sandbox.http_server import Answer, Connection, Request
@@ -25,15 +24,10 @@ from bytemark_sync.sandbox.listing import Listing
 from bytemark_sync.sandbox.outages import Outages
 from bytemark_sync.sandbox.records import Rider
 from bytemark_sync.sandbox.request_counts import RequestCounts, Seen, fingerprint
-from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
+from bytemark_sync.sandbox.wire import encode
 from bytemark_sync.sandbox.world import World
 
-JSON = {"Content-Type": "application/json"}
-HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body><h1>Be right back</h1></body></html>"
 TOO_MANY = b'{"data":null,"errors":["Too many requests"]}'
-OVERSIZE = 9 * 1024 * 1024
-DRIP_SECONDS = 0.2
-HANG_SECONDS = 600.0
 
 
 class Sandbox(SandboxControl):
@@ -178,18 +172,18 @@ class Sandbox(SandboxControl):
         changes = [rule for rule in rules if rule.kind not in ANSWERS]
         bad = next((rule for rule in rules if rule.kind in ANSWERS), None)
         if request.method != "GET":
-            answer = _error(405, 0, "")
+            answer = error(405, 0, "")
         elif bad is not None and bad.kind in READY:
             answer = READY[bad.kind](bad)
         elif rider is None:
             answer = READY[self._rejection.kind](self._rejection)
         elif not (page >= 1 and 1 <= per_page <= 1000):
-            answer = _error(400, 0, "")
+            answer = error(400, 0, "")
         else:
             shaping = [rule for rule in changes if rule.kind not in ("latency", "gzip", "chunked")]
             answer = Answer(200, self._listing.page(rider, page, per_page, shaping), dict(JSON))
             if bad is not None:
-                _misdeliver(answer, bad)
+                misdeliver(answer, bad)
         answer.delay = self._latency
         for rule in changes:
             if rule.kind == "latency":
@@ -209,7 +203,7 @@ class Sandbox(SandboxControl):
             return Answer(0, delivery="close")
         if rule.form == "hang":
             return Answer(0, delivery="hang", seconds=min(left, HANG_SECONDS))
-        answer = _status(rule)
+        answer = status_answer(rule)
         answer.delay = self._latency
         return answer
 
@@ -220,7 +214,7 @@ class Sandbox(SandboxControl):
     def _elsewhere(self, request: Request) -> Answer:
         """Any other path. A followed redirect would arrive here."""
         self._counts.add_elsewhere(request.path, "authorization" in request.headers)
-        return _error(404, 0, "")
+        return error(404, 0, "")
 
     def _control(self, request: Request) -> Answer:
         what = request.path.removeprefix("/_sandbox/")
@@ -243,8 +237,8 @@ class Sandbox(SandboxControl):
                     self._limiter.replace(None)
                 case _:
                     return Answer(404, b"{}", JSON)
-        except (ValueError, msgspec.MsgspecError) as error:
-            return Answer(400, encode({"error": str(error)}), JSON)
+        except (ValueError, msgspec.MsgspecError) as wrong:
+            return Answer(400, encode({"error": str(wrong)}), JSON)
         return Answer(200, b"{}", JSON)
 
     def _set_faults(self, rules: list[FaultRule]) -> None:
@@ -261,63 +255,3 @@ def _number(request: Request, name: str, default: int) -> int:
         return int(request.query.get(name, default))
     except ValueError:
         return 0
-
-
-def _error(status: int, code: int, form: str) -> Answer:
-    return Answer(
-        status, encode(ERROR_FORMS[form or "list"](code) if code else {"data": None, "errors": []}), dict(JSON)
-    )
-
-
-def _status(rule: FaultRule) -> Answer:
-    if rule.status == 304:
-        return Answer(304, b"", {"ETag": '"sandbox"'})
-    if rule.kind == "outage":
-        answer = _error(rule.status or 503, 0, "")
-    else:
-        answer = _error(rule.status or 500, rule.code, rule.form)
-    if rule.retry_after.startswith("date"):
-        at = datetime.now(UTC) + timedelta(seconds=float(rule.retry_after.removeprefix("date") or 1))
-        answer.headers["Retry-After"] = format_datetime(at, usegmt=True)
-    elif rule.retry_after:
-        answer.headers["Retry-After"] = rule.retry_after
-    return answer
-
-
-def _redirect(rule: FaultRule) -> Answer:
-    return Answer(rule.status or 302, b"", {"Location": rule.location})
-
-
-def _oversize(rule: FaultRule) -> Answer:
-    size = rule.size or OVERSIZE
-    start, end = b'{"data":{"orders":[],"total_count":0,"more":"', b'"},"errors":[]}'
-    return Answer(200, start + b"x" * (size - len(start) - len(end)) + end, dict(JSON))
-
-
-def _gzip_bomb(rule: FaultRule) -> Answer:
-    return Answer(200, gzip.compress(_oversize(rule).body, 6), JSON | {"Content-Encoding": "gzip"})
-
-
-READY: dict[str, Callable[[FaultRule], Answer]] = {
-    "status": _status,
-    "errors": lambda rule: _error(rule.status or 200, rule.code or 50020, rule.form),
-    "redirect": _redirect,
-    "empty": lambda rule: Answer(200, b"", dict(JSON)),
-    "not_json": lambda rule: Answer(200, HTML, {"Content-Type": "text/html"}),
-    "wrong_shape": lambda rule: Answer(200, encode(WRONG_SHAPES[rule.form or "no_orders"]), dict(JSON)),
-    "oversize": _oversize,
-    "gzip_bomb": _gzip_bomb,
-    "raw": lambda rule: Answer(rule.status or 200, rule.data or rule.body.encode(), dict(JSON)),
-    "hang": lambda rule: Answer(0, delivery="hang", seconds=rule.seconds or HANG_SECONDS),
-    "close": lambda rule: Answer(0, delivery="close"),
-}
-"""Faults that need no rider and no page. The other faults change how a good answer is sent."""
-
-
-def _misdeliver(answer: Answer, rule: FaultRule) -> None:
-    if rule.kind == "half_json":
-        answer.body = answer.body[: len(answer.body) // 2]
-        return
-    answer.delivery = rule.kind
-    answer.seconds = DRIP_SECONDS if rule.seconds is None else rule.seconds
-    answer.limit = rule.size or 0

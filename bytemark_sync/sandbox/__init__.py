@@ -1,9 +1,12 @@
-"""A local Bytemark order API over real HTTP, with faults on demand. The demo, the tests and the benchmark use it.
+"""A local Bytemark over real HTTP, its lists of orders and its logins, with faults on demand.
+
+The demo, the tests and the benchmark use it.
 
 `World` says who the riders are, what Bytemark lists for them and what the portal holds. `Sandbox` serves it from a
 thread, `manage.py bytemark_sandbox` from a process of its own. The JSON follows docs/bytemark-api.md.
 """
 
+from bytemark_sync.sandbox.accounts import Lifetime, parse_lifetimes
 from bytemark_sync.sandbox.control import SandboxControl
 from bytemark_sync.sandbox.faults import FaultRule, parse_faults
 from bytemark_sync.sandbox.limits import Limit, parse_limit
@@ -14,6 +17,7 @@ from bytemark_sync.sandbox.world import World
 __all__ = [
     "ExpectedItem",
     "FaultRule",
+    "Lifetime",
     "Limit",
     "ListedItem",
     "ListedOrder",
@@ -24,5 +28,6 @@ __all__ = [
     "SandboxControl",
     "World",
     "parse_faults",
+    "parse_lifetimes",
     "parse_limit",
 ]

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 from bytemark_sync.sandbox.faults import FaultRule
 from bytemark_sync.sandbox.http_server import Answer
-from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES, encode
+from bytemark_sync.sandbox.wire import LOGIN_REFUSALS, NO_TOKEN, WRONG_SHAPES, encode, error_json
 
 JSON = {"Content-Type": "application/json"}
 HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body><h1>Be right back</h1></body></html>"
@@ -19,9 +19,14 @@ HANG_SECONDS = 600.0
 
 
 def error(status: int, code: int, form: str) -> Answer:
-    return Answer(
-        status, encode(ERROR_FORMS[form or "list"](code) if code else {"data": None, "errors": []}), dict(JSON)
-    )
+    return Answer(status, encode(error_json(form, code) if code else {"data": None, "errors": []}), dict(JSON))
+
+
+def refuse_login(reason: str, email: str, rule: FaultRule | None = None) -> Answer:
+    """A login's refusal, a key of `LOGIN_REFUSALS`. `rule` may have another form, status and code for it."""
+    refusal = LOGIN_REFUSALS[reason]
+    form, status, code = (rule.form, rule.status, rule.code) if rule else ("", 0, 0)
+    return Answer(status or refusal.status, encode(refusal.body(form, code, email)), dict(JSON))
 
 
 def status_answer(rule: FaultRule) -> Answer:
@@ -62,6 +67,7 @@ READY: dict[str, Callable[[FaultRule], Answer]] = {
     "wrong_shape": lambda rule: Answer(200, encode(WRONG_SHAPES[rule.form or "no_orders"]), dict(JSON)),
     "oversize": _oversize,
     "gzip_bomb": _gzip_bomb,
+    "no_token": lambda rule: Answer(rule.status or 200, encode(NO_TOKEN[rule.form or "absent"]), dict(JSON)),
     "raw": lambda rule: Answer(rule.status or 200, rule.data or rule.body.encode(), dict(JSON)),
     "hang": lambda rule: Answer(0, delivery="hang", seconds=rule.seconds or HANG_SECONDS),
     "close": lambda rule: Answer(0, delivery="close"),

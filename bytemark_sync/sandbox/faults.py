@@ -11,9 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, WRONG_SHAPES
+from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, LOGIN_FORMS, LOGIN_REFUSALS, NO_TOKEN, WRONG_SHAPES
 
-ANSWERS = {
+LOGIN_ANSWERS = {
+    "refuse": "a login is refused for `reason` (wrong_password, unknown_account, client or unclear), in `form` (also"
+    " oauth), with `status` and `code` of its own",
+    "no_token": "a login is answered without a token that could be used, by `form`",
+    "dead_token": "a login gives a token that opens nothing",
+}
+ANSWERS = LOGIN_ANSWERS | {
     "status": "an HTTP error `status` (500), with `code` in `form` where set, and `retry_after` (seconds, or `date+N`);"
     " 304 comes without a body",
     "errors": "HTTP 200 with error `code` (50020) in `form`",
@@ -33,10 +39,12 @@ ANSWERS = {
     "gzip_bomb": "the same, compressed",
     "raw": "HTTP `status` (200) with `body` as it stands, or `data` (bytes; base64 in JSON)",
 }
-CHANGES = {
+SENDING = {
     "latency": "`seconds` more, with `jitter` seconds at random on top",
     "gzip": "the answer is compressed with gzip",
     "chunked": "the answer is sent in chunks, without Content-Length",
+}
+CHANGES = SENDING | {
     "malformed_order": "a junk entry by `form` before the page's orders",
     "ignore_page": "page 1 whatever page is asked for",
     "repeat_page": "the page before the one asked for",
@@ -49,25 +57,27 @@ CHANGES = {
     "no_pagination": "nothing in the object but `orders`",
 }
 OUTAGE = {
-    "outage": "the whole API is away from `after` seconds after the first request, or once `after_requests` came, for"
-    " `seconds` (for good); `form`: status (`status` 503, with `retry_after` where set), close (a connection is closed"
-    " without an answer), refuse (no connection is taken, to the controls neither, so it needs `seconds`), hang",
+    "outage": "the whole API, or only what `on` says, is away from `after` seconds after the first request, or once"
+    " `after_requests` came, for `seconds` (for good); `form`: status (`status` 503, with `retry_after`"
+    " where set), close (a connection is closed without an answer), refuse (no connection is taken, to the controls"
+    " neither, so it needs `seconds`), hang",
 }
 KINDS = ANSWERS | CHANGES | OUTAGE
 NEXT_FORMS = ("absent", "null", "always", "path", "true", "false", "empty")
 OUTAGE_FORMS = ("status", "close", "refuse", "hang")
-OUTAGE_FIELDS: Final = {"kind", "form", "status", "retry_after", "after", "after_requests", "seconds"}
+OUTAGE_FIELDS: Final = {"kind", "on", "form", "status", "retry_after", "after", "after_requests", "seconds"}
 TOTAL_FORMS = ("absent", "big", "small", "text", "null", "negative", "float")
 
 
 class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     """One rule. It applies to each request that it matches. Of several answers the first one is used; changes add up.
 
-    It matches if every given limit does: `users`, `pages`, `nth` (of the requests within these, from 1), `times` (in
-    total), `times_per_user`, and `probability` last.
+    It is for requests for `orders`, or `on` a `login`. It matches if every given limit does: `users`, `pages`, `nth`
+    (of the requests within these, from 1), `times` (in total), `times_per_user`, and `probability` last.
     """
 
     kind: str
+    on: str = ""
     probability: float = 1.0
     nth: list[int] | None = None
     users: list[int] | None = None
@@ -77,6 +87,7 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
     status: int = 0
     code: int = 0
     form: str = ""
+    reason: str = ""
     retry_after: str = ""
     location: str = "/elsewhere"
     seconds: float | None = None
@@ -98,6 +109,8 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
             "total_count": TOTAL_FORMS,
             "next": NEXT_FORMS,
             "outage": OUTAGE_FORMS,
+            "refuse": LOGIN_FORMS,
+            "no_token": NO_TOKEN,
         }
         if self.form and self.form not in forms.get(self.kind, ()):
             raise ValueError(
@@ -107,10 +120,30 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, 
         useless = given - OUTAGE_FIELDS if self.kind == "outage" else given & {"after", "after_requests"}
         if useless:
             raise ValueError(f"{self.kind} takes no {', '.join(sorted(useless))}")
+        self._check_place()
         if self.form == "refuse" and self.seconds is None:
             raise ValueError("an outage that refuses connections needs seconds: nothing but time can end it")
         if self.kind == "clamp" and self.size is not None and self.size < 1:
             raise ValueError("clamp: size must be at least 1")
+
+    def _check_place(self) -> None:
+        if self.on not in ("", "orders", "login"):
+            raise ValueError(f"unknown on={self.on}; use orders or login")
+        if self.kind in LOGIN_ANSWERS and self.on == "orders":
+            raise ValueError(f"{self.kind} is for logins")
+        if self.on == "login" and (self.kind in CHANGES.keys() - SENDING.keys() or self.pages is not None):
+            raise ValueError(f"{self.kind}: a login has no pages and no list")
+        if self.form == "refuse" and self.on:
+            raise ValueError("an outage that refuses connections is of the whole API")
+        if self.reason and (self.kind != "refuse" or self.reason not in LOGIN_REFUSALS):
+            raise ValueError(f"reason={self.reason}: a rule refuse has one, of {', '.join(LOGIN_REFUSALS)}")
+
+    @property
+    def place(self) -> str:
+        """`orders` or `login`; empty where an outage is of both."""
+        if self.kind in LOGIN_ANSWERS:
+            return "login"
+        return self.on or ("" if self.kind in OUTAGE else "orders")
 
 
 def parse_faults(text: str) -> list[FaultRule]:
@@ -157,13 +190,13 @@ class FaultBook:
             _Counted(rule, f"{self._seed} {number}") for number, rule in enumerate(rules) if rule.kind not in OUTAGE
         ]
 
-    def choose(self, user_id: int | None, page: int) -> list[FaultRule]:
-        """The rules for this request: all changes, and at most one answer."""
+    def choose(self, user_id: int | None, page: int, place: str = "orders") -> list[FaultRule]:
+        """The rules for this request: all changes, and at most one answer. A login is of page 0."""
         chosen: list[FaultRule] = []
         answered = False
         for counted in self._rules:
             is_answer = counted.rule.kind in ANSWERS
-            if (answered and is_answer) or not counted.fits(user_id, page):
+            if counted.rule.place != place or (answered and is_answer) or not counted.fits(user_id, page):
                 continue
             answered = answered or is_answer
             chosen.append(counted.rule)

@@ -1,4 +1,4 @@
-"""How many requests for orders the sandbox lets through, over all its clients together. The others get a 429."""
+"""How many requests for orders and logins the sandbox lets through, over all its clients. The others get a 429."""
 
 from __future__ import annotations
 

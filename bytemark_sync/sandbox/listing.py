@@ -9,7 +9,6 @@ from typing import Any
 from bytemark_sync.sandbox.faults import FaultRule
 from bytemark_sync.sandbox.records import ListedItem, ListedOrder, Rider
 from bytemark_sync.sandbox.wire import JUNK, Json, encode, order_json, page_json
-from bytemark_sync.sandbox.world import World
 
 CACHED_PAGES = 20_000
 CLAMPED_SIZE = 20
@@ -18,18 +17,15 @@ CLAMPED_SIZE = 20
 class Listing:
     """Serves pages. An unchanged page is encoded once."""
 
-    def __init__(self, world: World, envelope: str = "data", seed: int = 0) -> None:
+    def __init__(self, envelope: str = "data", seed: int = 0) -> None:
         self._envelope = envelope
         self._rng = Random(f"listing {seed}")
-        self.replace(world)
+        self.replace()
 
-    def replace(self, world: World) -> None:
-        self._riders = {token: rider for rider in world.riders for token in rider.tokens}
+    def replace(self) -> None:
+        """Another world is listed from now on."""
         self._grown: dict[int, list[ListedOrder]] = {}
         self._cache: dict[tuple[int, int, int], bytes] = {}
-
-    def rider(self, token: str) -> Rider | None:
-        return self._riders.get(token)
 
     def page(self, rider: Rider, page: int, per_page: int, changes: list[FaultRule]) -> bytes:
         """The body of the answer."""

@@ -18,9 +18,10 @@ class Outages:
         """Rules of other kinds are passed over."""
         self._outages = [_Outage(rule) for rule in rules if rule.kind == "outage"]
 
-    def under_way(self, now: float) -> tuple[FaultRule, float] | None:
-        """Count a request. The outage that it meets, and the seconds that are left of it (infinity: for good)."""
-        met = [(outage.rule, left) for outage in self._outages if (left := outage.left(now)) > 0]
+    def under_way(self, now: float, place: str = "orders") -> tuple[FaultRule, float] | None:
+        """Count a request here. The outage that it meets, and the seconds that are left of it (infinity: for good)."""
+        here = [outage for outage in self._outages if outage.rule.place in ("", place)]
+        met = [(outage.rule, left) for outage in here if (left := outage.left(now)) > 0]
         return met[0] if met else None
 
 

@@ -14,14 +14,15 @@ from bytemark_sync.sandbox.records import Records
 TABLES = ("bytemark_orders", "bytemark_tokens", "bytemark_order_items")
 CHUNK = 5_000
 ORDERS = "INSERT INTO bytemark_orders (id, order_uuid, user_id, oauth_token, amount) VALUES (%s, %s, %s, %s, %s)"
-TOKENS = "INSERT INTO bytemark_tokens (user_id, token, status) VALUES (%s, %s, %s)"
+TOKENS = "INSERT INTO bytemark_tokens (user_id, token, status, email, password) VALUES (%s, %s, %s, %s, %s)"
+BARE_TOKENS = "INSERT INTO bytemark_tokens (user_id, token, status) VALUES (%s, %s, %s)"
 ITEMS = (
     "INSERT INTO bytemark_order_items (order_id, order_uuid, oauth_token, product_uuid, pass_uuid)"
     " VALUES (%s, %s, %s, %s, %s)"
 )
 
 
-Rows = Iterable[tuple[int | str, ...]]
+Rows = Iterable[tuple[int | str | None, ...]]
 
 
 def placed(statement: str, portal_database: str) -> str:
@@ -40,7 +41,10 @@ def fill(world: Records) -> None:
 def inserts(world: Records) -> Iterator[tuple[str, Rows]]:
     """The statements that fill the tables, with `%s` for each value, each with its rows."""
     yield ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders)
-    yield TOKENS, ((row.user_id, row.token, "active") for row in world.tokens)
+    if any(row.email or row.password for row in world.tokens):
+        yield TOKENS, ((row.user_id, row.token, "active", row.email, row.password) for row in world.tokens)
+    else:  # the two columns may be missing where nobody is renewed
+        yield BARE_TOKENS, ((row.user_id, row.token, "active") for row in world.tokens)
     yield (
         ITEMS,
         (
@@ -77,7 +81,7 @@ def inserts_many(
         return base + number, f"00000000-0000-4000-a000-{base + number:012x}", user, f"bulk-{user}", "0"
 
     yield ORDERS, (order(number) for number in range(total))
-    yield TOKENS, ((first_user + number, f"bulk-{first_user + number}", "active") for number in range(users))
+    yield BARE_TOKENS, ((first_user + number, f"bulk-{first_user + number}", "active") for number in range(users))
     yield (
         ITEMS,
         (

@@ -27,11 +27,16 @@ class ListedOrder(msgspec.Struct, omit_defaults=True):
 
 
 class Rider(msgspec.Struct, omit_defaults=True):
-    """A Bytemark account: any of `tokens` opens it; `orders` are listed in this order."""
+    """A Bytemark account: any of `tokens` opens it; `orders` are listed in this order.
+
+    With `email` and `password` one can sign in to it. Without an e-mail nobody can.
+    """
 
     user_id: int
     tokens: list[str]
     orders: list[ListedOrder] = []
+    email: str = ""
+    password: str = ""
 
 
 class PortalOrder(msgspec.Struct, omit_defaults=True):
@@ -47,10 +52,12 @@ class PortalOrder(msgspec.Struct, omit_defaults=True):
 
 
 class PortalToken(msgspec.Struct, omit_defaults=True):
-    """A row of `bytemark_tokens`."""
+    """A row of `bytemark_tokens`, with the account that the portal has made for the rider."""
 
     user_id: int
     token: str
+    email: str | None = None
+    password: str | None = None
 
 
 class ExpectedItem(NamedTuple):

@@ -28,6 +28,24 @@ class Seen(msgspec.Struct):
     at: float
 
 
+class SeenLogin(msgspec.Struct):
+    """One request for a login. `outcome`: `granted` where it gave a token, else the reason of its refusal, or empty.
+
+    `user_id` is that of the e-mail's account. `token` is the fingerprint of what was given. `secret`: whether a client
+    secret was sent; `authorization`: whether a header of that name was, which no login needs.
+    """
+
+    user_id: int | None
+    client_id: str
+    secret: bool
+    authorization: bool
+    outcome: str
+    token: str
+    status: int
+    fault: str
+    at: float
+
+
 class LimitCounts(msgspec.Struct):
     """What the limiter did. `by_second`: Unix second -> [let through, refused], of the last hour with requests."""
 
@@ -46,10 +64,26 @@ class LimitCounts(msgspec.Struct):
         self.by_second[second][not allowed] += 1
 
 
+class LoginCounts(msgspec.Struct):
+    """`users`: requests for a login, by the account's user. `granted`: those that gave the user a token, even where
+    the answer was cut off on its way. `refused`: by reason."""
+
+    requests: int = 0
+    concurrent: int = 0
+    max_concurrent: int = 0
+    users: dict[str, int] = {}
+    granted: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    statuses: dict[str, int] = {}
+    faults: dict[str, int] = {}
+
+
 class Stats(msgspec.Struct):
-    """Counts since the start or the last reset. `max_concurrent`: the most requests for orders under way at once.
-    `connections`: requests that began a new connection. `first_at`, `last_at`: Unix time of the first and the last
-    request for orders. `limit` counts only while there is a limit."""
+    """Counts since the start or the last reset, of requests for orders; `logins` has those of the others.
+
+    `max_concurrent`: the most under way at once. `connections`: requests of both kinds that began a new connection.
+    `first_at`, `last_at`: Unix time of the first and the last request. `limit` counts both kinds, while there is one.
+    """
 
     requests: int = 0
     connections: int = 0
@@ -65,6 +99,7 @@ class Stats(msgspec.Struct):
     elsewhere_with_authorization: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
+    logins: LoginCounts = msgspec.field(default_factory=LoginCounts)
     limit: LimitCounts = msgspec.field(default_factory=LimitCounts)
 
 
@@ -76,11 +111,14 @@ class RequestCounts:
     def __init__(self) -> None:
         self.stats = Stats()
         self.seen: deque[Seen] = deque(maxlen=KEPT_REQUESTS)
+        self.seen_logins: deque[SeenLogin] = deque(maxlen=KEPT_REQUESTS)
 
     def reset(self) -> None:
         """Forget everything except requests under way."""
-        self.stats = Stats(concurrent=self.stats.concurrent)
+        logins = LoginCounts(concurrent=self.stats.logins.concurrent)
+        self.stats = Stats(concurrent=self.stats.concurrent, logins=logins)
         self.seen.clear()
+        self.seen_logins.clear()
 
     def begin(self, new_connection: bool) -> None:
         self.stats.connections += new_connection
@@ -89,6 +127,29 @@ class RequestCounts:
 
     def end(self) -> None:
         self.stats.concurrent -= 1
+
+    def begin_login(self, new_connection: bool) -> None:
+        self.stats.connections += new_connection
+        logins = self.stats.logins
+        logins.concurrent += 1
+        logins.max_concurrent = max(logins.max_concurrent, logins.concurrent)
+
+    def end_login(self) -> None:
+        self.stats.logins.concurrent -= 1
+
+    def add_login(self, seen: SeenLogin) -> None:
+        logins = self.stats.logins
+        logins.requests += 1
+        _count(logins.statuses, str(seen.status))
+        if seen.user_id is not None:
+            _count(logins.users, str(seen.user_id))
+            if seen.outcome == "granted":
+                _count(logins.granted, str(seen.user_id))
+        if seen.outcome not in ("", "granted"):
+            _count(logins.refused, seen.outcome)
+        for name in seen.fault.split():
+            _count(logins.faults, name)
+        self.seen_logins.append(seen)
 
     def add_elsewhere(self, path: str, with_authorization: bool) -> None:
         """A request to any other path, where nobody should come."""

@@ -28,9 +28,19 @@ NOISE = ("paid", "no_token_row", "stored", "amount_0.00")
 
 
 def fill(
-    world: Records, *, users: int, orders_per_user: int, listed: tuple[int, int], seed: int, trouble: float
+    world: Records,
+    *,
+    users: int,
+    orders_per_user: int,
+    listed: tuple[int, int],
+    seed: int,
+    trouble: float,
+    accounts: bool = False,
 ) -> None:
-    """Add `users` with `orders_per_user` pending orders each, among `listed` (from, to) orders at Bytemark."""
+    """Add `users` with `orders_per_user` pending orders each, among `listed` (from, to) orders at Bytemark.
+
+    `accounts`: each has an e-mail and a password, made up, that the portal's rows hold.
+    """
     rng = Random(f"world {seed}")
     world.seed = seed
     troubled = round(users * trouble)
@@ -41,6 +51,21 @@ def fill(
     if troubled:
         for number in range(max(4, users // 10)):
             _add_noise(world, rng, 1001 + users + number, NOISE[number % len(NOISE)])
+
+    if accounts:
+        add_accounts(world)
+
+
+def add_accounts(world: Records) -> None:
+    """An account for each rider, and the portal's rows hold it. Drawn apart, so that all else stays as it is."""
+    for rider in world.riders:
+        rng = Random(f"account {world.seed} {rider.user_id}")
+        rider.email = f"rider-{rng.getrandbits(48):012x}@sandbox.invalid"
+        rider.password = f"sandbox-password-{rng.getrandbits(96):024x}"
+    known = {rider.user_id: rider for rider in world.riders}
+    for row in world.tokens:
+        if (owner := known.get(row.user_id)) is not None:
+            row.email, row.password = owner.email, owner.password
 
 
 def token(rng: Random) -> str:

@@ -88,23 +88,41 @@ def page_json(orders: list[Any], *, page: int, per_page: int, total: int, envelo
     return {"server_time": SERVER_TIME, "data": inner, "errors": []}
 
 
-def _entry(code: int) -> Json:
-    return {"code": code, "message": MESSAGES.get(code, "Something went wrong")}
+class ErrorEntry(NamedTuple):
+    """One error of an answer. `code` 0: it has none."""
+
+    code: int
+    message: str
+
+    def json(self, **changes: Any) -> Json:
+        return ({"code": self.code} if self.code else {}) | {"message": self.message} | changes
+
+    def number(self) -> str:
+        return str(self.code) if self.code else self.message
+
+    def text(self) -> str:
+        return f"{self.code}: {self.message}" if self.code else self.message
 
 
-ERROR_FORMS: dict[str, Callable[[int], Any]] = {
-    "list": lambda code: {"server_time": SERVER_TIME, "data": None, "errors": [_entry(code)]},
-    "list_null_error": lambda code: {"error": None, "errors": [_entry(code)]},
-    "string_code": lambda code: {"data": {}, "errors": [_entry(code) | {"code": str(code)}]},
-    "plain": lambda code: {"data": None, "errors": [str(code)]},
-    "plain_text": lambda code: {"errors": [f"{code}: {MESSAGES.get(code, 'Something went wrong')}"]},
-    "single": lambda code: {"errors": _entry(code)},
-    "error_object": lambda code: {"error": _entry(code)},
-    "error_text": lambda code: {"error": str(code)},
-    "top": lambda code: {"code": code, "message": MESSAGES.get(code, "Something went wrong")},
-    "in_data": lambda code: {"data": {"errors": [_entry(code)]}, "errors": []},
-    "second": lambda code: {"data": None, "errors": [{"message": "See below"}, _entry(code)]},
-    "with_orders": lambda code: {"data": {"orders": [], "total_count": 0}, "errors": [_entry(code)]},
+def error_json(form: str, code: int, message: str = "") -> Any:
+    """An answer with an error, in one of `ERROR_FORMS`."""
+    entry = ErrorEntry(code, message or MESSAGES.get(code, "Something went wrong"))
+    return ERROR_FORMS[form or "list"](entry)
+
+
+ERROR_FORMS: dict[str, Callable[[ErrorEntry], Any]] = {
+    "list": lambda entry: {"server_time": SERVER_TIME, "data": None, "errors": [entry.json()]},
+    "list_null_error": lambda entry: {"error": None, "errors": [entry.json()]},
+    "string_code": lambda entry: {"data": {}, "errors": [entry.json(code=str(entry.code))]},
+    "plain": lambda entry: {"data": None, "errors": [entry.number()]},
+    "plain_text": lambda entry: {"errors": [entry.text()]},
+    "single": lambda entry: {"errors": entry.json()},
+    "error_object": lambda entry: {"error": entry.json()},
+    "error_text": lambda entry: {"error": entry.number()},
+    "top": lambda entry: entry.json(),
+    "in_data": lambda entry: {"data": {"errors": [entry.json()]}, "errors": []},
+    "second": lambda entry: {"data": None, "errors": [{"message": "See below"}, entry.json()]},
+    "with_orders": lambda entry: {"data": {"orders": [], "total_count": 0}, "errors": [entry.json()]},
 }
 """An error code in every form that has been seen, or could be; `list` is the documented one."""
 
@@ -125,5 +143,52 @@ WRONG_SHAPES: dict[str, Any] = {
     "bare_orders_number": {"orders": 7, "total_count": 1},
 }
 """JSON that is no page: a failed request."""
+
+
+class LoginRefusal(NamedTuple):
+    """How a login is refused: status, code (0: none), the word of OAuth, and a message that repeats the e-mail."""
+
+    status: int
+    code: int
+    word: str
+    message: str
+
+    def body(self, form: str, code: int, email: str) -> Any:
+        message = f"{self.message} ({email})"
+        if form == "oauth":
+            return {"error": self.word, "error_description": message}
+        return error_json(form, code or self.code, message)
+
+
+LOGIN_REFUSALS = {
+    "wrong_password": LoginRefusal(401, 0, "invalid_grant", "Invalid email or password"),
+    "unknown_account": LoginRefusal(400, 400104, "unknown_user", "User not registered"),
+    "client": LoginRefusal(401, 0, "invalid_client", "Invalid client"),
+    "unclear": LoginRefusal(400, 0, "invalid_request", "Something went wrong"),
+}
+"""By reason. What Bytemark really answers is not known (docs/bytemark-api.md), hence every form on demand."""
+
+LOGIN_FORMS = (*ERROR_FORMS, "oauth")
+
+
+def login_json(token: Any, email: str, envelope: str = "data") -> Json:
+    inner: Json = {"oauth_token": token, "user": {"email": email}}
+    if envelope == "bare":
+        return inner
+    return {"server_time": SERVER_TIME, "data": inner, "errors": []}
+
+
+NO_TOKEN: dict[str, Json] = {
+    "absent": {"data": {"user": {}}, "errors": []},
+    "null": login_json(None, ""),
+    "empty": login_json("", ""),
+    "blank": login_json("  ", ""),
+    "number": login_json(7, ""),
+    "object": login_json({"token": "x"}, ""),
+    "data_null": {"data": None, "errors": []},
+    "data_list": {"data": [], "errors": []},
+    "nothing": {},
+}
+"""Answers to a login that carry no token that could be used."""
 
 encode = msgspec.json.encode

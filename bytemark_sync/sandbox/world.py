@@ -10,7 +10,8 @@ import msgspec
 
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import sample
-from bytemark_sync.sandbox.records import ExpectedItem, ListedOrder, PortalOrder, Records
+from bytemark_sync.sandbox.accounts import login_token
+from bytemark_sync.sandbox.records import ExpectedItem, ListedOrder, PortalOrder, Records, Rider
 from bytemark_sync.sandbox.wire import FORMS
 
 
@@ -25,10 +26,19 @@ class World(Records, omit_defaults=True):
         listed: tuple[int, int] = (10, 60),
         seed: int = 1,
         trouble: float = 0.0,
+        accounts: bool = False,
     ) -> World:
         """A deterministic world; see `sample.fill`. `trouble` is the share of users with something wrong (0 to 1)."""
         world = cls()
-        sample.fill(world, users=users, orders_per_user=orders_per_user, listed=listed, seed=seed, trouble=trouble)
+        sample.fill(
+            world,
+            users=users,
+            orders_per_user=orders_per_user,
+            listed=listed,
+            seed=seed,
+            trouble=trouble,
+            accounts=accounts,
+        )
         return world
 
     @classmethod
@@ -52,26 +62,35 @@ class World(Records, omit_defaults=True):
             order for order in self.orders if not order.stored and order.amount == "0" and order.user_id in with_row
         ]
 
-    def expected_items(self) -> list[ExpectedItem]:
-        """Every row that the items table must hold after a faultless run, sorted. Rows from before are included."""
+    def expected_items(self, renewal: bool = False) -> list[ExpectedItem]:
+        """Every row that the items table must hold after a faultless run, sorted. Rows from before are included.
+
+        `renewal`: the run signs in where no token works, once for each such rider.
+        """
         before = [
             ExpectedItem(order.id, order.order_uuid, order.oauth_token, item.product, pass_uuid)
             for order in self.orders
             for item in order.stored
             for pass_uuid in item.passes
         ]
-        return sorted([*before, *(item for order, seen in self._seen() for item in _rows(order, seen))])
+        return sorted([*before, *(item for order, seen in self._seen(renewal) for item in _rows(order, seen))])
 
-    def expected_reasons(self) -> dict[int, Reason]:
+    def expected_reasons(self, renewal: bool = False) -> dict[int, Reason]:
         """Order key -> the reason why a faultless run leaves the order pending."""
-        return {order.id: reason for order, seen in self._seen() if (reason := _reason(seen)) is not None}
+        return {order.id: reason for order, seen in self._seen(renewal) if (reason := _reason(seen)) is not None}
 
-    def expected_failed_users(self) -> set[int]:
-        return {order.user_id for order, seen in self._seen() if (left := _reason(seen)) and left.record.fails_user}
+    def expected_failed_users(self, renewal: bool = False) -> set[int]:
+        seen_orders = self._seen(renewal)
+        return {order.user_id for order, seen in seen_orders if (left := _reason(seen)) and left.record.fails_user}
 
-    def _seen(self) -> Iterator[tuple[PortalOrder, _Seen]]:
+    def expected_renewals(self) -> set[int]:
+        """The riders of pending orders whose token a faultless run with renewal renews."""
+        return {order.user_id for order, seen in self._seen(renewal=True) if seen.renewed}
+
+    def _seen(self, renewal: bool = False) -> Iterator[tuple[PortalOrder, _Seen]]:
         """Each pending order as a run sees it. Tokens: those of the newest pending order first, then the token rows."""
         riders = {token: rider for rider in self.riders for token in rider.tokens}
+        renewable = self._renewable() if renewal else {}
         rows: dict[int, list[str]] = {}
         for row in self.tokens:
             rows.setdefault(row.user_id, []).append(row.token)
@@ -82,17 +101,28 @@ class World(Records, omit_defaults=True):
             newest_first = [order.oauth_token for order in sorted(orders, key=lambda order: -order.id)]
             tokens = [token for token in [*newest_first, *rows[user_id]] if token.strip()]
             good = next((token for token in tokens if token in riders), None)
+            rider = riders[good] if good else renewable.get(user_id)
+            renewed = rider is not None and good is None
+            if renewed:
+                good = login_token(user_id, 1)
             listing: dict[str, ListedOrder] = {}
-            for one in riders[good].orders if good else ():
+            for one in rider.orders if rider else ():
                 listing.setdefault(key(one.uuid), one)
             for order in orders:
-                yield order, _Seen(bool(tokens), good, listing.get(key(order.order_uuid)))
+                yield order, _Seen(bool(tokens), good, listing.get(key(order.order_uuid)), renewed)
+
+    def _renewable(self) -> dict[int, Rider]:
+        """The riders whose newest row with e-mail and password opens an account."""
+        accounts = {(rider.email, rider.password): rider for rider in self.riders if rider.email}
+        newest = {row.user_id: (row.email, row.password) for row in self.tokens if row.email and row.password}
+        return {user_id: accounts[pair] for user_id, pair in newest.items() if pair in accounts}
 
 
 class _Seen(NamedTuple):
     any_token: bool
     good_token: str | None
     listed: ListedOrder | None
+    renewed: bool = False
 
 
 def key(uuid: str) -> str:
@@ -110,7 +140,7 @@ def _passes(order: ListedOrder) -> Iterable[tuple[str, str]]:
 
 
 def _reason(seen: _Seen) -> Reason | None:
-    if not seen.any_token:
+    if not seen.any_token and seen.good_token is None:
         return Reason.NO_TOKEN
     if seen.good_token is None:
         return Reason.TOKEN_REJECTED

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.sandbox import Rider, Sandbox, World
 
-WORLD = World.sample(users=3, listed=(25, 25), seed=5)
+WORLD = World.sample(users=3, listed=(25, 25), seed=5, accounts=True)
 RIDER = WORLD.riders[0]
 
 
@@ -41,14 +41,29 @@ class Raw:
 
 
 def ask(sandbox: Sandbox, page: int = 1, *, token: str | None = RIDER.tokens[0], seconds: float = 2.0) -> Raw:
-    """One request over a plain socket."""
+    """One request for orders over a plain socket."""
+    authorization = f"Authorization: Bearer {token}\r\n" if token is not None else ""
+    request = f"GET /v4.0/orders?page={page}&per_page=10 HTTP/1.1\r\nHost: x\r\n{authorization}\r\n"
+    return _exchange(sandbox, request.encode(), seconds)
+
+
+def log_in(sandbox: Sandbox, rider: Rider = RIDER, *, seconds: float = 2.0, **changes: Any) -> Raw:
+    """One login over a plain socket. `changes` to the JSON; a member that is None is left out."""
+    sent = {"email": rider.email, "password": rider.password, "client_id": "a client"} | changes
+    return post(sandbox, json.dumps({name: text for name, text in sent.items() if text is not None}), seconds=seconds)
+
+
+def post(sandbox: Sandbox, body: str, *, method: str = "POST", headers: str = "", seconds: float = 2.0) -> Raw:
+    head = f"{method} /users/login HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body.encode())}\r\n{headers}\r\n"
+    return _exchange(sandbox, (head + body).encode(), seconds)
+
+
+def _exchange(sandbox: Sandbox, request: bytes, seconds: float) -> Raw:
     started = time.monotonic()
     host, port = urlsplit(sandbox.url).netloc.split(":")
-    authorization = f"Authorization: Bearer {token}\r\n" if token is not None else ""
     raw, closed, reset = b"", False, False
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
-        request = f"GET /v4.0/orders?page={page}&per_page=10 HTTP/1.1\r\nHost: x\r\n{authorization}\r\n"
-        connection.sendall(request.encode())
+        connection.sendall(request)
         try:
             while not closed and not _whole(raw):
                 part = connection.recv(65536)

@@ -1,4 +1,4 @@
-"""`manage.py bytemark_sandbox`: a local Bytemark order API with sample riders, and faults on demand."""
+"""`manage.py bytemark_sandbox`: a local Bytemark with sample riders and their accounts, and faults on demand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
 
+from bytemark_sync.sandbox.accounts import LIFETIME_FORMS, Lifetime, parse_lifetimes
 from bytemark_sync.sandbox.faults import KINDS, FaultRule, parse_faults
 from bytemark_sync.sandbox.limits import FORMS, Limit, parse_limit
 from bytemark_sync.sandbox.replay import Replay, load
@@ -17,7 +18,7 @@ from bytemark_sync.sandbox.world import World
 
 
 class Command(BaseCommand):
-    help = "Serves a local Bytemark order API until Ctrl-C; prints its URL when it is ready. Faults: " + "; ".join(
+    help = "Serves a local Bytemark until Ctrl-C; prints its URL when it is ready. Faults: " + "; ".join(
         f"{kind}: {text}" for kind, text in KINDS.items()
     ).replace("%", "%%")
     requires_system_checks: list[str] = []
@@ -35,6 +36,11 @@ class Command(BaseCommand):
         parser.add_argument("--trouble", type=float, default=0.0, help="share of users with something wrong, 0 to 1")
         parser.add_argument("--envelope", choices=["data", "bare"], default="data")
         parser.add_argument("--orders-path", default="/v4.0/orders")
+        parser.add_argument("--login-path", default="/users/login")
+        parser.add_argument("--client-id", action="append", default=[], help="that logins need; else any (repeatable)")
+        parser.add_argument("--client-secret", default="", help="that logins need; else any or none")
+        parser.add_argument("--lifetimes", default="", metavar="SPEC", help=f"of tokens: {LIFETIME_FORMS}")
+        parser.add_argument("--keep-older-tokens", action="store_true", help="a login does not end the rider's tokens")
         parser.add_argument("--save-world", metavar="FILE", help="write the world that is served as JSON")
         parser.add_argument("--log-requests", action="store_true", help="a line a request on standard error, no tokens")
 
@@ -53,6 +59,11 @@ class Command(BaseCommand):
             seed=options["seed"],
             envelope=replay.envelope if replay else options["envelope"],
             orders_path=options["orders_path"],
+            login_path=options["login_path"],
+            client_ids=options["client_id"],
+            client_secret=options["client_secret"],
+            lifetimes=_lifetimes(options["lifetimes"]),
+            keeps_older_tokens=options["keep_older_tokens"],
             log_requests=options["log_requests"],
         )
         try:
@@ -81,6 +92,7 @@ def _world(options: dict[str, Any]) -> World:
             orders_per_user=options["orders_per_user"],
             seed=options["seed"],
             trouble=options["trouble"],
+            accounts=True,
         )
     return world
 
@@ -103,6 +115,13 @@ def _faults(text: str) -> list[FaultRule]:
         return parse_faults(text)
     except (ValueError, OSError, msgspec.MsgspecError) as error:
         raise CommandError(f"--faults: {error}", returncode=2) from None
+
+
+def _lifetimes(text: str) -> list[Lifetime]:
+    try:
+        return parse_lifetimes(text)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise CommandError(f"--lifetimes: {error}", returncode=2) from None
 
 
 def _limit(text: str) -> Limit | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bytemark_sync.sandbox import World
-from tests.support.harness import Portal, manage, start_manage
+from tests.support.harness import Portal, manage, start_manage, unique_name
 from tests.support.servers import Redis, SandboxProcess, wait_for
 
 LIMIT = 12
@@ -23,7 +23,7 @@ class Cluster:
     """`manage.py qcluster`; SIGKILL takes the whole process group, as a machine that loses its power."""
 
     def __init__(self, folder: Path, database_url: str, env: dict[str, str]) -> None:
-        self.log = folder / f"cluster-{len(list(folder.glob('cluster-*')))}.log"
+        self.log = folder / f"{unique_name('cluster')}.log"
         with self.log.open("w") as log:
             self.process: subprocess.Popen[str] = start_manage(
                 "qcluster", database_url=database_url, env=env, start_new_session=True, stdout=log, stderr=log

@@ -54,8 +54,11 @@ class Gate:
 
     # --- What the requests do ------------------------------------------------------------------------------------
 
-    def enter(self) -> int | None:
-        """Wait for a permit; returns its generation, or None if asked to stop."""
+    def enter(self, meanwhile: Callable[[], None] = lambda: None) -> int | None:
+        """Wait for a permit; returns its generation, or None if asked to stop.
+
+        `meanwhile` is called again and again while waiting: a process of one thread makes its exchanges there.
+        """
         if self._stop.is_set():
             return None
         if self._is_open:
@@ -69,6 +72,7 @@ class Gate:
                     left = self.seconds_left()
                     if left <= 0:
                         return self._generation
+                    meanwhile()
                     self._stop.wait(min(left, LONGEST_LOOK_SECONDS))
         finally:
             with self._lock:

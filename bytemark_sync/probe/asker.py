@@ -44,7 +44,7 @@ class Down(Exception):
 class Asker:
     """`wait` sleeps for seconds, or raises what ends the probe. `say` tells a person why nothing happens.
 
-    `interval`: least seconds between two requests.
+    `turn` is called before each request, and waits until the pace that all processes share lets it through.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Asker:
         *,
         wait: Callable[[float], None],
         say: Callable[[str], None],
-        interval: float = 0.0,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         self.evidence = evidence
         self._get = get
         self._wait = wait
         self._say = say
-        self._interval = interval
+        self._turn = turn
 
     @property
     def left(self) -> int:
@@ -89,8 +89,7 @@ class Asker:
     def _once(self, rider: int | None, token: Token, page: int, per_page: int) -> Exchange:
         if self.left <= 0:
             raise Spent
-        if self._interval and self.evidence.exchanges:
-            self._wait(self._interval)
+        self._turn()
         try:
             answer = self._get(token, page, per_page)
         except TokenRejected as error:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.pace import Lease, PaceState, Report, exchange
 from bytemark_sync.storage.pace_store import PaceStore, StoreBusy, pace_store
+from bytemark_sync.storage.read_only_pace import ReadOnlyPace
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ class PaceKeeper:
     def _ask(self, report: Report) -> Lease | None:
         """The store's lease. None: others were faster each time and the old one holds, or the store is away."""
         try:
-            self._store = self._store or pace_store()
-            lease = self._store.exchange(report, self._most, writes=not self._dry_run)
+            self._store = self._store or (ReadOnlyPace(pace_store()) if self._dry_run else pace_store())
+            lease = self._store.exchange(report, self._most)
         except StoreBusy:
             self._ask_at = time.monotonic() + random.uniform(0, BUSY_SECONDS)
             return None

@@ -40,8 +40,8 @@ class StoreBusy(Exception):
 
 
 class PaceStore(Protocol):
-    def exchange(self, report: Report, most: float | None, *, writes: bool = True) -> Lease:
-        """Give a report and get a lease. `most`: the fixed limit. Without `writes` the state is only read.
+    def exchange(self, report: Report, most: float | None) -> Lease:
+        """Give a report and get a lease. `most`: the fixed limit.
 
         Raises `StoreBusy`, and what the store raises.
         """
@@ -59,11 +59,11 @@ def pace_store() -> PaceStore:
 class DatabasePace:
     """In the row of `SharedPace`. One SELECT, and one conditional UPDATE where something has changed."""
 
-    def exchange(self, report: Report, most: float | None, *, writes: bool = True) -> Lease:
+    def exchange(self, report: Report, most: float | None) -> Lease:
         for _ in range(MAX_TRIES):
             version, known, now = self._read()
             state, lease = exchange(PaceState.from_json(known), report, now, most)
-            if not writes or state.to_json() == known or (not known and state == PaceState()):
+            if state.to_json() == known or (not known and state == PaceState()):
                 return lease
             if self._replace(version, state.to_json()):
                 return lease
@@ -111,12 +111,12 @@ class RedisPace:
         self._read: Script = client.register_script(READ)
         self._replace: Script = client.register_script(REPLACE)
 
-    def exchange(self, report: Report, most: float | None, *, writes: bool = True) -> Lease:
+    def exchange(self, report: Report, most: float | None) -> Lease:
         for _ in range(MAX_TRIES):
             text, now = self._found()
             known = PaceState.from_json(json.loads(text or b"{}"))
             state, lease = exchange(known, report, now, most)
-            if not writes or state == known:
+            if state == known:
                 return lease
             if self._replace(keys=[self._key], args=[text, json.dumps(state.to_json())]):
                 return lease

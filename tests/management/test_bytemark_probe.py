@@ -104,6 +104,27 @@ def test_a_user_who_may_only_read_is_enough(server_scenario: MakeScenario, serve
     assert counts(at) == before
 
 
+def test_beside_a_sync_it_waits_its_turn_in_the_pace_of_all(scenario: MakeScenario) -> None:
+    at = scenario(world_of(3))
+    at.portal.execute(
+        "INSERT INTO bytemark_sync_pace (id, version, state, written_at)"
+        """ VALUES (1, 7, '{"rate": 4.0, "ceiling": 4.0, "generation": 2}', '2026-11-01 06:00:00')"""
+    )
+    learnt = at.portal.all("SELECT version, state, written_at FROM bytemark_sync_pace")
+    assert probe(at).status == 0
+    times = [seen.at for seen in at.sandbox.requests()]
+    assert len(times) >= 8
+    assert times[-1] - times[0] >= (len(times) - 1) / 4.0 - 0.75, "a lease reaches so far ahead"
+    assert at.portal.all("SELECT version, state, written_at FROM bytemark_sync_pace") == learnt
+
+
+def test_a_fixed_limit_holds_for_it_too(sqlite_scenario: MakeScenario) -> None:
+    at = sqlite_scenario(world_of(3))
+    assert probe(at, BYTEMARK_REQUESTS_PER_SECOND="5").status == 0
+    times = [seen.at for seen in at.sandbox.requests()]
+    assert times[-1] - times[0] >= (len(times) - 1) / 5.0 - 0.75
+
+
 def test_on_a_terminal_it_is_a_table(sqlite_scenario: MakeScenario) -> None:
     at = sqlite_scenario(world_of(25, 12))
     leader, follower = pty.openpty()

@@ -22,11 +22,6 @@ def test_without_a_limit_nothing_is_written() -> None:
     assert not SharedPace.objects.exists()
 
 
-def test_a_dry_run_reads_the_pace_and_writes_nothing() -> None:
-    assert DatabasePace().exchange(Report("one", wanted=9), RATE, writes=False).permits > 0
-    assert not SharedPace.objects.exists()
-
-
 def test_a_refusal_is_kept_for_the_next_process() -> None:
     store = DatabasePace()
     store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0), None)

@@ -7,6 +7,7 @@ import threading
 from argparse import ArgumentParser
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.db import DatabaseError, InterfaceError
 
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.errors import Interrupted
+from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.matching import PendingUser
 from bytemark_sync.management.base import JobCommand, checked_settings, read_options, stopping_on_signals
@@ -27,6 +29,7 @@ from bytemark_sync.probe.plan import investigate
 from bytemark_sync.probe.recording import record, write
 from bytemark_sync.probe.tls import look_at_tls
 from bytemark_sync.probe.verdicts import Verdict
+from bytemark_sync.runs.pace_keeper import PaceKeeper
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain
 from bytemark_sync.storage.probe_riders import named_riders, riders_with_pending
 
@@ -49,13 +52,13 @@ class Command(JobCommand):
         seen = Evidence(_riders(options["user"]))
         stop = threading.Event()
         client = BytemarkClient(client_settings, stop=stop)
-        rate = client_settings.requests_per_second
+        gate = Gate(stop, is_shared=True)
         asker = Asker(
             seen,
             client.get_answer,
             wait=lambda seconds: _wait(stop, seconds),
             say=lambda text: self.stderr.write(text, str),
-            interval=1 / rate if rate else 0.0,
+            turn=partial(_wait_for_turn, PaceKeeper(gate, client_settings.requests_per_second, dry_run=True), gate),
         )
         with stopping_on_signals(stop) as caught:
             seen.tls = look_at_tls(client_settings.base_url, timeout=client_settings.connect_timeout)
@@ -121,6 +124,13 @@ def _riders(user_ids: list[int]) -> tuple[PendingUser, ...]:
     if not riders:
         raise CommandError("No user has pending orders and a token. Name one by --user.", returncode=2)
     return tuple(riders)
+
+
+def _wait_for_turn(pace: PaceKeeper, gate: Gate) -> None:
+    """Wait until the pace of all processes lets a request through. The pace is only read."""
+    pace.tick()
+    if gate.enter(meanwhile=pace.tick) is None:
+        raise Interrupted
 
 
 def _wait(stop: threading.Event, seconds: float) -> None:

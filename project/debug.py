@@ -32,4 +32,6 @@ class HidesSecrets(SafeExceptionReporterFilter):
 
 def _secrets() -> list[str]:
     database = str(settings.DATABASES["default"].get("PASSWORD") or "")
-    return [text for text in (settings.REDIS_URL, database, settings.SECRET_KEY) if text]
+    return [
+        text for text in (settings.REDIS_URL, database, settings.SECRET_KEY, settings.BYTEMARK_CLIENT_SECRET) if text
+    ]

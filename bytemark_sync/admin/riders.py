@@ -23,6 +23,7 @@ from bytemark_sync.admin.read_only import came_from, user_id_of
 from bytemark_sync.admin.resync import confirm
 from bytemark_sync.domain.reasons import token_reasons
 from bytemark_sync.models import Order, OrderOutcome, OrderToken, PortalUser, StoredOrder
+from bytemark_sync.models.portal import CREDENTIALS
 from bytemark_sync.queue.requests import under_way
 from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
 from bytemark_sync.storage.portal_schema import is_indexed
@@ -84,7 +85,7 @@ class PortalUserAdmin(ExportedAdmin):
         *("user_id", "token", "token_rows", "status", "pending_orders", "stored_orders"),
         *("last_outcome", "waiting_since", "last_try"),
     )
-    tokens = ("token",)
+    tokens = ("token", *CREDENTIALS)
     list_display = ("name", "has_token", "status_words", "pending", "stored", "last_outcome", "last_try", "resync_run")
     list_filter = (TokenFilter, OutcomeFilter)
     search_fields = ("user_id__exact",)

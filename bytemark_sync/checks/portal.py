@@ -9,7 +9,7 @@ W001 no index on items' order_id           W002 no index on orders' user_id
 W003 the database user lacks a right that MySQL needs and MariaDB does not
 W004 this machine's clock is not the database's
 E010 a BYTEMARK_* setting cannot be used   W010 BYTEMARK_CUSTOMER_API_URL is not set
-W011 ALLOWED_HOSTS is empty
+W011 ALLOWED_HOSTS is empty                W012 only one of the two settings that switch renewal on is set
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bytemark_sync.checks import privileges
 from bytemark_sync.models import Order, OrderItem
 from bytemark_sync.models.portal import IN_ONE_PLACE, bare_name
 from bytemark_sync.runs.client_settings import bytemark_settings
-from bytemark_sync.storage.portal_schema import PORTAL, PortalSchema
+from bytemark_sync.storage.portal_schema import PORTAL, PortalSchema, columns_needed
 from bytemark_sync.storage.strict_mode import cuts_values
 
 PORTAL_TAG = "portal"
@@ -150,6 +150,23 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register("bytemark")
+def check_renewal(**kwargs: Any) -> list[CheckMessage]:
+    """Renewal is on where both settings are set. One alone is probably a mistake."""
+    names = ("BYTEMARK_ACCOUNT_API_URL", "BYTEMARK_CLIENT_ID")
+    there = [name for name in names if getattr(settings, name)]
+    if len(there) != 1:
+        return []
+    (missing,) = set(names) - set(there)
+    return [
+        Warning(
+            f"{there[0]} is set and {missing} is not: rejected tokens are not renewed.",
+            hint=f"Set {missing} too, or neither.",
+            id="bytemark_sync.W012",
+        )
+    ]
+
+
+@register("bytemark")
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     """The command and the queue need no host name, so this is a warning. Django itself checks it with --deploy only."""
     if settings.ALLOWED_HOSTS or settings.DEBUG:
@@ -181,12 +198,12 @@ def _missing_columns(model: type[Model], schema: PortalSchema) -> list[CheckMess
     present = {column.name for column in schema.columns(model)}
     return [
         Error(
-            f"The portal table {bare_name(model)} has no column {field.column}.",
+            f"The portal table {bare_name(model)} has no column {column}.",
             hint="The product reads this column and never adds one to a portal table.",
             id="bytemark_sync.E001",
         )
-        for field in model._meta.local_concrete_fields
-        if str(field.column).lower() not in present
+        for column in columns_needed(model)
+        if column.lower() not in present
     ]
 
 

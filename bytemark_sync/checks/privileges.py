@@ -16,9 +16,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from MySQLdb.constants import ER
 
-from bytemark_sync.models import Order, OrderItem
+from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import bare_name
-from bytemark_sync.storage.portal_schema import PORTAL, PortalSchema
+from bytemark_sync.storage.portal_schema import PORTAL, PortalSchema, columns_needed, renews_tokens
 
 OWN = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES")
 """What `migrate` and the product need on their own database."""
@@ -55,6 +55,8 @@ def missing_on_the_portal(connection: BaseDatabaseWrapper) -> Iterator[Lack]:
     if _denied(connection, f"UPDATE {_table(Order)} SET amount = '0' WHERE 1 = 0"):
         locks = not _denied(connection, f"SELECT id FROM {_table(Order)} WHERE 1 = 0 FOR UPDATE")
         yield lack(Order, "UPDATE", "MySQL asks for it where a row is locked; nothing is updated", needed=not locks)
+    if renews_tokens() and _denied(connection, f"UPDATE {_table(OrderToken)} SET token = NULL WHERE 1 = 0"):
+        yield lack(OrderToken, "UPDATE (token)", "renewed tokens are written there")
 
 
 def missing_on_our_own(connection: BaseDatabaseWrapper) -> list[Lack]:
@@ -89,7 +91,8 @@ def _table(model: type[Model]) -> str:
 
 
 def _columns(model: type[Model], *, key: bool = True) -> str:
-    return ", ".join(str(field.column) for field in model._meta.local_concrete_fields if key or not field.primary_key)
+    names = columns_needed(model)
+    return ", ".join(names if key else [name for name in names if name != model._meta.pk.column])
 
 
 def _denied(connection: BaseDatabaseWrapper, statement: str) -> bool:

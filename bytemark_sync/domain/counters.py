@@ -35,6 +35,7 @@ class Counts:
     api_requests: int = 0
     retries: int = 0
     rate_limited: int = 0
+    tokens_renewed: int = 0
 
     def add(self, other: Counts) -> None:
         for each in fields(Counts):

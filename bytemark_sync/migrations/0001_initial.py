@@ -44,6 +44,8 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("user_id", models.BigIntegerField(db_index=True, null=True)),
+                ("email", models.CharField(max_length=255, null=True)),
+                ("password", models.CharField(max_length=255, null=True)),
                 ("token", models.TextField(null=True)),
                 ("status", models.CharField(max_length=64, null=True)),
             ],

@@ -46,6 +46,55 @@ class Migration(migrations.Migration):
             options={"db_table": "bytemark_sync_pace"},
         ),
         migrations.CreateModel(
+            name="RiderLogin",
+            fields=[
+                (
+                    "user_id",
+                    models.BigIntegerField(primary_key=True, serialize=False),
+                ),
+                (
+                    "run_id",
+                    models.BigIntegerField(
+                        help_text="The run that last asked; a run asks at most once for a user.", null=True
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("asked", "under way"),
+                            ("renewed", "Renewed"),
+                            ("refused", "Refused"),
+                            ("unanswered", "not answered"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("cause", models.CharField(blank=True, max_length=20)),
+                ("detail", models.CharField(blank=True, max_length=500)),
+                ("asked_at", models.DateTimeField(help_text="When the last login was asked for.", null=True)),
+                ("renewed_at", models.DateTimeField(help_text="When a login last gave a token.", null=True)),
+                ("refused_at", models.DateTimeField(help_text="When a login was last refused.", null=True)),
+                (
+                    "next_at",
+                    models.DateTimeField(
+                        help_text="A refused login is not repeated before, unless the fingerprint changes.", null=True
+                    ),
+                ),
+                (
+                    "deferred_days",
+                    models.PositiveSmallIntegerField(default=0, help_text="The last wait; the next one is twice that."),
+                ),
+                (
+                    "fingerprint",
+                    models.CharField(
+                        blank=True, help_text="Keyed hash of what the login was asked with.", max_length=32
+                    ),
+                ),
+            ],
+            options={"db_table": "bytemark_sync_login"},
+        ),
+        migrations.CreateModel(
             name="SyncRun",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -153,6 +202,14 @@ class Migration(migrations.Migration):
                 ("api_requests", models.PositiveBigIntegerField(default=0)),
                 ("retries", models.PositiveBigIntegerField(default=0)),
                 ("rate_limited", models.PositiveBigIntegerField(default=0, help_text="Answers 429.")),
+                (
+                    "tokens_renewed",
+                    models.PositiveBigIntegerField(default=0, help_text="By logins that gave a token."),
+                ),
+                (
+                    "logins_stopped",
+                    models.TextField(blank=True, help_text="Why it logs nobody in any more; empty: it does."),
+                ),
                 (
                     "writes",
                     models.PositiveBigIntegerField(

@@ -4,6 +4,7 @@ from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
 from bytemark_sync.models.answers import RefusedMinute, RunOutage
 from bytemark_sync.models.audit import AuditFinding
 from bytemark_sync.models.cluster import ClusterBeat, NamedLock
+from bytemark_sync.models.logins import LoginState, RiderLogin
 from bytemark_sync.models.pace import SharedPace
 from bytemark_sync.models.portal import Order, OrderItem, OrderToken
 from bytemark_sync.models.runs import (
@@ -22,6 +23,7 @@ __all__ = [
     "AuditFinding",
     "BatchStatus",
     "ClusterBeat",
+    "LoginState",
     "NamedLock",
     "Order",
     "OrderAttempt",
@@ -31,6 +33,7 @@ __all__ = [
     "PendingOrder",
     "PortalUser",
     "RefusedMinute",
+    "RiderLogin",
     "RunKind",
     "RunOutage",
     "RunStatus",

@@ -39,6 +39,9 @@ class _Bytes(models.Func):
         return self.as_sql(compiler, connection, function="OCTET_LENGTH", **extra)
 
 
+CREDENTIALS = ("email", "password")
+"""Columns of the token table that only a renewal needs, and only a renewal reads."""
+
 FREE = models.Q(amount="0") & models.Q(Exact(_Bytes(models.F("amount")), 1))
 """`amount` is exactly '0' (docs/contract.md#which-orders-are-pending). The length is compared too, because for MySQL
 '0 ' equals '0', and in some collations a full-width zero does."""
@@ -60,12 +63,26 @@ class Order(models.Model):
         return self.order_uuid or f"order {self.pk}"
 
 
+class _WithoutCredentials(models.Manager["OrderToken"]):
+    def get_queryset(self) -> models.QuerySet[OrderToken]:
+        """Rows without e-mail and password, which only a renewal names."""
+        return super().get_queryset().defer(*CREDENTIALS)
+
+
 class OrderToken(models.Model):
-    """A user's current Bytemark token; a user may have several rows, or one with an empty token."""
+    """A user's current Bytemark token; a user may have several rows, or one with an empty token.
+
+    `email` and `password` are those of the account that the portal has made for the rider. They are read only for a
+    renewal, so the portal's table needs them only where renewal is on.
+    """
 
     user_id = models.BigIntegerField(null=True, db_index=True)
+    email = models.CharField(max_length=255, null=True)
+    password = models.CharField(max_length=255, null=True)
     token = models.TextField(null=True)
     status = models.CharField(max_length=64, null=True)
+
+    objects = _WithoutCredentials()
 
     class Meta:
         db_table = portal_table("bytemark_tokens")

@@ -93,6 +93,8 @@ class SyncRun(models.Model):
     api_requests = models.PositiveBigIntegerField(default=0)
     retries = models.PositiveBigIntegerField(default=0)
     rate_limited = models.PositiveBigIntegerField(default=0, help_text="Answers 429.")
+    tokens_renewed = models.PositiveBigIntegerField(default=0, help_text="By logins that gave a token.")
+    logins_stopped = models.TextField(blank=True, help_text="Why it logs nobody in any more; empty: it does.")
 
     writes = models.PositiveBigIntegerField(default=0, help_text="Transactions written by its own process.")
     answers = models.JSONField(default=dict, help_text="Number of requests by kind of answer.")

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from bytemark_sync.bytemark.config import BytemarkSettings, ConfigError
+from bytemark_sync.bytemark.token import Secret
 
 
 def bytemark_settings() -> BytemarkSettings:
@@ -23,6 +24,10 @@ def bytemark_settings() -> BytemarkSettings:
             backoff_cap=settings.BYTEMARK_BACKOFF_CAP,
             requests_per_second=settings.BYTEMARK_REQUESTS_PER_SECOND,
             outage_patience=settings.BYTEMARK_OUTAGE_PATIENCE,
+            account_base_url=settings.BYTEMARK_ACCOUNT_API_URL or None,
+            login_path=settings.BYTEMARK_LOGIN_PATH,
+            client_id=settings.BYTEMARK_CLIENT_ID or None,
+            client_secret=Secret(settings.BYTEMARK_CLIENT_SECRET) if settings.BYTEMARK_CLIENT_SECRET else None,
         )
     except ConfigError as error:
         raise ImproperlyConfigured(str(error)) from None

@@ -15,9 +15,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from bytemark_sync.models import Order, OrderItem, OrderToken
-from bytemark_sync.models.portal import bare_name
+from bytemark_sync.models.portal import CREDENTIALS, bare_name
 
 PORTAL: tuple[type[Model], ...] = (Order, OrderToken, OrderItem)
+
+
+def columns_needed(model: type[Model]) -> list[str]:
+    """The columns that the product needs of a portal table, as the models name them."""
+    names = [str(field.column) for field in model._meta.local_concrete_fields]
+    if model is OrderToken and not renews_tokens():
+        return [name for name in names if name not in CREDENTIALS]
+    return names
+
+
+def renews_tokens() -> bool:
+    """Whether the settings switch renewal on (`BytemarkSettings.renews_tokens` says the same to the API client)."""
+    return bool(settings.BYTEMARK_ACCOUNT_API_URL and settings.BYTEMARK_CLIENT_ID)
 
 
 @dataclass(frozen=True, slots=True)

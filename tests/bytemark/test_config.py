@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bytemark_sync.bytemark.config import BytemarkSettings, ConfigError
+from bytemark_sync.bytemark.token import Secret
 
 GOOD = "https://overture.bytemark.co"
 EXAMPLE = "e.g. https://overture.bytemark.co"
@@ -63,6 +64,40 @@ def test_a_path_that_cannot_be_used(path: str, words: str) -> None:
 )
 def test_https_or_a_loopback_host_is_used(url: str) -> None:
     assert BytemarkSettings(url).orders_url == f"{url}/v4.0/orders"
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "words"),
+    [
+        ("https://[::1", "/l", "BYTEMARK_ACCOUNT_API_URL is not a URL, e.g. https://accountapi.bytemark.co"),
+        ("https://me:word@host", "/l", "BYTEMARK_ACCOUNT_API_URL must not hold a user or password."),
+        (
+            "https://host/?a=1",
+            "/l",
+            "BYTEMARK_ACCOUNT_API_URL must not hold a query or fragment; paths are set by BYTEMARK_LOGIN_PATH.",
+        ),
+        (
+            "http://host",
+            "/l",
+            "BYTEMARK_ACCOUNT_API_URL must be https: riders' passwords would travel readable to host.",
+        ),
+        (GOOD, "login", "BYTEMARK_LOGIN_PATH must be a path that begins with /, such as /users/login."),
+        (GOOD, "/log in", f"BYTEMARK_LOGIN_PATH {NO_TEXT}"),
+    ],
+)
+def test_the_account_api_has_the_same_rules(url: str, path: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        BytemarkSettings(GOOD, account_base_url=url, login_path=path)
+    assert str(refused.value) == words
+
+
+def test_renewal_is_on_with_the_url_and_the_client_id() -> None:
+    account = "http://127.0.0.1:1/"
+    both = BytemarkSettings(GOOD, account_base_url=account, client_id="me", client_secret=Secret("hushhush"))
+    assert (both.renews_tokens, both.login_url) == (True, "http://127.0.0.1:1/users/login")
+    assert "hushhush" not in repr(both)
+    for alone in (BytemarkSettings(GOOD, account_base_url=account), BytemarkSettings(GOOD, client_id="me")):
+        assert not alone.renews_tokens
 
 
 @pytest.mark.parametrize("end", ["", "/", "//"])

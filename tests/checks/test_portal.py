@@ -23,6 +23,9 @@ COLUMNS = [
 ]
 
 
+RENEWAL = {"BYTEMARK_ACCOUNT_API_URL": "http://127.0.0.1:9", "BYTEMARK_CLIENT_ID": "made-up"}
+
+
 def check(url: str, **env: str | None) -> Finished:
     api = {"BYTEMARK_CUSTOMER_API_URL": "http://127.0.0.1:9"} | env
     done = manage("check", "--database", "default", database_url=url, env=api)
@@ -143,3 +146,24 @@ def test_without_a_host_name_every_page_would_be_refused_and_check_says_so(sqlit
     assert "HINT: Set it to the host names of the admin" in done.stderr
     assert "W011" not in check(sqlite_database_url, **env, ALLOWED_HOSTS="sync.example.com").stderr
     assert "W011" not in check(sqlite_database_url, DEBUG="1").stderr
+
+
+def test_e_mail_and_password_are_needed_only_where_tokens_are_renewed(database_url: str) -> None:
+    portal = Portal(database_url)
+    for column in ("email", "password"):
+        portal.execute(f"ALTER TABLE bytemark_tokens RENAME COLUMN {column} TO away_{column}")
+    done = check(database_url)
+    assert (done.status, done.stderr) == (0, "")
+    done = check(database_url, **RENEWAL)
+    assert done.status == 1
+    for column in ("email", "password"):
+        assert f"(bytemark_sync.E001) The portal table bytemark_tokens has no column {column}." in done.stderr
+
+
+@pytest.mark.parametrize("name", ["BYTEMARK_ACCOUNT_API_URL", "BYTEMARK_CLIENT_ID"])
+def test_one_of_the_two_settings_of_renewal_alone_is_a_warning(sqlite_database_url: str, name: str) -> None:
+    done = check(sqlite_database_url, **{name: RENEWAL[name]})
+    assert done.status == 0
+    (missing,) = set(RENEWAL) - {name}
+    assert f"(bytemark_sync.W012) {name} is set and {missing} is not: rejected tokens are not renewed." in done.stderr
+    assert check(sqlite_database_url, **RENEWAL).stderr == ""

@@ -45,6 +45,7 @@ def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(scenari
         "api_requests": 3,
         "retries": 0,
         "rate_limited": 0,
+        "tokens_renewed": 0,
         "orders_deferred": 0,
     }
     assert {name: done.json[name] for name in expected} == expected

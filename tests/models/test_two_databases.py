@@ -305,6 +305,19 @@ def test_check_names_a_right_that_is_missing_and_the_grant_that_mends_it(
     at.assert_exact()
 
 
+def test_only_renewal_needs_a_right_on_the_tokens(server_scenario: MakeScenario, server: Databases) -> None:
+    at = server_scenario(simple_world(users=1))
+    place = f"`{at.portal.portal_database}`.`bytemark_tokens`"
+    on = {"BYTEMARK_ACCOUNT_API_URL": "http://127.0.0.1:9", "BYTEMARK_CLIENT_ID": "made-up"}
+    done = manage("check", "--database", "default", database_url=at.url, env={**at.env(), **on})
+    assert done.status == 1
+    assert f"(bytemark_sync.E005) The database user lacks UPDATE (token) on {place}" in done.stderr
+    (grant,) = re.findall(r"HINT: .*: (GRANT .*;)", done.stderr)
+    server.execute(grant)
+    done = manage("check", "--database", "default", database_url=at.url, env={**at.env(), **on})
+    assert (done.status, done.stderr) == (0, "")
+
+
 def test_check_names_a_right_that_is_missing_on_our_own_database(
     server_scenario: MakeScenario, server: Databases
 ) -> None:

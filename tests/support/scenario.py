@@ -34,6 +34,7 @@ CONTRACT_KEYS = {
     "api_requests",
     "retries",
     "rate_limited",
+    "tokens_renewed",
     "seconds",
     "orders_deferred",
 }

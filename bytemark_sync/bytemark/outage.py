@@ -27,6 +27,8 @@ MIN_SECONDS_REFUSED = 30.0
 """The same where there is nothing but 429. Bytemark may refuse all for the rest of a short window of its limit."""
 TRIAL_SECONDS = (1.0, 2.0, 4.0, 5.0)
 """From the begin of an outage to its first trial, and from one trial to the next; the last one repeats."""
+WITNESSES = 3
+"""So many users who were answered last are remembered. Where one or two of them fail, another can be asked."""
 MAX_TRIAL_SECONDS = 30.0
 """A trial that is this old when the patience is over counts as failed."""
 
@@ -36,7 +38,7 @@ GOOD = frozenset({Kind.OK, Kind.TOKEN_REJECTED, Kind.REFUSED})
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """The user of the last page that came back, and the token that fetched it."""
+    """A user whose page came back, and the token that fetched it."""
 
     user: int
     token: Token
@@ -71,7 +73,8 @@ class Outage:
         self._good_at = clock() - (silent_for or 0.0)
         self._era = 0
         self._out_eras: set[int] = set()
-        self._witness: Witness | None = None
+        self._witnesses: dict[int, Witness] = {}
+        """By user, the one who was answered last at the end."""
         self._trial: Pass | None = None
         self._trials = 0
         self._has_given_up = False
@@ -89,7 +92,7 @@ class Outage:
                 return Pass(self._era)
             if self._trial is not None or self._clock() < self._next_trial:
                 return None
-            self._trial = Pass(self._era, is_trial=True, witness=self._witness)
+            self._trial = Pass(self._era, is_trial=True, witness=self._witness())
             return self._trial
 
     def sending(self, one: Pass) -> None:
@@ -160,7 +163,11 @@ class Outage:
 
     # --- The rules --------------------------------------------------------------------------------------------------
     def _good(self, now: float, witness: Witness | None) -> None:
-        self._witness = witness or self._witness
+        if witness is not None:
+            self._witnesses.pop(witness.user, None)
+            self._witnesses[witness.user] = witness
+            if len(self._witnesses) > WITNESSES:
+                del self._witnesses[next(iter(self._witnesses))]
         self._good_at = now
         self._era += 1
         self._has_given_up = False
@@ -176,8 +183,9 @@ class Outage:
         self._next_trial = self._out_at = 0.0
 
     def _failed(self, sent: Pass, kind: Kind, user: int, now: float, *, is_last: bool) -> None:
-        if self._state is _State.ANSWERS:
+        if self._state is not _State.OUT:
             self._note(sent, kind, user, is_last=is_last)
+        if self._state is _State.ANSWERS:
             if now - self._first_refused > self._patience:  # nobody was let through for so long
                 self._begin(now, first_trial_in=TRIAL_SECONDS[-1])
                 self._has_given_up = True
@@ -204,18 +212,25 @@ class Outage:
         failed = len(self._failed_users)
         if failed >= MIN_USERS and (self._some_at_last or now - self._first_failed >= MIN_SECONDS):
             return True
-        # Where only one or two are left, the witness is the third.
-        if self._some_at_last and self._witness is not None and self._failed_users != {self._witness.user}:
+        # Where only one or two are left, somebody who was answered is the third.
+        if self._some_at_last and not self._witnesses.keys() <= self._failed_users:
             return True
         unanswered = len(self._failed_users | self._refused_users)
         return unanswered >= MIN_USERS and now - self._first_refused >= MIN_SECONDS_REFUSED
 
     def _suspect(self, now: float) -> None:
-        if self._witness is None:
+        if not self._witnesses:
             self._begin(now, first_trial_in=TRIAL_SECONDS[0])
             return
         self._state = _State.ASKING
         self._next_trial = now
+
+    def _witness(self) -> Witness | None:
+        """The user who was answered last, of those who have not failed since if there are any."""
+        newest_first = list(reversed(self._witnesses.values()))
+        return next(
+            (each for each in newest_first if each.user not in self._failed_users), next(iter(newest_first), None)
+        )
 
     def _begin(self, now: float, *, first_trial_in: float) -> None:
         self._state = _State.OUT

@@ -175,6 +175,24 @@ def test_a_witness_who_is_the_failing_user_proves_nothing() -> None:
     assert play.outage.is_open
 
 
+@pytest.mark.parametrize("left", [(7,), (7, 6)], ids=["one", "two"])
+def test_the_last_users_of_a_run_were_answered_last_and_yet_another_is_asked(left: tuple[int, ...]) -> None:
+    """The longest lists are read to the end alone, and their users were those of the last pages."""
+    play = Play()
+    for user in (4, 5, 6, 7, 6, 7, 7):
+        play.ask(user, Kind.OK)
+    sent = [play.begin() for _ in left]
+    failed = [play.end(one, user, Kind.TIMEOUT, is_last=True) for one, user in zip(sent, left, strict=True) if one]
+    assert play.outage.is_asking
+    trial = play.begin()
+    assert trial is not None
+    assert trial.witness is not None
+    assert trial.witness.user not in left
+    play.end(trial, trial.witness.user, Kind.TIMEOUT)
+    assert not play.outage.is_open
+    assert all(play.outage.is_forgiven(each) for each in failed)
+
+
 def test_patience_is_over_when_a_trial_fails_behind_it() -> None:
     play = out()
     trials = play.trials(PATIENCE - 4)

@@ -44,8 +44,8 @@ _PIECE = 64 * 1024
 _POLL_SECONDS = 0.2
 """How often a thread that waits for the end of an outage looks."""
 
-_LET_THROUGH = {Kind.OK, Kind.TOKEN_REJECTED, Kind.REFUSED, Kind.REDIRECT, Kind.API_ERROR}
-"""Answers that show that the limit let the request through."""
+_UNKNOWN = {Kind.RATE_LIMITED, Kind.CONNECTION, Kind.TIMEOUT, Kind.DEADLINE, Kind.INTERRUPTED}
+"""Every other answer shows that the limit let the request through."""
 
 _FAILURES = (
     requests.RequestException,
@@ -154,7 +154,7 @@ class BytemarkClient:
         finally:
             if started and generation is not None:
                 self.stats.record(kind, time.perf_counter() - started)
-                if kind in _LET_THROUGH:
+                if kind not in _UNKNOWN:
                     self.gate.good(generation)
             eras = self.outage.leave(one, kind, asked, is_last=attempt >= self.settings.max_attempts)
             if failed is not None:

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,27 @@ def test_the_probe_gets_an_answer_as_it_came() -> None:
     assert [(one.query, one.headers["authorization"]) for one in server.requests] == [
         ({"page": "2", "per_page": "50"}, "Bearer made-up-key")
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "lets_through"),
+    [
+        (200, BODY, True),
+        (500, b"", True),
+        (200, b"<html>", True),
+        (200, b"{}", True),
+        (404, b"", True),
+        (429, b"", False),
+    ],
+)
+def test_any_answer_but_429_shows_the_pace_that_the_request_was_let_through(
+    status: int, body: bytes, lets_through: bool
+) -> None:
+    """Otherwise, while all is refused, a user whose requests fail would hold everybody up for half a minute."""
+    with serve(answering(status, body)) as server, suppress(BytemarkError):
+        one = client(server.url)
+        one.get_page(KEY, 1)
+    assert one.gate.report().counted == lets_through
 
 
 def test_connections_are_kept_and_cookies_refused() -> None:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 HAND_BACK_SECONDS = 10.0
 """So long a process that alone is not answered keeps its batch."""
+ALONE_SECONDS = 30.0
+"""The same where it was answered before, and nobody else of the run is. Perhaps nobody else asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class OutageWatch:
             self._say()
             if has_given_up:
                 return Advice.GIVE_UP
-            # Nobody knows whose outage it is while this process was never answered: another machine may try.
-            is_long = self.outage.out_for >= HAND_BACK_SECONDS and not self.outage.has_heard
+            # Nobody knows whose outage it is: another machine may try.
+            is_long = self.outage.out_for >= (ALONE_SECONDS if self.outage.has_heard else HAND_BACK_SECONDS)
             return Advice.HAND_BACK if can_hand_back and self._has_others and is_long else Advice.GO_ON
         if can_hand_back and (has_given_up or self.outage.out_for >= HAND_BACK_SECONDS):
             # If the outage has reached all by now, whoever takes the batch knows since when. Else others clear it.

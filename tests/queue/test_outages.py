@@ -28,6 +28,7 @@ def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A batch has 6 users, and a process that is cut off is noticed within a second."""
     settings.SYNC_BATCH_USERS, settings.BYTEMARK_OUTAGE_PATIENCE = 6, 2.0
     monkeypatch.setattr(outage_watch, "HAND_BACK_SECONDS", 0.5)
+    monkeypatch.setattr(outage_watch, "ALONE_SECONDS", 1.0)
     monkeypatch.setattr(batches, "REST_SECONDS", 0.0)
     yield
     batches._cut_off.clear()
@@ -109,6 +110,30 @@ def test_a_process_that_alone_is_cut_off_hands_back_and_costs_no_try(
     run.refresh_from_db()
     assert (run.status, run.users_failed, len(items())) == (RunStatus.SUCCEEDED, 0, 36)
     assert run.silent_since is None
+
+
+def test_cut_off_in_the_middle_of_the_last_batch_while_nobody_else_asks_it_hands_back(
+    here: Sandbox, queue: Queue, settings: Any
+) -> None:
+    """Whose outage it is nobody can know, so another machine may try: without it the run would be given up."""
+    settings.SYNC_BATCH_USERS, settings.BYTEMARK_OUTAGE_PATIENCE = 500, 600.0
+    ClusterBeat.objects.create(name="here", workers=4)
+    ClusterBeat.objects.create(name="there", workers=4)
+    run = ask()
+    queue.work(most=1)
+    here.set_faults("outage:after_requests=7")
+    queue.work(most=1)
+    run.refresh_from_db()
+    (batch,) = SyncBatch.objects.all()
+    assert (run.status, run.users, run.gave_up_at) == (RunStatus.RUNNING, 7, None)
+    assert (batch.status, batch.tries, len(batch.user_ids)) == (BatchStatus.QUEUED, 0, 11)
+    assert here.stats().requests < 60
+    assert_nobody_is_blamed()
+    batches._cut_off.clear()  # the other machine
+    here.set_faults()
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users_failed, len(items()), run.silent_since) == (RunStatus.SUCCEEDED, 0, 36, None)
 
 
 def test_a_batch_whose_time_ends_in_an_outage_costs_no_try_and_has_a_heartbeat(

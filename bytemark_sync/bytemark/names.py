@@ -1,4 +1,4 @@
-"""Tells names of members from data that stands in their place, such as a map keyed by uuids."""
+"""Tells the names of members from data used as keys, as in a map keyed by uuids."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def is_name(text: str) -> bool:
 
 
 def safe_name(text: str) -> str:
-    """The name, or words in its place."""
+    """The text if it is a name, else `DATA`."""
     return text if is_name(text) else DATA

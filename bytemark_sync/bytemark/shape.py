@@ -24,7 +24,7 @@ MAX_KEYS_PER_OBJECT = 60
 
 ROOT = ""
 SEEN = "seen"
-"""The key beside the types: the number of answers with the member. A member may have several types in one answer."""
+"""This key counts the answers with the member. The types may add up to more: one answer may have several of them."""
 
 _TYPES: dict[type, str] = {
     dict: "object",
@@ -42,7 +42,7 @@ Members = dict[str, dict[str, int]]
 
 @dataclass(slots=True)
 class Shape:
-    """The members of several answers. `is_full`: there were more than are kept, so what is absent proves nothing."""
+    """The members of several answers. `is_full`: there were more than are kept, so a missing one proves nothing."""
 
     answers: int = 0
     is_full: bool = False
@@ -78,7 +78,10 @@ class Shape:
 
 
 def paths_of(body: bytes, token: str = "") -> dict[str, set[str]]:
-    """Path -> JSON types, of one answer; empty if the body is not JSON. No name is a part of `token`, or holds it."""
+    """Path -> JSON types, of one answer. Empty if the body is not JSON.
+
+    A key that holds `token`, or is a part of it, becomes `*`.
+    """
     try:
         value = msgspec.json.decode(mend(body))
     except UNREADABLE:

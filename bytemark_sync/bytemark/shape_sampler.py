@@ -9,13 +9,13 @@ from bytemark_sync.bytemark.token import Token
 
 FIRST_ANSWERS = 50
 EVERY = 20
-"""The first answers of a process are looked at each, later ones one in so many. A look takes a tenth of a request."""
+"""Each of the first answers is looked at, then one in `EVERY`. A look costs a tenth of a request."""
 
 
 class ShapeSampler:
-    """Fed by many threads. A member is told only once the answers to two different tokens have had it.
+    """Shared by many threads. A member is kept once the answers to two different tokens have had it.
 
-    A key that is one rider's data, and looks like a name, stands in the answers to this rider alone.
+    A key that is data may look like a name. But only one rider's answers have it.
     """
 
     def __init__(self) -> None:

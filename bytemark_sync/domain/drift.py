@@ -10,11 +10,11 @@ from bytemark_sync.bytemark.shape import ROOT, SEEN, Shape
 MIN_ANSWERS = 10
 """A member, or a type, must have been expected in so many answers before its absence means something."""
 MIN_ANSWERS_OF_RARE = 100
-"""The same for what is not in nearly all answers. A rider's answers resemble each other."""
+"""The same for what fewer than `NEARLY_ALL` answers have. One rider's answers resemble each other."""
 NEARLY_ALL = 0.9
 
 _LISTS_END = "pagination.next"
-"""The member that is null or false, by nature, where a list ends."""
+"""This member is null or false where a list ends. So these two types are no change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def is_comparable(shape: Shape) -> bool:
 
 
 def compare(before: Shape, now: Shape) -> list[Change]:
-    """What is new, gone or of another type, by path. Of a member that comes or goes whole, only its head is named."""
+    """What is new, gone or of another type, by path. Of an object that comes or goes, its members are not named."""
     changes: list[Change] = []
     for path in sorted({*before.members, *now.members}):
         was, is_now = before.members.get(path), now.members.get(path)
@@ -55,9 +55,9 @@ def compare(before: Shape, now: Shape) -> list[Change]:
 
 
 def _came(absent: Shape, present: Shape, path: str) -> bool:
-    """Whether `absent` would have the path if its answers were as those of `present`.
+    """Whether `absent` would have the path if its answers were like those of `present`.
 
-    Lists and maps may be empty, so nothing is said of their entries. Nor is anything of what a full shape lacks.
+    Lists and maps may be empty, so a missing entry means nothing. Nor does anything that a full shape lacks.
     """
     if absent.is_full or path == ROOT or path.endswith(("[]", "*")):
         return False
@@ -66,12 +66,12 @@ def _came(absent: Shape, present: Shape, path: str) -> bool:
 
 
 def _has_new_type(was: dict[str, int], is_now: dict[str, int], but: set[str]) -> bool:
-    """Whether a type has come, other than those in `but`. One that is not seen any more may just be rare now."""
+    """Whether there is a new type other than those in `but`. A type that is gone may just be rare now."""
     return any(_expected(is_now[name], is_now[SEEN], was[SEEN]) for name in is_now.keys() - was.keys() - but)
 
 
 def _expected(count: int, answers: int, other_answers: int) -> bool:
-    """Whether what stands in `count` of `answers` must be expected among `other_answers`."""
+    """Whether something that `count` of `answers` have must be expected in `other_answers`."""
     if not answers or count < MIN_ANSWERS:
         return False
     share = min(1.0, count / answers)

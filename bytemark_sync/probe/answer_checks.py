@@ -114,7 +114,7 @@ _NO_LIST = {Kind.NOT_JSON, Kind.WRONG_SHAPE, Kind.API_ERROR, Kind.REDIRECT, Kind
 
 
 def _odd(one: Exchange) -> bool:
-    """Whether the request itself may be what the server does not take."""
+    """Whether the request is unusual, so that the server may have refused the request itself."""
     return one.page < 1 or one.per_page > 10
 
 
@@ -183,12 +183,12 @@ def latency(seen: Evidence, settings: BytemarkSettings) -> Check:
 
 
 def seconds_of_answers(seen: Evidence) -> list[float]:
-    """Of good answers, in seconds."""
+    """How long each good answer took."""
     return [one.answer.seconds for one in seen.exchanges if one.reading is not None]
 
 
 def rate_values(seen: Evidence) -> dict[str, str]:
-    """Known rate headers with their last value; without it if it is not a number."""
+    """Known rate headers with their last value. The value is empty if it is not a number."""
     found: dict[str, str] = {}
     for one in seen.exchanges:
         for header, value in one.answer.headers.items():

@@ -69,7 +69,8 @@ class Asker:
     def ask(self, rider: int | None, token: Token, page: int, per_page: int, *, odd: bool = False) -> Exchange:
         """The answer to one request. It is repeated while the server fails or says "later". Raises `Spent`, `Down`.
 
-        An `odd` request may itself be what makes the server fail: it is then not repeated, and nothing counts as down.
+        An `odd` request may be the reason why the server fails. So it is not repeated, and its failure does not
+        mean that Bytemark is down.
         """
         failures = 0
         while True:
@@ -116,7 +117,10 @@ def judged(answer: Answer) -> BytemarkError | None:
 
 
 def _told_to_wait(answer: Answer, failures: int) -> float | None:
-    """Seconds; `None` if the server says nothing of waiting. A 429 without a header: 1, 2, 4 ... seconds."""
+    """Seconds that the server says to wait. `None` if it does not say so.
+
+    A 429 without a header counts as 1, 2, 4 ... seconds.
+    """
     if answer.status not in (429, 503):
         return None
     told = parse_retry_after(answer.retry_after, now=time.time(), cap=86_400.0)

@@ -1,4 +1,4 @@
-"""What the probe has seen; the checks judge it, the recording keeps its shape."""
+"""What the probe has seen. The checks judge it, and the recording keeps its shape."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Exchange:
 
     @property
     def words(self) -> str:
-        """What came, for a person."""
+        """The answer in words for a person."""
         if self.error is not None:
             return self.error.detail
         return f"HTTP {self.answer.status} with {len(self.reading.orders) if self.reading else 0} orders"
@@ -31,7 +31,10 @@ class Exchange:
 
 @dataclass(slots=True)
 class Walk:
-    """A rider's list, page by page from 1. `complete`: a page without anything new came at the end; it is left out."""
+    """A rider's list, page by page from 1.
+
+    `complete`: it was read to its end, which is a page without a new order. That page is left out.
+    """
 
     rider: int
     pages: list[Reading] = field(default_factory=list)
@@ -66,14 +69,14 @@ class Evidence:
     sizes: list[Exchange] = field(default_factory=list)
     """Page 1 of one rider by rising `per_page`."""
     beyond: Exchange | None = None
-    """Page 2 of the same rider, by the largest `per_page` that was not filled."""
+    """Page 2 of the same rider by the largest `per_page`. It is asked for if page 1 was not full."""
     confirmed: Exchange | None = None
-    """Page 1 by the number of orders that the server seems to give at most."""
+    """Page 1 by the `per_page` that seems to be the server's largest."""
     repeats: list[tuple[Reading, Reading]] = field(default_factory=list)
     walks: list[Walk] = field(default_factory=list)
     down: str = ""
     spent: bool = False
-    """All requests were used before all was asked."""
+    """The requests were used up before everything was asked."""
     waited: float = 0.0
     """Seconds that the server told the probe to wait."""
 

@@ -20,7 +20,7 @@ DEFAULT_WORKERS, MAX_WORKERS = 16, 64
 """`BYTEMARK_WORKERS` as it is set by default, and the most that one process gains by."""
 
 WORST_LATENCY_MARGIN = 10
-"""Times the worst latency of a quiet hour: what an answer may take under load."""
+"""Under load an answer may take so many times as long as the slowest that the probe saw."""
 
 
 def judge(seen: Evidence, settings: BytemarkSettings, *, now: datetime) -> list[Check]:
@@ -45,7 +45,7 @@ def judge(seen: Evidence, settings: BytemarkSettings, *, now: datetime) -> list[
 
 
 def recommended(seen: Evidence, settings: BytemarkSettings) -> dict[str, Value]:
-    """Setting -> value, of those that something was seen for; also where the value is set already."""
+    """Setting -> value, for the settings that the answers say something about. It may be set already."""
     found: dict[str, Value] = {}
     if size := list_checks.largest_filled(seen):
         found["BYTEMARK_PAGE_SIZE"] = size

@@ -31,7 +31,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListOrder:
-    """`by` says what the neighbours were compared by; `riders` and `pages` whose."""
+    """`by`: what neighbours were compared by. `riders` and `pages`: how many of each were compared."""
 
     direction: Direction
     by: str = ""
@@ -85,7 +85,7 @@ def _times(walk: Walk, member: str) -> list[float]:
 
 
 def _time_member(walks: Sequence[Walk]) -> str:
-    """The member of every order that holds when it was made; the one that says "created", if there are several."""
+    """The member that says in every order when it was made. If there are several, the one named "created"."""
     orders = [raw for walk in walks for page in walk.pages for raw in page.orders if isinstance(raw, dict)]
     names = [
         name

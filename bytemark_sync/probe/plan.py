@@ -12,13 +12,13 @@ from bytemark_sync.probe.evidence import Evidence, Exchange, Walk
 from bytemark_sync.probe.reading import Reading
 
 MAX_RIDERS = 5
-"""Riders whose token is taken, and whose lists are looked at."""
+"""When the tokens of so many riders were accepted, no more riders are asked."""
 
 MAX_TOKENS = 2
 """Tokens of one rider that are tried."""
 
 MAX_REFUSALS = 3
-"""Riders that get neither a list nor a rejected token before the probe asks no more riders."""
+"""The same when so many riders got neither a list nor a rejected token."""
 
 SIZES = (10, 30, 50, 100)
 WALKED_SIZE = SIZES[0]

@@ -38,7 +38,7 @@ class Reading:
 
 
 def read_answer(body: bytes) -> Reading | None:
-    """The page in a body; `None` if the product could not use it either."""
+    """The page in a body. `None` if the product cannot use it."""
     try:
         page = decode_page(body)
         whole = msgspec.json.decode(mend(body))

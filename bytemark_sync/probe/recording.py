@@ -57,7 +57,7 @@ class RecordedRider(msgspec.Struct):
 
 
 class Recording(msgspec.Struct, omit_defaults=True):
-    """`total_count` and `next` are forms of the sandbox's faults; empty: as it should be. `page_limit` 0: none."""
+    """`total_count` and `next`: a form of the sandbox's faults, or empty if all is well. `page_limit`: 0 for none."""
 
     format: int
     envelope: str
@@ -137,7 +137,7 @@ class _Recorder:
         return sorted({self._name(name) for names in several for name in names})
 
     def _headers(self) -> set[str]:
-        """Names of headers that are known; the others may hold anything in their names."""
+        """Names of known headers. The name of another one may be data."""
         sent = {header for one in self._seen.exchanges for header in one.answer.headers}
         rates = {header for header in sent if RATE_HEADER.fullmatch(header) and is_name(header)}
         return sent & {*CACHE_HEADERS, *rates}

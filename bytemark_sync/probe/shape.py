@@ -12,7 +12,7 @@ from bytemark_sync.probe.list_order import as_time
 from bytemark_sync.probe.reading import type_of
 
 MAX_MEMBERS = 100
-"""Members of one object that are kept. A map with a key for each of many things is no shape."""
+"""The most members of one object that are kept. An object with more is a map, and its keys are data."""
 
 MAX_DEPTH = 12
 

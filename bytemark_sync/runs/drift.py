@@ -19,9 +19,9 @@ PATIENCE_SECONDS = 5.0
 
 
 def note_drift(run: SyncRun) -> None:
-    """Write on the run what has changed since the last run of all that was due, and what of it nobody was told yet.
+    """Write on the run what has changed since the last run of all that was due. Each change says if it was told before.
 
-    The run is closed already and waits to be reported, so a database error costs only the comparison.
+    The run is closed already, so a database error costs only the comparison.
     """
     try:
         retrying(partial(_note, run), patience=PATIENCE_SECONDS)
@@ -46,7 +46,7 @@ def _note(run: SyncRun) -> None:
 
 
 def _last_whole(earlier: QuerySet[SyncRun]) -> tuple[int, Shape] | None:
-    """The last run of all that was due whose answers are enough to compare with."""
+    """The last run of all that was due with enough answers to compare with."""
     for pk, kept in earlier.filter(whole=True).values_list("pk", "shape")[:MAX_RUNS_LOOKED_AT]:
         shape = Shape.from_json(kept)
         if is_comparable(shape):

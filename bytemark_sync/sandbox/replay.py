@@ -21,7 +21,7 @@ from bytemark_sync.sandbox.world import World
 
 FIRST_USER = 1001
 OWN_MEMBERS = ("uuid", "order_items")
-"""Members of an order that a world says itself."""
+"""Members of an order that the sandbox makes from the world."""
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -141,7 +141,7 @@ class _Maker:
                 return None
 
     def _time(self, rng: Random, place: int) -> datetime:
-        """Later or earlier with each place in the list, as the recorded lists were."""
+        """It rises or falls with the place in the list, as in the recorded lists."""
         match self._recording.list_order:
             case Direction.NEWEST_FIRST:
                 return BEGIN - timedelta(hours=place)

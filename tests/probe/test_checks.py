@@ -1,4 +1,4 @@
-"""Each check against a real server that keeps to what is assumed, and against those that do not."""
+"""Each check, against a server that does what is assumed and against servers that do not."""
 
 from __future__ import annotations
 

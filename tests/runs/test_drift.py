@@ -27,7 +27,7 @@ Shaper = Callable[[dict[str, Any], Request], dict[str, Any]]
 
 
 class Job:
-    """Riders with new pending orders before each run, all of them listed, in answers that a test gives a shape."""
+    """Riders get new pending orders before each run. All are listed, in answers whose shape the test chooses."""
 
     def __init__(self, api: Api) -> None:
         self.runs = 0

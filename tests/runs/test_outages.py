@@ -52,7 +52,7 @@ GONE = {
 def test_a_bytemark_that_is_gone_ends_the_run_after_the_patience_and_leaves_users_as_they_were(
     sqlite_scenario: MakeScenario,
 ) -> None:
-    """All ways of being gone at once, a command and a database each."""
+    """All kinds of outage side by side, each with a command and a database of its own."""
     made = {}
     for name, how in GONE.items():
         at = sqlite_scenario(simple_world(users=100, orders=1), faults="" if "://" in how else how)
@@ -98,7 +98,7 @@ def test_a_dry_run_and_an_audit_wait_and_give_up_alike(sqlite_scenario: MakeScen
 
 
 def test_users_who_always_fail_cost_five_requests_each_and_hold_nobody_up(sqlite_scenario: MakeScenario) -> None:
-    """Also at the end, where nobody else is left: a user who was answered is asked whether Bytemark is there."""
+    """Also where nobody else is left: a user who was answered before is asked for again."""
     at = sqlite_scenario(simple_world(users=200, orders=1))
     failing = [150, 180, 298, 299, 300]
     at.sandbox.set_faults(FaultRule("status", status=500, users=failing))

@@ -1,4 +1,4 @@
-"""The limiter lets through what it says and no more, over all connections together, and its counts tell so."""
+"""The limiter lets through what it says and no more, over all connections together. Its counts say the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORLD = World.sample(users=3, listed=(25, 25), seed=5)
 
 
 def let_through(limiter: Limiter, seconds: float, each: float) -> list[float]:
-    """The times at which a request was let through, asking each `each` seconds in virtual time."""
+    """The times at which requests were let through, in virtual time. One is made each `each` seconds."""
     times = [number * each for number in range(round(seconds / each))]
     return [now for now in times if limiter.refuses(now, now) is None]
 

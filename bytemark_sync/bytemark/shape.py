@@ -1,5 +1,8 @@
 """The shape of Bytemark's answers: names and JSON types of their members, in bounded memory. Never a value.
 
+It is cheap enough for a run's millions of answers, and those of two runs can be compared. The probe's shape
+(probe/shape.py) has lengths too, so that the sandbox can make answers like those.
+
 A path names a member: `data.orders[].uuid`. `[]` stands for the entries of a list, `*` for a key that looks like data.
 """
 
@@ -95,7 +98,7 @@ def paths_of(body: bytes, token: str = "") -> dict[str, set[str]]:
             if len(found) >= MAX_PATHS or len(path) > MAX_PATH_LENGTH:
                 continue
             found[path] = set()
-        found[path].add(_TYPES[type(value)])
+        found[path].add(type_of(value))
         if depth >= MAX_DEPTH:
             continue
         if isinstance(value, list):
@@ -107,6 +110,11 @@ def paths_of(body: bytes, token: str = "") -> dict[str, set[str]]:
                 (_join(path, "*" if is_map else name_of(key)), each, depth + 1) for key, each in reversed(pairs)
             ]
     return found
+
+
+def type_of(value: Any) -> str:
+    """The JSON type of a decoded value, in the words of a run's shape, of Slack and of the probe."""
+    return _TYPES[type(value)]
 
 
 def _join(path: str, name: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from bytemark_sync.bytemark.body_errors import UNREADABLE, mend
 from bytemark_sync.bytemark.decoding import ListedOrder, MalformedOrder, decode_page
 from bytemark_sync.bytemark.errors import TryAgain
+from bytemark_sync.bytemark.shape import type_of
 
 ABSENT = "absent"
 
@@ -56,28 +57,14 @@ def read_answer(body: bytes) -> Reading | None:
         listed=page.orders,
         orders=tuple(inner["orders"]),
         total=page.total_count,
-        total_form=type_of(inner["total_count"]) if "total_count" in inner else ABSENT,
+        total_form=number_type(inner["total_count"]) if "total_count" in inner else ABSENT,
         more=bool(following) if has_next else None,
-        next_form=type_of(following) if has_next else ABSENT,
+        next_form=number_type(following) if has_next else ABSENT,
         outer=tuple(whole) if in_data else (),
         inner=tuple(inner),
     )
 
 
-def type_of(value: Any) -> str:
-    """The JSON type, in words."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int():
-            return "whole number"
-        case float():
-            return "number"
-        case str():
-            return "text"
-        case list():
-            return "list"
-        case _:
-            return "object"
+def number_type(value: Any) -> str:
+    """The JSON type; a number without a fraction is told from others."""
+    return "whole number" if type(value) is int else type_of(value)

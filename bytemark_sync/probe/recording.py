@@ -201,8 +201,8 @@ def _next_form(seen: Evidence) -> str:
     last = {page.next_form for page in ends}
     if "text" in more:
         return "empty" if "text" in last else "path"
-    if "true or false" in more:
-        return "false" if "true or false" in last else "true"
+    if "boolean" in more:
+        return "false" if "boolean" in last else "true"
     return ""
 
 

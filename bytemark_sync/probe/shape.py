@@ -1,4 +1,8 @@
-"""The shape of JSON values put together: members, types, lengths, counts. Never a value."""
+"""The shape of JSON values put together: members, types, lengths, counts. Never a value.
+
+It is for the few answers of a probe, and has all that is needed to make others like them. A run keeps less of far more
+answers (bytemark/shape.py).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bytemark_sync.probe.list_order import as_time
-from bytemark_sync.probe.reading import type_of
+from bytemark_sync.probe.reading import number_type
 
 MAX_MEMBERS = 100
 """The most members of one object that are kept. An object with more is a map, and its keys are data."""
@@ -70,7 +74,7 @@ def detailed_type(value: Any) -> str:
     """The JSON type; of a text also whether it is a uuid or a time."""
     if isinstance(value, str):
         return "uuid" if is_rfc_4122(value) else "time" if as_time(value) is not None else "text"
-    return type_of(value)
+    return number_type(value)
 
 
 def is_rfc_4122(text: str) -> bool:

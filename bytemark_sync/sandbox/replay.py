@@ -130,7 +130,7 @@ class _Maker:
                 return rng.randrange(100)
             case "number":
                 return rng.randrange(100) + 0.5
-            case "true or false":
+            case "boolean":
                 return True
             case "list":
                 entries = shape.entries or Shape()

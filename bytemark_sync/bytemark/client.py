@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-
-import requests
-import urllib3.exceptions
 
 from bytemark_sync import __version__
 from bytemark_sync.bytemark.config import BytemarkSettings
@@ -27,34 +23,20 @@ from bytemark_sync.bytemark.errors import (
     TryAgain,
     classify,
 )
+from bytemark_sync.bytemark.exchange import exchange
 from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.longest_page import LongestPage
 from bytemark_sync.bytemark.outage import Outage, Pass, Witness
 from bytemark_sync.bytemark.retry import Backoff
 from bytemark_sync.bytemark.stats import ApiStats
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.bytemark.transport import Deadline, Stopped, Transport
-from bytemark_sync.bytemark.transport_errors import describe
-
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Bytes of an answer, unpacked (docs/contract.md#what-each-answer-costs)."""
-
-_PIECE = 64 * 1024
+from bytemark_sync.bytemark.transport import Transport
 
 _POLL_SECONDS = 0.2
 """How often a thread that waits for the end of an outage looks."""
 
-_UNKNOWN = {Kind.RATE_LIMITED, Kind.CONNECTION, Kind.TIMEOUT, Kind.DEADLINE, Kind.INTERRUPTED}
+PACE_UNKNOWN = {Kind.RATE_LIMITED, Kind.CONNECTION, Kind.TIMEOUT, Kind.DEADLINE, Kind.INTERRUPTED}
 """Every other answer shows that the limit let the request through."""
-
-_FAILURES = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,
-)
-"""The exceptions of requests, urllib3, ssl and http.client that the server or the network can cause."""
 
 
 class BytemarkClient:
@@ -95,7 +77,7 @@ class BytemarkClient:
         429 or 503 pauses everybody.
         """
         headers = self._headers(token)
-        return self._send(self._wait_for_pass(), Witness(user, token), page, headers, attempt)
+        return self._send(self.wait_for_pass(), Witness(user, token), page, headers, attempt)
 
     def settle(self) -> None:
         """Wait while it is being found out whether there is an outage. Raises `Interrupted`."""
@@ -113,7 +95,8 @@ class BytemarkClient:
                 raise Interrupted
             left -= _POLL_SECONDS
 
-    def _wait_for_pass(self) -> Pass:
+    def wait_for_pass(self) -> Pass:
+        """The right to send one request, which `outage.leave` ends. Waits in an outage. Raises `Interrupted`."""
         while (own := self._try_pass()) is None:
             pass
         return own
@@ -149,18 +132,19 @@ class BytemarkClient:
             kind = error.kind
             failed = error if isinstance(error, TryAgain) else None
             if generation is not None:
-                self._note_pause(error, generation)
+                self.note_pause(error, generation)
             raise
         finally:
             if started and generation is not None:
                 self.stats.record(kind, time.perf_counter() - started)
-                if kind not in _UNKNOWN:
+                if kind not in PACE_UNKNOWN:
                     self.gate.good(generation)
             eras = self.outage.leave(one, kind, asked, is_last=attempt >= self.settings.max_attempts)
             if failed is not None:
                 failed.eras = eras
 
-    def _note_pause(self, error: BytemarkError, generation: int) -> None:
+    def note_pause(self, error: BytemarkError, generation: int) -> None:
+        """Tell the gate what an answer says of the pace."""
         if isinstance(error, RateLimited):
             self.gate.refused(generation, error.pause)
         elif isinstance(error, TryAgain) and error.pause:
@@ -200,45 +184,5 @@ class BytemarkClient:
         return page
 
     def _answer(self, params: dict[str, int], headers: dict[str, str]) -> Answer:
-        """One exchange. The answer says what went wrong, and has the body of an error status too."""
         deadline = self._transport.deadline()
-        response: requests.Response | None = None
-        try:
-            response = self._transport.get(params, headers, deadline)
-            body, problem, detail = _read(response, deadline)
-        except Stopped:
-            _close(response)
-            raise Interrupted from None
-        except _FAILURES as error:
-            _close(response)
-            body = None
-            problem, detail = describe(error, in_body=response is not None, deadline_passed=deadline.passed)
-        if response is None:
-            return Answer(problem=problem, detail=detail)
-        sent = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, sent.get("retry-after"), body, problem, detail, sent)
-
-
-def _read(response: requests.Response, deadline: Deadline) -> tuple[bytes | None, Kind | None, str]:
-    """The unpacked body, or the reason why it is refused. Raises what the transport raises."""
-    too_large = f"the answer is larger than {MAX_BODY_BYTES // (1024 * 1024)} MiB"
-    raw = response.raw
-    if (raw.length_remaining or 0) > MAX_BODY_BYTES:
-        _close(response)
-        return None, Kind.TOO_LARGE, too_large
-    pieces: list[bytes] = []
-    size = 0
-    while piece := raw.read1(_PIECE, decode_content=True):
-        deadline.check()
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
-            _close(response)
-            return None, Kind.TOO_LARGE, too_large
-        pieces.append(piece)
-    return b"".join(pieces), None, ""
-
-
-def _close(response: requests.Response | None) -> None:
-    """Close the connection, so that the rest of a failed answer is not read as the next answer."""
-    if response is not None:
-        response.raw.close()
+        return exchange(lambda: self._transport.get(params, headers, deadline), deadline)

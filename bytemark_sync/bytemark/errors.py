@@ -16,7 +16,7 @@ from bytemark_sync.bytemark.body_errors import Refusal, read_refusal
 
 
 class Kind(StrEnum):
-    """What kind of answer a request got; the statistics count by it."""
+    """What kind of answer a request got; the statistics count by it. `LOGIN`: a login that gave a token."""
 
     OK = "ok"
     CONNECTION = "connection"
@@ -32,6 +32,8 @@ class Kind(StrEnum):
     TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a name, not a secret
     REFUSED = "refused"
     REDIRECT = "redirect"
+    LOGIN = "login"
+    LOGIN_REFUSED = "login_refused"
     INTERRUPTED = "interrupted"
 
 

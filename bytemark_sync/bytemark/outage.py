@@ -114,6 +114,12 @@ class Outage:
                 self._failed(sent, kind, asked.user, now, is_last=is_last)
             return sent.era, self._era
 
+    def doubt(self, failed: Eras) -> None:
+        """Something else than a request for orders failed. Have the witness asked whether Bytemark is there at all."""
+        with self._lock:
+            if self._state is _State.ANSWERS and self._witness is not None and failed[1] == self._era:
+                self._suspect(self._clock())
+
     @property
     def is_open(self) -> bool:
         """Everybody may ask."""

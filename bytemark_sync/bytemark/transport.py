@@ -146,7 +146,7 @@ class _Session(requests.Session):
 
 
 class Transport:
-    """GET requests to the host of `url`; one `requests.Session` a thread.
+    """Requests to one URL by one method; one `requests.Session` a thread.
 
     `trust_env` is off on purpose. Otherwise requests would replace the rider's `Authorization` by a password from
     `.netrc`, and send tokens to any proxy that the environment names.
@@ -162,12 +162,14 @@ class Transport:
         request_deadline: float,
         stop: threading.Event,
         ca_file: str | None = None,
+        method: str = "GET",
     ) -> None:
         self._timeout = (min(connect_timeout, request_deadline), min(read_timeout, request_deadline))
         self._read_timeout = read_timeout
         self._seconds = request_deadline
         self._stop = stop
         self._url = url
+        self._method = method
         self._context = _context(ca_file or certifi.where())
         self._local = threading.local()
 
@@ -175,14 +177,27 @@ class Transport:
         return Deadline(self._seconds, self._read_timeout, self._stop)
 
     def get(self, params: dict[str, int], headers: dict[str, str], deadline: Deadline) -> requests.Response:
-        """Send one GET and read the headers of its answer. The caller reads the body, and closes it on failure.
+        """Send one request and read the headers of its answer. The caller reads the body, and closes it on failure.
 
         Follows no redirect and repeats nothing. Raises `Stopped` and what requests, urllib3, ssl and http.client raise.
         """
-        session, prepared = self._session()
-        # A copy: to prepare each request anew takes a third of a request's processor time.
-        request = prepared.copy()
-        request.url = f"{prepared.url}?{urlencode(params)}"
+        session, request = self._session()
+        request.url = f"{request.url}?{urlencode(params)}"
+        return self._send(session, request, headers, deadline)
+
+    def post(self, body: bytes, headers: dict[str, str], deadline: Deadline) -> requests.Response:
+        """The same with a body."""
+        session, request = self._session()
+        request.body = body
+        return self._send(session, request, headers | {"Content-Length": str(len(body))}, deadline)
+
+    def _send(
+        self,
+        session: requests.Session,
+        request: requests.PreparedRequest,
+        headers: dict[str, str],
+        deadline: Deadline,
+    ) -> requests.Response:
         request.headers.update(headers)
         _current.deadline = deadline
         try:
@@ -191,13 +206,14 @@ class Transport:
             del _current.deadline
 
     def _session(self) -> tuple[requests.Session, requests.PreparedRequest]:
-        """This thread's session, and its request without parameters and the rider's headers."""
+        """This thread's session, and a copy of its request without parameters, body and the rider's headers."""
         if not hasattr(self._local, "session"):
             session = _Session()
             session.trust_env = False
             session.mount(self._url, _Adapter(self._context))
             # A cookie of one rider must never be sent with another rider's token.
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-            self._local.session = session, session.prepare_request(requests.Request("GET", self._url))
+            self._local.session = session, session.prepare_request(requests.Request(self._method, self._url))
         own: tuple[requests.Session, requests.PreparedRequest] = self._local.session
-        return own
+        # A copy: to prepare each request anew takes a third of a request's processor time.
+        return own[0], own[1].copy()

@@ -20,8 +20,12 @@ TROUBLES = (
     "other_spelling",
     "listed_twice",
     "mixed_tokens",
+    "wrong_password",
 )
-"""What can be wrong with a user. Users with trouble get these in turn, so that a small world has all of them."""
+"""What can be wrong with a user. Users with trouble get these in turn, so that a small world has all of them.
+
+A run that renews tokens mends `all_stale` and `no_token`, where the riders have accounts.
+"""
 
 NOISE = ("paid", "no_token_row", "stored", "amount_0.00")
 """Kinds of orders that are not pending. A world with trouble has some of each."""
@@ -63,9 +67,11 @@ def add_accounts(world: Records) -> None:
         rider.email = f"rider-{rng.getrandbits(48):012x}@sandbox.invalid"
         rider.password = f"sandbox-password-{rng.getrandbits(96):024x}"
     known = {rider.user_id: rider for rider in world.riders}
+    wrong = {order.user_id for order in world.orders if order.kind == "wrong_password"}
     for row in world.tokens:
         if (owner := known.get(row.user_id)) is not None:
-            row.email, row.password = owner.email, owner.password
+            row.email = owner.email
+            row.password = f"{owner.password}-old" if row.user_id in wrong else owner.password
 
 
 def token(rng: Random) -> str:
@@ -94,7 +100,7 @@ def _add_user(world: Records, rng: Random, user: int, wanted: int, listed: tuple
     orders = [listed_order(rng, products) for _ in range(max(wanted, rng.randint(*listed)))]
     rider = Rider(user, [good], orders)
     places = sorted(rng.sample(range(len(orders)), wanted))
-    order_token = {"stale_token": stale, "all_stale": stale, "no_token": ""}.get(trouble, good)
+    order_token = {"stale_token": stale, "all_stale": stale, "wrong_password": stale, "no_token": ""}.get(trouble, good)
     first = len(world.orders) + 1
     for number, place in enumerate(places):
         kind = trouble or "listed"
@@ -104,7 +110,7 @@ def _add_user(world: Records, rng: Random, user: int, wanted: int, listed: tuple
         elif trouble in ("not_listed", "without_passes", *BY_FORM, "other_spelling", "listed_twice"):
             row.kind = "listed"  # these troubles are one order's, the user's others are sound
         world.orders.append(row)
-    current = {"all_stale": token(rng), "no_token": ""}.get(trouble, good)
+    current = {"all_stale": token(rng), "wrong_password": token(rng), "no_token": ""}.get(trouble, good)
     world.tokens.append(PortalToken(user, current))
     if rng.random() < 0.1:
         world.tokens.append(PortalToken(user, ""))

@@ -30,16 +30,20 @@ def test_a_sound_world_is_stored_whole() -> None:
 
 
 def test_a_troubled_world_has_every_trouble() -> None:
-    world = World.sample(users=len(TROUBLES), trouble=1.0)
+    world = World.sample(users=len(TROUBLES), trouble=1.0, accounts=True)
     assert {order.kind for order in world.orders} == {*TROUBLES, *NOISE, "listed"}
     reasons = Counter(world.expected_reasons().values())
     assert reasons == {
         Reason.NOT_FOUND: 1,
         Reason.NO_PASSES: 1,
         **dict.fromkeys((form.reason for form in FORMS.values()), 1),
-        Reason.TOKEN_REJECTED: 3,
+        Reason.TOKEN_REJECTED: 6,
         Reason.NO_TOKEN: 3,
     }
+    healed = Counter(world.expected_reasons(renewal=True).values())
+    assert reasons - healed == {Reason.TOKEN_REJECTED: 3, Reason.NO_TOKEN: 3}
+    kinds = {order.user_id: order.kind for order in world.orders}
+    assert {kinds[user] for user in world.expected_renewals()} == {"all_stale", "no_token"}
 
 
 def test_what_must_be_stored_written_out_by_hand() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clusters import LIMIT, Cluster, ClusterScenario, MakeClusterScenario
+from tests.support.clusters import LIMIT, Cluster, ClusterScenario, MakeClusterScenario, Network
 from tests.support.harness import BACKENDS, manage
 from tests.support.servers import Databases, MariaDB, Redis, wait_for
 from tests.support.side_by_side import side_by_side
@@ -33,11 +33,31 @@ def one_of_two_is_killed(scenario: ClusterScenario) -> None:
     assert second.stop() == 0
 
 
+def one_of_two_is_cut_off_from_bytemark(scenario: ClusterScenario) -> None:
+    """It alone waits, and hands its users back. The other goes on at its pace, and nobody fails."""
+    scenario.env["BYTEMARK_BACKOFF_BASE"] = "0.2"
+    with Network(scenario.sandbox.url) as network:
+        whole, cut_off = scenario.cluster(), scenario.cluster(network)
+        scenario.enqueue()
+        wait_for(lambda: whole.worked() and cut_off.worked(), 30, "both clusters work")
+        scenario.wait_for_a_third()
+        network.cut()
+        wait_for(lambda: "Bytemark has not answered since" in cut_off.log.read_text(), 60, "it is noticed")
+        scenario.everything_is_stored_once_and_told_truthfully(within=2 * LIMIT)
+    assert scenario.portal.value("SELECT COUNT(*) FROM bytemark_sync_pace") == 0
+    assert scenario.portal.value("SELECT MAX(tries) FROM bytemark_sync_batch") == 0
+
+
 @pytest.mark.server
-def test_two_clusters_share_a_run_and_one_is_killed(cluster_scenario: MakeClusterScenario, redis_server: Redis) -> None:
+def test_two_clusters_share_a_run_and_one_is_killed_or_cut_off(
+    cluster_scenario: MakeClusterScenario, redis_server: Redis
+) -> None:
     scenarios = [cluster_scenario(backend) for backend in BACKENDS]
     scenarios.append(cluster_scenario("mariadb", redis=redis_server))
-    side_by_side(*(partial(one_of_two_is_killed, scenario) for scenario in scenarios))
+    side_by_side(
+        *(partial(one_of_two_is_killed, scenario) for scenario in scenarios),
+        partial(one_of_two_is_cut_off_from_bytemark, cluster_scenario("sqlite")),
+    )
 
 
 def test_workers_side_by_side_do_not_deadlock_on_their_run(

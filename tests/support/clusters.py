@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import World
 from tests.support.harness import Portal, manage, start_manage, unique_name
@@ -50,6 +53,45 @@ class Cluster:
         return "processing sync_batch" in self.log.read_text()
 
 
+class Network:
+    """A machine's way to Bytemark, which can be cut: what is connected is closed, and nothing connects any more."""
+
+    def __init__(self, url: str) -> None:
+        self._there = "127.0.0.1", urlsplit(url).port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self._ends: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, name="network", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+
+    def cut(self) -> None:
+        for each in [self._listener, *self._ends]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection(self._there)
+                self._ends += [here, there]
+                for source, target in ((here, there), (there, here)):
+                    threading.Thread(target=self._carry, args=(source, target), name="carried", daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
 class ClusterScenario:
     """A world in a database, the API that knows it, and a way to start clusters on it."""
 
@@ -67,8 +109,10 @@ class ClusterScenario:
         }
         self._stack, self._folder = stack, folder
 
-    def cluster(self) -> Cluster:
-        return self._stack.enter_context(Cluster(self._folder, self.url, self.env))
+    def cluster(self, network: Network | None = None) -> Cluster:
+        """`network`: its only way to Bytemark."""
+        way = {"BYTEMARK_CUSTOMER_API_URL": network.url} if network else {}
+        return self._stack.enter_context(Cluster(self._folder, self.url, self.env | way))
 
     def enqueue(self) -> None:
         done = manage("sync_order_items", "--enqueue", "--json", database_url=self.url, env=self.env)

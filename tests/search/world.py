@@ -14,6 +14,9 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RefusedMinute,
+    RunOutage,
+    SharedPace,
     StoredOrder,
     SyncBatch,
     SyncRun,
@@ -23,6 +26,7 @@ from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalTo
 
 TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, NamedLock),
+    *(RunOutage, RefusedMinute, SharedPace),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
 KINDS = ("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token")

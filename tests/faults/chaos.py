@@ -14,8 +14,8 @@ from django.db import DatabaseError, connection, transaction
 
 from bytemark_sync.models import Order
 from tests.faults.machines import Machines
-from tests.faults.plan import Chaos
 from tests.faults.processes import Child, descendants, fork
+from tests.faults.scenario import Chaos
 
 BACKGROUND = ("kill", "deadlock", "lock")
 

@@ -99,6 +99,19 @@ def runs() -> Iterator[str]:
         yield f"{batch} is done with users left: {batch.user_ids}"
 
 
+def nobody_is_blamed(world: World) -> Iterator[str]:
+    """A limited API, an outage that ends and short pages fail no user, and end no run."""
+    blamed = OrderOutcome.objects.filter(reason=Reason.API_ERROR).values_list("order_id", "detail")
+    for order_id, detail in blamed:
+        yield f"order {order_id} is blamed: {detail}"
+    failed = len(world.expected_failed_users())
+    for run in SyncRun.objects.order_by("pk"):
+        if run.users_failed > failed:
+            yield f"run {run.pk} ({run.status}): {run.users_failed} users failed, at most {failed} were to"
+        if run.error.startswith("Bytemark has not answered"):
+            yield f"run {run.pk} ({run.status}) gave up: {run.error}"
+
+
 def reported(slack_log: Path) -> Iterator[str]:
     """Every bad run has a message at Slack, and the run says so."""
     text = slack_log.read_text() if slack_log.exists() else ""

@@ -8,12 +8,13 @@ import shutil
 import signal
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
@@ -28,6 +29,9 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RefusedMinute,
+    RunOutage,
+    SharedPace,
     StoredOrder,
     SyncBatch,
     SyncRun,
@@ -37,18 +41,22 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.sandbox import SandboxControl, World
 from tests.faults import chaos, checks, processes
 from tests.faults.machines import Machines, start_sandbox, start_slack
-from tests.faults.plan import Actor, Scenario
 from tests.faults.processes import Child, HangsError, fork, manage
+from tests.faults.scenario import Actor, Scenario
 from tests.support.servers import spawn
 
 TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, SyncRun, ClusterBeat, NamedLock),
+    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, RefusedMinute, SyncRun),
+    *(SharedPace, ClusterBeat, NamedLock),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
 ENDS_WITHIN = 30.0
 """Seconds that a command may take; a restart of the database may add what the product waits for it."""
 HEALS_WITHIN = 60.0
 """Seconds after which a cluster must have ended every run, with a heartbeat limit of two."""
+
+
+T = TypeVar("T")
 
 
 class Harness:
@@ -135,9 +143,33 @@ class _Scene:
         yield from self._commands()
         if self.scenario.kind == "exact":
             yield from self._exact()
-        self.control.set_faults()
+        if self.scenario.is_blameless:
+            yield from checks.nobody_is_blamed(self.world)
+        self._reach(self.control.set_faults)
+        if not self.scenario.limit:
+            self._forget_pace()
         yield from self._clean_runs()
         yield from checks.leaks(self.world, self.texts())
+
+    def _reach(self, ask: Callable[[], T]) -> T:
+        """What the sandbox says; an outage that refuses connections refuses this one too."""
+        end = time.monotonic() + ENDS_WITHIN
+        while True:
+            try:
+                return ask()
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
+
+    def _forget_pace(self) -> None:
+        """What was learnt from answers 429 at random is no limit of Bytemark's."""
+        SharedPace.objects.all().delete()
+        if self.machines.redis is not None:
+            import redis
+
+            client = redis.Redis.from_url(self.machines.redis.url)
+            client.delete(*client.keys("*:pace"))
 
     def _storm(self) -> None:
         """Everything that the plan has, at its time."""
@@ -277,17 +309,20 @@ class _Scene:
         if any(said.get(name) != value for name, value in wanted.items()) or child.code != (1 if failed else 0):
             yield f"the run was to end with {wanted}, and said {said}, exit {child.code}"
         attempts = self.scenario.settings["BYTEMARK_MAX_ATTEMPTS"]
-        asked = self.control.stats().users
+        if any(rule.kind == "outage" for rule in self.scenario.rules):
+            return  # requests that it has failed are forgiven
+        asked = Counter(seen.user_id for seen in self._reach(self.control.requests) if seen.status != 429)
         for user_id in {order.user_id for order in self.world.orders if reasons.get(order.id) is Reason.API_ERROR}:
-            if asked.get(str(user_id)) != attempts:
-                yield f"user {user_id} cost {asked.get(str(user_id))} requests instead of {attempts}"
+            most = 1 if user_id in self.scenario.refused_users else attempts
+            if asked[user_id] != most:
+                yield f"user {user_id} cost {asked[user_id]} requests instead of {most}"
 
     def _with_broken_users(self) -> tuple[list[Any], dict[int, Reason]]:
         reasons = self.world.expected_reasons()
         lost = set()
         for order in self.world.pending():
             alone = reasons.get(order.id) in token_reasons()
-            if order.user_id in self.scenario.broken_users and not alone:
+            if order.user_id in (*self.scenario.broken_users, *self.scenario.refused_users) and not alone:
                 reasons[order.id] = Reason.API_ERROR
                 lost.add(order.id)
         return [item for item in self.world.expected_items() if item.order_id not in lost], reasons
@@ -312,6 +347,7 @@ class _Scene:
             key: value
             for key, value in self.scenario.settings.items()
             if key in ("BYTEMARK_PAGE_SIZE", "BYTEMARK_WORKERS")
+            or (self.scenario.limit and key == "BYTEMARK_OUTAGE_PATIENCE")
         }
         work = manage("sync_order_items", "--include-deferred", "--json")
         child = fork(work, self.machines.folder / f"{name}.log", plain)

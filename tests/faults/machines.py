@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bytemark_sync.sandbox import Sandbox, SandboxControl
-from tests.faults.plan import Scenario
 from tests.faults.processes import Child, fork
 from tests.faults.proxy import CommitCutter
+from tests.faults.scenario import Scenario
 from tests.support.harness import Portal, places, sqlite_url
 from tests.support.misbehaving_server import Request, Server
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, free_port
@@ -130,6 +130,7 @@ def start_sandbox(scenario: Scenario, port: int, output: Path) -> tuple[Child, S
             seed=scenario.seed,
             envelope=scenario.envelope,
             rejection=scenario.rejection,
+            limit=scenario.limit,
         ).run(lambda _url: os.close(writer))
 
     child = fork(serve, output)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from bytemark_sync.sandbox import FaultRule, World
+from bytemark_sync.sandbox import FaultRule
 from bytemark_sync.sandbox.faults import CHANGES, TOTAL_FORMS
 from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, WRONG_SHAPES
+from tests.faults.api import with_api
+from tests.faults.scenario import Actor, Chaos, Scenario
 
 LANES = {"sqlite": 40, "mariadb": 40, "redis": 10, "clock": 10, "mysql": 0}
 """Databases and brokers, with their share of the seeds. `redis` is MariaDB with Redis as the broker; `clock` is SQLite
@@ -22,60 +24,6 @@ SLOW = ("hang", "drip_headers", "drip_body")
 HEAVY = ("oversize", "gzip_bomb")
 
 
-@dataclass(frozen=True)
-class Actor:
-    """Somebody who starts a run: `door` is command (a fork of a warm process), process (a new one) or enqueue."""
-
-    door: str
-    args: tuple[str, ...] = ()
-    at: float = 0.0
-    signal: str = ""
-    signal_after: float = 0.0
-
-
-@dataclass(frozen=True)
-class Chaos:
-    """One thing that befalls the machines at `at` seconds."""
-
-    kind: str
-    at: float
-    value: float = 0.0
-
-
-@dataclass(frozen=True)
-class Scenario:
-    seed: int
-    lane: str
-    kind: str
-    users: int
-    orders_per_user: int
-    listed: tuple[int, int]
-    trouble: float
-    rules: tuple[FaultRule, ...]
-    broken_users: tuple[int, ...]
-    """Users whose every request fails in a way that is tried again (kind `exact` alone)."""
-    envelope: str
-    rejection: FaultRule
-    latency: float
-    settings: dict[str, Any]
-    actors: tuple[Actor, ...]
-    chaos: tuple[Chaos, ...] = ()
-    clusters: int = 0
-
-    def world(self) -> World:
-        return World.sample(self.users, self.orders_per_user, self.listed, self.seed, self.trouble)
-
-    def words(self) -> str:
-        actors = ", ".join(
-            " ".join([actor.door, *actor.args])
-            + (f" SIG{actor.signal}@{actor.signal_after:.2f}" if actor.signal else "")
-            for actor in self.actors
-        )
-        parts = [f"{self.lane} {self.kind}: {self.users} users", actors, " ".join(rule.kind for rule in self.rules)]
-        parts.append(" ".join(f"{one.kind}@{one.at:.2f}" for one in self.chaos))
-        return "; ".join(part for part in parts if part)
-
-
 def lane_of(seed: int) -> str:
     return Random(f"lane {seed}").choices(list(LANES), list(LANES.values()))[0]
 
@@ -84,6 +32,10 @@ def plan(seed: int, lane: str = "") -> Scenario:
     """The scenario of `seed`; `lane` overrides the seed's own choice."""
     lane = lane or lane_of(seed)
     rng = Random(f"plan {seed} {lane}")
+    return with_api(_plan(rng, seed, lane))
+
+
+def _plan(rng: Random, seed: int, lane: str) -> Scenario:
     queue_share = {"redis": 0.7, "mariadb": 0.06, "mysql": 0.06, "sqlite": 0.06, "clock": 0.15}[lane]
     if rng.random() < queue_share:
         return _Draft(rng, seed, lane, "queue").queue()
@@ -245,7 +197,7 @@ class _Draft:
         kind = self.rng.choice(RETRYABLE)
         more: dict[str, Any] = {}
         if kind == "status":
-            more["status"] = self.rng.choice((408, 429, 500, 502, 503, 504))
+            more["status"] = self.rng.choice((408, 500, 502, 503, 504))
             more["retry_after"] = self.rng.choice(("", "0", "0.02", "date+1", "soon", "-5", "99999"))
         if kind == "wrong_shape":
             more["form"] = self.rng.choice(sorted(WRONG_SHAPES))
@@ -276,7 +228,7 @@ class _Draft:
             return FaultRule("errors", code=code, form=rng.choice(sorted(ERROR_FORMS)), **limits)
         if draw < 0.63:
             code = rng.choice((0, 50020, 50011))
-            status = rng.choice((400, 401, 403, 404, 409, 410, 418, 422, 451, 499, 599))
+            status = rng.choice((304, 400, 401, 403, 404, 409, 410, 418, 422, 451, 499, 599))
             return FaultRule("status", status=status, code=code, form=rng.choice(sorted(ERROR_FORMS)), **limits)
         if draw < 0.67:
             return FaultRule("redirect", status=rng.choice((301, 302, 303, 307, 308)), **limits)

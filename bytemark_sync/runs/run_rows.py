@@ -112,9 +112,14 @@ class RunRows:
         return Heard(*row) if row else Heard()
 
     def silent(self, since: datetime) -> None:
-        """Note an outage, if none is noted yet, within a transaction. The next good answer of any process ends it."""
+        """Note an outage, if none is noted yet, within a transaction. The next good answer of any process ends it.
+
+        One that seemed to have ended after `since` goes on: what ended it was an answer from before, written late.
+        """
         run = SyncRun.objects.filter(pk=self._run.pk, status=RunStatus.RUNNING, silent_since=None)
-        if run.update(silent_since=since):
+        if not run.update(silent_since=since):
+            return
+        if not RunOutage.objects.filter(run_id=self._run.pk, ended_at__gt=since).update(ended_at=None):
             RunOutage.objects.create(run_id=self._run.pk, began_at=since)
 
     def _write(self, step: Step, number: int) -> None:

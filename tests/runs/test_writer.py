@@ -359,6 +359,19 @@ def test_another_process_that_is_answered_ends_the_outage_and_a_stop_is_seen(run
     }
 
 
+def test_good_answers_that_are_written_late_do_not_cut_an_outage_in_two(run: SyncRun) -> None:
+    """A process writes answers up to two seconds after it has had them; another has noted the outage meanwhile."""
+    since = timezone.now() - timedelta(seconds=4)
+    first, second = (SyncWriter(run, threading.Event()) for _ in range(2))
+    first.silent(since)
+    second.flush([], ApiSample(requests=1, answers={"ok": 1}))
+    assert outages() == [(since, True)]
+    second.silent(since + timedelta(seconds=1))
+    assert outages() == [(since, False)]
+    second.flush([], ApiSample(requests=1, answers={"ok": 1}))
+    assert outages() == [(since, True)]
+
+
 def outages() -> list[tuple[datetime, bool]]:
     """Beginnings, and whether they have ended."""
     return [(each.began_at, each.ended_at is not None) for each in RunOutage.objects.order_by("pk")]

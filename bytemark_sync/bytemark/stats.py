@@ -65,13 +65,17 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class ApiSample:
-    """What happened since the last sample. `answers` counts by `Kind`; `latency` is of all requests."""
+    """What happened since the last sample. `answers` counts by `Kind`; `latency` is of all requests.
+
+    `is_limited`: Bytemark's limit was known, so that the requests were made at the pace.
+    """
 
     requests: int = 0
     retries: int = 0
     answers: dict[str, int] = field(default_factory=dict)
     latency: Histogram = field(default_factory=Histogram)
     shape: Shape = field(default_factory=Shape)
+    is_limited: bool = False
 
 
 class ApiStats:

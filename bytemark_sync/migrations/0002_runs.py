@@ -548,7 +548,7 @@ class Migration(migrations.Migration):
             options={"db_table": "bytemark_sync_outage"},
         ),
         migrations.CreateModel(
-            name="RefusedMinute",
+            name="LimitedMinute",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
@@ -566,15 +566,15 @@ class Migration(migrations.Migration):
                         db_constraint=False,
                         null=True,
                         on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="refused_minutes",
+                        related_name="limited_minutes",
                         to="bytemark_sync.syncrun",
                     ),
                 ),
             ],
             options={
-                "db_table": "bytemark_sync_refused_minute",
+                "db_table": "bytemark_sync_limited_minute",
                 "constraints": [
-                    models.UniqueConstraint(fields=["minute", "source"], name="bytemark_sync_refused_minute")
+                    models.UniqueConstraint(fields=["minute", "source"], name="bytemark_sync_limited_minute")
                 ],
             },
         ),

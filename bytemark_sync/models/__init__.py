@@ -1,7 +1,7 @@
 """The portal's tables (`portal`), what the admin shows under another name (`admin_proxies`), and our own."""
 
 from bytemark_sync.models.admin_proxies import PendingOrder, PortalUser
-from bytemark_sync.models.answers import RefusedMinute, RunOutage
+from bytemark_sync.models.answers import LimitedMinute, RunOutage
 from bytemark_sync.models.audit import AuditFinding
 from bytemark_sync.models.cluster import ClusterBeat, NamedLock
 from bytemark_sync.models.logins import LoginState, RiderLogin
@@ -23,6 +23,7 @@ __all__ = [
     "AuditFinding",
     "BatchStatus",
     "ClusterBeat",
+    "LimitedMinute",
     "LoginState",
     "NamedLock",
     "Order",
@@ -32,7 +33,6 @@ __all__ = [
     "OrderToken",
     "PendingOrder",
     "PortalUser",
-    "RefusedMinute",
     "RiderLogin",
     "RunKind",
     "RunOutage",

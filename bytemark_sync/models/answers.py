@@ -1,4 +1,4 @@
-"""When Bytemark did not answer a run, and when it refused requests."""
+"""When Bytemark did not answer a run, and how it bore the requests while a limit was known."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class RunOutage(models.Model):
         return f"run {self.run_id}, {self.began_at}"
 
 
-class RefusedMinute(models.Model):
-    """How often Bytemark refused a process's requests (answers 429) within a minute. No row where it refused none.
+class LimitedMinute(models.Model):
+    """The requests of a process within a minute, and how many were refused (answers 429). Kept while a limit is known.
 
     The first row of all, without a source, adds up those that were deleted for their age.
     """
 
-    run = models.ForeignKey(SyncRun, models.DO_NOTHING, null=True, db_constraint=False, related_name="refused_minutes")
+    run = models.ForeignKey(SyncRun, models.DO_NOTHING, null=True, db_constraint=False, related_name="limited_minutes")
     source = models.CharField(max_length=32, blank=True, help_text="Of a process: its writer, by a random name.")
     minute = models.DateTimeField()
     requests = models.PositiveBigIntegerField(help_text="All requests of the process in this minute.")
     refused = models.PositiveBigIntegerField()
 
     class Meta:
-        db_table = "bytemark_sync_refused_minute"
-        constraints = [models.UniqueConstraint(fields=["minute", "source"], name="bytemark_sync_refused_minute")]
+        db_table = "bytemark_sync_limited_minute"
+        constraints = [models.UniqueConstraint(fields=["minute", "source"], name="bytemark_sync_limited_minute")]
 
     def __str__(self) -> str:
         return f"{self.refused} at {self.minute}"

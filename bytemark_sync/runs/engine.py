@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
@@ -205,7 +206,8 @@ class _Engine:
 
     def _flush(self) -> None:
         worked, self._buffer = self._buffer, []
-        self._totals.add(self._writer.flush(worked, self._stats.drain()))
+        sample = replace(self._stats.drain(), is_limited=self._gate.has_lease)
+        self._totals.add(self._writer.flush(worked, sample))
         self._beaten_at = time.monotonic()
         self._tell()
 

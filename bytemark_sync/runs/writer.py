@@ -20,8 +20,8 @@ from bytemark_sync.domain.counters import Counts, Flushed
 from bytemark_sync.domain.matching import Bookmark, LeftOrder, UserResult
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import SyncRun
+from bytemark_sync.runs.limited_minutes import MinuteLog
 from bytemark_sync.runs.outage_watch import Heard
-from bytemark_sync.runs.refusals import RefusalLog
 from bytemark_sync.runs.run_rows import BatchClaim, RunRows, Step, WrittenBefore
 from bytemark_sync.storage.database_retry import RowRefused, in_transaction, retrying
 from bytemark_sync.storage.order_items import Finding, Written, write
@@ -77,7 +77,7 @@ class RunWriter(ABC):
         self._run = run
         self._rows = RunRows(run, stop, claim)
         self._wanted: dict[int, list[int]] = {}
-        self._refusals = RefusalLog(run.pk)
+        self._minutes = MinuteLog(run.pk)
 
     @abstractmethod
     def _apply(self, part: list[Finding]) -> Flushed:
@@ -94,7 +94,7 @@ class RunWriter(ABC):
         for number, part in enumerate(parts):
             ended = [each for each in worked if ends_in.get(each.result.user_id, last) == number]
             total.add(self._write(part, _End(ended, ApiSample() if number else sample)))
-        self._refusals.add(sample)
+        self._minutes.add(sample)
         return total
 
     def beat(self) -> None:
@@ -103,7 +103,7 @@ class RunWriter(ABC):
 
     def end(self) -> None:
         """Nothing more is written. Never raises for the database."""
-        self._refusals.write()
+        self._minutes.write()
 
     def heard(self) -> Heard:
         """When Bytemark last answered the run. Raises `DatabaseGone`."""

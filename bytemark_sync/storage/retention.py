@@ -19,9 +19,9 @@ from django_q.models import Task
 
 from bytemark_sync.models import (
     AuditFinding,
+    LimitedMinute,
     OrderAttempt,
     OrderOutcome,
-    RefusedMinute,
     RunOutage,
     StoredOrder,
     SyncBatch,
@@ -45,7 +45,7 @@ def prune(now: datetime) -> dict[str, int]:
         "attempts": _delete(OrderAttempt.objects.filter(at__lt=before)),
         "outcomes": _delete_gone_outcomes(),
         "task results": _delete(Task.objects.filter(stopped__lt=before)),
-        "refused minutes": _add_up_refusals(before),
+        "limited minutes": _add_up_minutes(before),
         "logins": sum(_delete(model._default_manager.filter(attempt_time__lt=before)) for model in LOGINS),
     }
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
@@ -71,19 +71,19 @@ def _delete_run(run_id: int) -> int:
     return SyncRun.objects.filter(pk=run_id).delete()[1].get("bytemark_sync.SyncRun", 0)
 
 
-def _add_up_refusals(before: datetime) -> int:
+def _add_up_minutes(before: datetime) -> int:
     """Old minutes go into one row, for the sum of all refusals is a counter of `/metrics` and must never fall."""
-    old = RefusedMinute.objects.filter(minute__lt=before).exclude(source="")
+    old = LimitedMinute.objects.filter(minute__lt=before).exclude(source="")
     return sum(in_transaction(partial(_add_up, keys)) for keys in _keys(old))
 
 
 def _add_up(keys: list[int]) -> int:
-    rows = list(RefusedMinute.objects.select_for_update().filter(pk__in=keys).values_list("requests", "refused"))
+    rows = list(LimitedMinute.objects.select_for_update().filter(pk__in=keys).values_list("requests", "refused"))
     sums = {"requests": sum(row[0] for row in rows), "refused": sum(row[1] for row in rows)}
     growth = {name: F(name) + count for name, count in sums.items()}
-    if not RefusedMinute.objects.filter(source="").update(**growth):
-        RefusedMinute.objects.create(source="", minute=datetime.fromtimestamp(0, UTC), **sums)
-    RefusedMinute.objects.filter(pk__in=keys).delete()
+    if not LimitedMinute.objects.filter(source="").update(**growth):
+        LimitedMinute.objects.create(source="", minute=datetime.fromtimestamp(0, UTC), **sums)
+    LimitedMinute.objects.filter(pk__in=keys).delete()
     return len(rows)
 
 

@@ -23,13 +23,13 @@ from django_q.models import OrmQ, Schedule, Task
 from bytemark_sync.domain.reasons import Reason, token_reasons
 from bytemark_sync.models import (
     ClusterBeat,
+    LimitedMinute,
     NamedLock,
     Order,
     OrderAttempt,
     OrderItem,
     OrderOutcome,
     OrderToken,
-    RefusedMinute,
     RunOutage,
     SharedPace,
     StoredOrder,
@@ -46,7 +46,7 @@ from tests.faults.scenario import Actor, Scenario
 from tests.support.servers import spawn
 
 TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, RefusedMinute, SyncRun),
+    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, LimitedMinute, SyncRun),
     *(SharedPace, ClusterBeat, NamedLock),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )

@@ -8,13 +8,13 @@ from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
+    LimitedMinute,
     NamedLock,
     Order,
     OrderAttempt,
     OrderItem,
     OrderOutcome,
     OrderToken,
-    RefusedMinute,
     RunOutage,
     SharedPace,
     StoredOrder,
@@ -26,7 +26,7 @@ from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalTo
 
 TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, NamedLock),
-    *(RunOutage, RefusedMinute, SharedPace),
+    *(RunOutage, LimitedMinute, SharedPace),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
 KINDS = ("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token")

@@ -14,12 +14,12 @@ from django_q.models import Task
 
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
+    LimitedMinute,
     Order,
     OrderAttempt,
     OrderItem,
     OrderOutcome,
     OrderToken,
-    RefusedMinute,
     RunOutage,
     RunStatus,
     StoredOrder,
@@ -78,13 +78,13 @@ def test_old_runs_go_with_their_batches_and_what_points_at_them_stays() -> None:
 def test_old_minutes_are_added_up_so_that_their_sum_never_falls() -> None:
     alive = run(NEW)
     for number, at in enumerate((OLD, OLD, NEW)):
-        RefusedMinute.objects.create(run=alive, source=str(number), minute=at, requests=100, refused=10)
+        LimitedMinute.objects.create(run=alive, source=str(number), minute=at, requests=100, refused=10)
 
-    assert retention.prune(NOW)["refused minutes"] == 2
-    assert retention.prune(NOW)["refused minutes"] == 0
-    assert retention.prune(NOW + timedelta(days=2))["refused minutes"] == 1
+    assert retention.prune(NOW)["limited minutes"] == 2
+    assert retention.prune(NOW)["limited minutes"] == 0
+    assert retention.prune(NOW + timedelta(days=2))["limited minutes"] == 1
 
-    (sums,) = RefusedMinute.objects.values_list("source", "requests", "refused")
+    (sums,) = LimitedMinute.objects.values_list("source", "requests", "refused")
     assert sums == ("", 300, 30)
 
 

@@ -19,9 +19,9 @@ def _allowed(permission: str) -> Callable[[HttpRequest], bool]:
 
 
 def _is_runs(request: HttpRequest) -> bool:
-    """Whether the page is one of the runs' pages. The daily run's page is below them but has its own entry."""
-    path = request.path
-    return path.startswith(str(reverse_lazy("admin:bytemark_sync_syncrun_changelist"))) and "/daily/" not in path
+    """Whether the page is one of the runs' pages. Two pages below them have entries of their own."""
+    runs = str(reverse_lazy("admin:bytemark_sync_syncrun_changelist"))
+    return request.path.startswith(runs) and request.path not in (f"{runs}daily/", f"{runs}limit/")
 
 
 def _item(title: str, icon: str, url: str, permission: str) -> dict[str, Any]:
@@ -73,6 +73,7 @@ def _navigation() -> list[dict[str, Any]]:
                 _item("Riders", "group", "bytemark_sync_portaluser_changelist", "bytemark_sync.view_portaluser"),
                 _item("Runs", "sync", "bytemark_sync_syncrun_changelist", "bytemark_sync.view_syncrun")
                 | {"active": _is_runs},
+                _item("Bytemark's limit", "speed", "bytemark_sync_syncrun_limit", "bytemark_sync.view_syncrun"),
             ]
         },
         {

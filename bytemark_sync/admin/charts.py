@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+
+from django.utils import timezone
 
 from bytemark_sync.domain.counters import many
 
@@ -17,7 +19,7 @@ TEXT = "#8a94a6"
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. `words` describes it for people who cannot see the canvas."""
+    """A chart. `words` describes it for people who cannot see the canvas, `nothing` stands in place of an empty one."""
 
     title: str
     data: str
@@ -25,6 +27,9 @@ class Chart:
     words: str
     empty: bool = False
     is_counting: bool = False
+    nothing: str = "Nothing to show yet."
+    note: str = ""
+    """Under the chart, for everybody."""
 
 
 def not_yet(title: str) -> Chart:
@@ -58,6 +63,32 @@ def day_chart(title: str, days: Sequence[date], values: Sequence[int] | None, un
     top = max(values, default=0)
     words = f"{title}: {many(sum(values), unit)} in {len(days)} days, at most {top:,} on a day, {values[-1]:,} today."
     return Chart(title, json.dumps(data), _options(), words, empty=not any(values))
+
+
+def minute_chart(
+    title: str, minutes: Sequence[datetime], bars: Sequence[tuple[str, str, Sequence[int]]], said: str
+) -> Chart:
+    """Bars on top of each other for each minute: name, colour and values. Few beside many are visible all the same.
+
+    `said` is the chart in a sentence, shown with it and in place of an empty one.
+    """
+    data = {
+        "labels": [f"{timezone.localtime(minute):%H:%M}" for minute in minutes],
+        "datasets": [
+            {
+                "label": name,
+                "data": [value or None for value in values],
+                "backgroundColor": colour,
+                "maxBarThickness": 18,
+                "minBarLength": 3,
+                "stack": title,
+            }
+            for name, colour, values in bars
+        ],
+    }
+    is_empty = not any(any(values) for _, _, values in bars)
+    options = _options(legend=True)
+    return Chart(title, json.dumps(data), options, f"{title}: {said}", empty=is_empty, nothing=said, note=said)
 
 
 def level_chart(title: str, days: Sequence[date], values: Sequence[int | None], unit: str) -> Chart:

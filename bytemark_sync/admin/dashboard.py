@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from bytemark_sync.admin.cards import Card
 from bytemark_sync.admin.charts import Chart, bar_chart, day_chart, level_chart
 from bytemark_sync.admin.days import begin, last_days
 from bytemark_sync.admin.labels import (
@@ -24,6 +24,7 @@ from bytemark_sync.admin.labels import (
     run_seconds,
     status_badge,
 )
+from bytemark_sync.admin.limit_page import limit_card, minutes_chart
 from bytemark_sync.admin.pending_figures import PENDING_FIGURES, PendingFigures
 from bytemark_sync.admin.pending_filters import YES
 from bytemark_sync.admin.riders import NEEDED
@@ -42,15 +43,6 @@ RIDERS = "admin:bytemark_sync_portaluser_changelist"
 ENDED = [status for status in RunStatus if status not in ALIVE and status != RunStatus.SKIPPED]
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    title: str
-    value: object
-    note: object = ""
-    href: str = ""
-    warn: bool = False
-
-
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Fill the index page. django-unfold calls this."""
     context["title"] = "Dashboard"
@@ -67,6 +59,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context | {
         "cards": cards,
         "charts": _charts(figures, stored, left),
+        "limit": limit_card(),
+        "minutes": minutes_chart(),
         "runs": _runs_table(runs),
         "counted_at": moment(figures.counted_at) if figures else None,
         "is_new": not runs,

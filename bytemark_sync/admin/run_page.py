@@ -26,6 +26,7 @@ from bytemark_sync.admin.labels import (
     scope_words,
     status_badge,
 )
+from bytemark_sync.admin.limit_page import refused_table
 from bytemark_sync.admin.outages import outages_table
 from bytemark_sync.admin.run_results import audit_counts, audit_headline, findings_table
 from bytemark_sync.bytemark.stats import Histogram
@@ -71,6 +72,7 @@ class RunPage:
     latency: list[tuple[str, str]]
     drift: dict[str, Any]
     outages: dict[str, Any]
+    refused: dict[str, Any]
     request: list[tuple[str, object]]
     end: str
     end_template: str
@@ -82,7 +84,7 @@ class RunPage:
 
 
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
-    """Collect everything with five queries. The page does not wait for slow figures."""
+    """Collect everything with five queries, six if requests were refused. The page does not wait for slow figures."""
     answered, left = _answered(run), _left_by_reason(run) if run.kind == RunKind.SYNC else []
     answers, latency = answered or ({}, Histogram())
     is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page updates anyway
@@ -100,6 +102,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
         latency=_latency(latency),
         drift=_drift(run),
         outages=outages_table(run.outages.order_by("pk")[:MAX_OUTAGES]),
+        refused=refused_table(run.limited_minutes.all()) if run.rate_limited else {},
         request=_request(run),
         end=f"{str(run).capitalize()} has ended: {run.get_status_display()}.",
         end_template=f"unfold/helpers/messages/{END_MESSAGES.get(run.status, 'warning')}.html",
@@ -180,6 +183,7 @@ def _sync_counts(run: SyncRun) -> list[tuple[str, int]]:
         ("Users failed", run.users_failed),
         ("Requests", run.api_requests),
         ("Retries", run.retries),
+        ("Refused (429)", run.rate_limited),
     ]
 
 

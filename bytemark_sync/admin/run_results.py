@@ -78,6 +78,7 @@ def audit_counts(run: SyncRun, found: Found) -> list[tuple[str, int]]:
         ("Users failed", run.users_failed),
         ("Requests", run.api_requests),
         ("Retries", run.retries),
+        ("Refused (429)", run.rate_limited),
     ]
 
 

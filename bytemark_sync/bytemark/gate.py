@@ -6,6 +6,8 @@ wait for their turn behind it. No thread waits for the store.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 import uuid
@@ -28,7 +30,7 @@ class Gate:
     ) -> None:
         self._stop = stop
         self._clock = clock
-        self._holder = uuid.uuid4().hex[:12]
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._generation = 0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Case, Count, F, When
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.models import RunKind, SyncRun
-from bytemark_sync.monitoring import health
+from bytemark_sync.monitoring import bytemark_limit, health
 
 QUANTILES = (0.5, 0.95)
 
@@ -47,6 +49,8 @@ class _Job(Collector):
         try:
             yield from _outcomes()
             yield from _last_run()
+            yield from _limit()
+            yield from _outages()
         except (DatabaseError, InterfaceError):
             return
 
@@ -90,6 +94,43 @@ def _last_run() -> Iterator[Metric]:
         times.add_metric([str(quantile)], latency.quantile(quantile))
     times.add_metric(["1"], latency.maximum)
     yield times
+
+
+def _limit() -> Iterator[Metric]:
+    refused = CounterMetricFamily("bytemark_sync_rate_limited", "Requests that Bytemark refused (429).")
+    refused.add_metric([], bytemark_limit.refused_in_all())
+    yield refused
+    pace = bytemark_limit.look_at_pace()
+    yield _gauge("pace_known", "1 where the shared pace can be read, 0 where Redis is away.", pace is not None)
+    if pace is None:
+        return
+    rates = {
+        "pace_requests_per_second": ("What all processes may ask for together; absent: no limit is known.", pace.rate),
+        "pace_ceiling_requests_per_second": ("Where the learnt pace was refused last.", pace.ceiling),
+        "pace_fixed_requests_per_second": ("BYTEMARK_REQUESTS_PER_SECOND, where it is set.", pace.fixed),
+    }
+    for name, (what, rate) in rates.items():
+        if rate is not None:
+            yield _gauge(name, what, rate)
+    yield _gauge("pace_holders", "Processes that share the pace now.", len(pace.sharers))
+    yield _gauge("pace_pause_seconds", "For how long Bytemark lets nobody ask.", _seconds_until(pace.paused_until))
+
+
+def _outages() -> Iterator[Metric]:
+    since = bytemark_limit.silent_since()
+    silence = (timezone.now() - since).total_seconds() if since else 0
+    yield _gauge("outage_seconds", "How long Bytemark has not answered a run that is under way.", silence)
+    last = bytemark_limit.last_outage()
+    if last is None:
+        return
+    yield _gauge("last_outage_start_timestamp_seconds", "Begin of the last outage.", last.began_at.timestamp())
+    if last.ended_at:
+        end = last.ended_at.timestamp()
+        yield _gauge("last_outage_end_timestamp_seconds", "Its end; absent: not before its run ended.", end)
+
+
+def _seconds_until(at: datetime | None) -> float:
+    return max(0.0, (at - timezone.now()).total_seconds()) if at else 0.0
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

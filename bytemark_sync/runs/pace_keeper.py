@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError
 
 from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.pace import Lease, PaceState, Report, exchange
-from bytemark_sync.storage.pace_store import PaceStore, StoreBusy, pace_store
+from bytemark_sync.storage.pace_store import PaceStore, StoreBusy, is_of_redis, pace_store
 from bytemark_sync.storage.read_only_pace import ReadOnlyPace
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,7 @@ class PaceKeeper:
             self._miss(error)
             return None
         except Exception as error:
-            # redis is imported only where it is used, and so are its classes.
-            if not type(error).__module__.startswith("redis"):
+            if not is_of_redis(error):
                 raise
             self._miss(error)
             return None

@@ -52,6 +52,11 @@ class PaceStore(Protocol):
         ...
 
 
+def is_of_redis(error: Exception) -> bool:
+    """Whether Redis has raised it. Its classes are imported only where it is used."""
+    return type(error).__module__.startswith("redis")
+
+
 def pace_store() -> PaceStore:
     return RedisPace(settings.REDIS_URL) if settings.REDIS_URL else DatabasePace()
 

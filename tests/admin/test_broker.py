@@ -1,9 +1,11 @@
-"""Redis away: people are told that the broker is, and that their run waits for it."""
+"""Redis away: people are told that the broker is, that their run waits for it, and that the pace is not known."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -11,8 +13,10 @@ from django.utils import timezone
 from django_q.conf import Conf
 
 from bytemark_sync import tasks
+from bytemark_sync.bytemark.pace import Report
 from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from bytemark_sync.queue import broker
+from bytemark_sync.storage.pace_store import pace_store
 from tests.support.admin_data import Filled
 from tests.support.servers import Redis
 
@@ -85,3 +89,31 @@ def test_healthz_names_the_broker_and_not_the_cluster(client: Client, filled: Fi
     assert answer.json()["broker"] == "unreachable"
     assert f"{AWAY}: runs wait for it." in answer.json()["problems"]
     assert not any("luster" in problem for problem in answer.json()["problems"])
+
+
+def test_the_pace_in_redis_is_shown_and_where_redis_is_away_the_pages_say_so_and_stay_up(
+    logged_in: Callable[[str], Client], redis: Redis, settings: Any
+) -> None:
+    settings.REDIS_URL, settings.METRICS_TOKEN = redis.url, "sekret"
+    pace_store().exchange(Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, wanted=9), None)
+    client, limit = logged_in("viewer"), f"{APP}syncrun/limit/"
+    headers = {"Authorization": "Bearer sekret"}
+    assert "30 a second" in text(client, limit)
+    assert "web-1:42" in text(client, limit)
+    assert "30 requests a second" in text(client, "/admin/")
+    metrics = client.get("/metrics", headers=headers).content.decode()
+    assert "bytemark_sync_pace_known 1.0" in metrics
+    assert "bytemark_sync_pace_requests_per_second 30.0" in metrics
+    redis.kill()
+    for known_away in (False, True):
+        if not known_away:  # it has gone since the broker was asked last
+            broker._answer = (time.monotonic() + 60, False)
+        assert "Redis, which keeps the shared pace, cannot be reached." in text(client, limit)
+        assert "Redis, which keeps the pace, cannot be reached" in text(client, "/admin/")
+        metrics = client.get("/metrics", headers=headers).content.decode()
+        assert "bytemark_sync_pace_known 0.0" in metrics
+        assert "bytemark_sync_pace_requests_per_second" not in metrics
+        assert "bytemark_sync_outage_seconds 0.0" in metrics
+        broker._answer = None
+    redis.start()
+    assert "no limit" in text(client, limit)  # it has no persistence

@@ -23,17 +23,21 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 
 from bytemark_sync.admin.labels import ago, moment
 from bytemark_sync.admin.read_only import ReadOnlyAdmin
+from bytemark_sync.bytemark.pace import Report
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
+    LimitedMinute,
     Order,
     OrderOutcome,
     OrderToken,
     PortalUser,
     RunKind,
+    RunOutage,
     SyncRun,
     Trigger,
 )
+from bytemark_sync.storage.pace_store import DatabasePace
 from bytemark_sync.times import dated, dated_text
 from tests.support.admin_data import fill
 
@@ -159,6 +163,10 @@ def fill_with_one_of_each() -> None:
     Order.objects.create(order_uuid="abcdef-no-token-row", user_id=77, amount="0")
     OrderToken.objects.create(user_id=None, token="")
     ClusterBeat.objects.create(name="host:1", workers=4)
+    for number, (requests, refused) in enumerate([(1, 1), (900, 1)]):
+        LimitedMinute.objects.create(run=audit, source=str(number), minute=now, requests=requests, refused=refused)
+    RunOutage.objects.create(run=audit, began_at=now - timedelta(minutes=1))
+    DatabasePace().exchange(Report("host:1:a", refused=1, counted=1, counted_seconds=1.0, wanted=1), None)
     done = {"func": "bytemark_sync.tasks.prune", "started": now, "stopped": now + timedelta(seconds=1)}
     Success.objects.create(id="0" * 32, name="prune", success=True, **done)
     Failure.objects.create(id="1" * 32, name="prune", success=False, **done)
@@ -200,7 +208,7 @@ def test_a_list_has_one_name_in_sidebar_title_and_breadcrumb(logged_in: Callable
     sidebar = {url: text_of(inner) for url, inner in links.items()}
     lists = {reverse(f"admin:{m._meta.app_label}_{m._meta.model_name}_changelist") for m in admin.site._registry}
     assert lists - sidebar.keys() == {reverse("admin:django_q_ormq_changelist")}
-    for url in lists | {f"{A}syncrun/daily/", "/admin/"}:
+    for url in lists | {f"{A}syncrun/daily/", f"{A}syncrun/limit/", "/admin/"}:
         html = client.get(url).content.decode()
         title, last = title_and_last(html)
         name = sidebar.get(url, "Queued tasks")

@@ -19,6 +19,7 @@ MAIN = {
     "pending orders": f"{APP}/pendingorder/",
     "riders": f"{APP}/portaluser/",
     "runs": f"{APP}/syncrun/",
+    "Bytemark's limit": f"{APP}/syncrun/limit/",
     "items": f"{APP}/orderitem/",
 }
 Visit = Callable[..., Page]

@@ -169,7 +169,8 @@ class _Scene:
             import redis
 
             client = redis.Redis.from_url(self.machines.redis.url)
-            client.delete(*client.keys("*:pace"))
+            for key in client.keys("*:pace"):
+                client.delete(key)
 
     def _storm(self) -> None:
         """Everything that the plan has, at its time."""

@@ -122,9 +122,11 @@ class Accounts:
         return known.rider if known else None
 
     def lets_in(self, token: str, now: float) -> bool:
-        """Whether the token opens its account; counts the request."""
+        """Whether the token opens its account; counts the request. One that was refused is so for good."""
         known = self._tokens.get(token)
         if known is None or not self._works(known, now):
+            if known is not None:
+                known.ended = True
             return False
         known.requests += 1
         return True

@@ -117,7 +117,7 @@ class Outage:
     def doubt(self, failed: Eras) -> None:
         """Something else than a request for orders failed. Have the witness asked whether Bytemark is there at all."""
         with self._lock:
-            if self._state is _State.ANSWERS and self._witness is not None and failed[1] == self._era:
+            if self._state is _State.ANSWERS and self._witnesses and failed[1] == self._era:
                 self._suspect(self._clock())
 
     @property

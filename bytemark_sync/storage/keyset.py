@@ -14,7 +14,9 @@ from django.db.models.functions import Lower, Trim
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.models import Order, OrderToken
+from bytemark_sync.models.portal import CREDENTIALS
 from bytemark_sync.storage.database_retry import retrying
+from bytemark_sync.storage.fingerprints import credential_text
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +141,16 @@ def tokens_of(user_ids: list[int]) -> dict[int, list[str | None]]:
         for user_id, token in fetched(query):
             tokens[user_id or 0].append(token)
     return dict(tokens)
+
+
+def credentials_of(user_ids: list[int]) -> dict[int, list[str]]:
+    """A text for the e-mail and password of each of the users' rows, for `fingerprint` alone."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for chunk in chunks(user_ids, IDS_PER_QUERY):
+        query = OrderToken.objects.filter(user_id__in=chunk).values_list("user_id", *CREDENTIALS)
+        for user_id, email, password in fetched(query):
+            found[user_id or 0].append(credential_text(email, password))
+    return dict(found)
 
 
 def fetched(query: Iterable[T]) -> list[T]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import F
 from django.utils import timezone
@@ -20,11 +20,7 @@ from bytemark_sync.domain.reasons import deferred_reasons
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, StoredOrder
 from bytemark_sync.models.portal import FREE
 from bytemark_sync.storage.bulk_insert import insert
-
-MAX_DEFERRAL_DAYS = 30
-"""The measurement: docs/decisions/0007-deferral.md."""
-DEFERRAL_MARGIN = timedelta(hours=1)
-"""Taken off each deferral, so that it is over by the next daily run even if the order was tried late in this one."""
+from bytemark_sync.storage.deferral import end_of_wait, next_wait
 
 _Key = tuple[int | None, int, str]  # user id, order id, normalised uuid
 
@@ -147,7 +143,7 @@ def _note(
         outcome.last_at, outcome.last_run_id, outcome.tokens = now, run_id, finding.fingerprint
         outcome.deferred_days = _deferral(previous, outcome, now)
         if leaving.reason in deferred_reasons():
-            outcome.next_at = reference + timedelta(days=outcome.deferred_days) - DEFERRAL_MARGIN
+            outcome.next_at = end_of_wait(reference, outcome.deferred_days)
         outcomes.append(outcome)
     OrderOutcome.objects.filter(order_id__in=list(left)).delete()
     insert(outcomes)
@@ -161,11 +157,9 @@ def _note(
 
 
 def _deferral(previous: OrderOutcome | None, outcome: OrderOutcome, now: datetime) -> int:
-    """Days to wait: 1, 2, 4, ... at most 30. An early try does not lengthen the wait. A new token starts again at 1."""
+    """Days to wait. A new token starts again at 1."""
     days = previous.deferred_days if previous and previous.tokens == outcome.tokens else 0
     if outcome.reason not in deferred_reasons():
         return days
-    if not days or previous is None:
-        return 1
-    early = previous.next_at is not None and previous.next_at > now
-    return days if early else min(MAX_DEFERRAL_DAYS, days * 2)
+    early = previous is not None and previous.next_at is not None and previous.next_at > now
+    return next_wait(days, early=early)

@@ -7,8 +7,6 @@ An order is pending when it has no row in `bytemark_order_items`, its `amount` i
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
 from bytemark_sync.bytemark.token import Token
@@ -26,11 +23,13 @@ from bytemark_sync.domain.reasons import token_reasons
 from bytemark_sync.domain.run_scope import Scope
 from bytemark_sync.models import Order, OrderItem, OrderToken
 from bytemark_sync.models.portal import FREE
+from bytemark_sync.storage.fingerprints import fingerprint
 from bytemark_sync.storage.keyset import (
     IDS_PER_QUERY,
     Key,
     candidates,
     chunks,
+    credentials_of,
     fetched,
     fits,
     folded_uuid,
@@ -41,7 +40,7 @@ from bytemark_sync.storage.keyset import (
     still_theirs,
     tokens_of,
 )
-from bytemark_sync.storage.portal_schema import is_indexed
+from bytemark_sync.storage.portal_schema import is_indexed, renews_tokens
 
 
 class _Row(NamedTuple):
@@ -162,14 +161,6 @@ def users_matching(wanted: PendingFilter, user_ids: Sequence[int], uuids: Collec
     return {user_id for user_id in found if user_id is not None}
 
 
-def fingerprint(tokens: Iterable[str | None]) -> str:
-    """A keyed hash of a user's tokens. It shows whether they changed, but not what they are."""
-    text = "\0".join(sorted(token or "" for token in tokens))
-    return hmac.new(
-        str(settings.SECRET_KEY).encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256
-    ).hexdigest()[:32]
-
-
 def stream(
     scope: Scope,
     *,
@@ -194,10 +185,9 @@ def stream(
     wanted = {normalise(uuid) for uuid in scope.orders}
     taken = 0
     for last_user, users in _users(_narrowed(scope, user_ids), after_user):
-        for user_rows, tokens in users:
+        for user_rows, tokens, mark in users:
             if scope.limit is not None and taken >= scope.limit:
                 return
-            mark = fingerprint(tokens)
             waiting = sum(_waits(row, mark, now) for row in user_rows)
             taken_anyway = scope.tries_deferred or user_rows[0].user_id in under_way
             if waiting == len(user_rows) and not taken_anyway:
@@ -250,17 +240,23 @@ def _narrowed(scope: Scope, user_ids: Sequence[int] | None) -> list[int] | None:
 
 def _users(
     user_ids: list[int] | None, after: int | None
-) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None]]]]]:
-    """The last user of each group, with its users: their pending rows (newest last) and `bytemark_tokens` tokens."""
+) -> Iterator[tuple[int, list[tuple[list[_Row], list[str | None], str]]]]:
+    """The last user of each group, with its users: their pending rows (newest last), `bytemark_tokens` tokens and mark.
+
+    The mark is that of `DueUser.fingerprint`.
+    """
     keys = (
         keys_of_all(_without_items(Order.objects.all()), after) if user_ids is None else _keys_of_users(user_ids, after)
     )
     for owners in groups(keys):
         rows = _rows(owners)
         tokens = tokens_of(sorted({row.user_id for row in rows}))
-        users = (list(group) for _, group in groupby(rows, key=lambda row: row.user_id))
-        # A user without a row in bytemark_tokens has no pending orders.
-        have = [(user_rows, tokens[user_rows[0].user_id]) for user_rows in users if user_rows[0].user_id in tokens]
+        credentials = credentials_of(list(tokens)) if renews_tokens() else {}
+        have = []
+        for user_id, group in groupby(rows, key=lambda row: row.user_id):
+            if user_id in tokens:  # a user without a row in bytemark_tokens has no pending orders
+                mark = fingerprint(tokens[user_id], credentials.get(user_id, ()))
+                have.append((list(group), tokens[user_id], mark))
         yield max(owners.values()), have
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis as redis_client
 from django.test import Client
 from django.utils import timezone
 from django_q.conf import Conf
@@ -18,7 +21,7 @@ from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from bytemark_sync.queue import broker
 from bytemark_sync.storage.pace_store import pace_store
 from tests.support.admin_data import Filled
-from tests.support.servers import Redis
+from tests.support.servers import ROOT, Redis
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db(transaction=True)]
 APP = "/admin/bytemark_sync/"
@@ -117,3 +120,10 @@ def test_the_pace_in_redis_is_shown_and_where_redis_is_away_the_pages_say_so_and
         broker._answer = None
     redis.start()
     assert "no limit" in text(client, limit)  # it has no persistence
+    pace_store().exchange(Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, wanted=9), None)
+    assert "no limit" not in text(client, limit)
+    key = re.search(r"redis-cli -u \S+ DEL (\S+?)`", (ROOT / "docs/operations.md").read_text())
+    assert key
+    with closing(redis_client.Redis.from_url(redis.url)) as connection:
+        assert connection.delete(key[1]) == 1
+    assert "no limit" in text(client, limit)

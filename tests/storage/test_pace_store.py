@@ -29,6 +29,18 @@ def test_a_refusal_is_kept_for_the_next_process() -> None:
     assert SharedPace.objects.get(pk=ROW).version == 2
 
 
+def test_what_was_learnt_is_forgotten_with_its_row_also_by_processes_under_way() -> None:
+    """docs/operations.md#forgetting-what-was-learnt"""
+    store = DatabasePace()
+    store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0, wanted=9), None)
+    SharedPace.objects.all().delete()
+    lease = store.exchange(Report("one", generation=1, good=5, counted=5, wanted=9, unused=3), None)
+    assert (lease.rate, lease.generation) == (None, 0)
+    assert store.exchange(Report("one", good=5, counted=5, wanted=9), None).rate is None
+    store.exchange(Report("one", refused=1, counted=40, counted_seconds=1.0), None)
+    assert store.exchange(Report("two"), None).rate == 40.0
+
+
 def test_races_of_leases_never_exceed_the_pace() -> None:
     granted: list[int] = []
     began = time.time()

@@ -33,7 +33,7 @@ from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.drift import note_drift
-from bytemark_sync.runs.engine import work
+from bytemark_sync.runs.engine import Terms, work
 from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
 from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
@@ -147,17 +147,16 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
     strategy = strategy_of(run)
     stop = threading.Event()
     totals = Totals()
-    work(
-        with_bookmarks(strategy.users(Deferred(), claim), claim.bookmarks),
-        strategy.writer(run, stop, claim),
-        client_settings=bytemark_settings(),
-        workers=settings.BYTEMARK_WORKERS,
-        stop=stop,
+    terms = Terms(
+        bytemark_settings(),
+        settings.BYTEMARK_WORKERS,
+        stop,
         deadline=time.monotonic() + time_limit(),
-        totals=totals,
         suspects_outage=_cut_off.is_set(),
         has_others=retrying(lambda: _live_clusters().count()) > 1,
     )
+    users = with_bookmarks(strategy.users(Deferred(), claim), claim.bookmarks)
+    work(users, strategy.writer(run, stop, claim), terms, totals)
     if totals.is_cut_off:
         _cut_off.set()
     elif totals.unanswered_since is None and not totals.held:

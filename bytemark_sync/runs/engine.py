@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
@@ -57,62 +57,50 @@ class Writer(HeardOf, Protocol):
     def end(self) -> None: ...
 
 
-def work(
-    users: Iterator[DueUser | ReadUpTo],
-    writer: Writer,
-    *,
-    client_settings: BytemarkSettings,
-    workers: int,
-    stop: threading.Event,
-    totals: Totals,
-    deadline: float | None = None,
-    progress: Progress | None = None,
-    suspects_outage: bool = False,
-    has_others: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Work through `users` until the end, `stop` or `deadline` (a `time.monotonic()` value), counting in `totals`.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How users are worked through, whoever they are.
 
-    In an outage it gives up in the end, or, with a deadline, hands back; `totals` say which. `suspects_outage`:
+    `stop` ends the work at once. `deadline` (a `time.monotonic()` value) hands back the rest. `suspects_outage`:
     Bytemark did not answer this process before. `has_others`: other machines could take what is handed back.
+    """
+
+    client_settings: BytemarkSettings
+    workers: int
+    stop: threading.Event
+    deadline: float | None = None
+    progress: Progress | None = None
+    suspects_outage: bool = False
+    has_others: bool = False
+    dry_run: bool = False
+
+
+def work(users: Iterator[DueUser | ReadUpTo], writer: Writer, terms: Terms, totals: Totals) -> None:
+    """Work through `users` until the end, a stop or the deadline, counting in `totals`.
+
+    In an outage it gives up in the end, or, with a deadline, hands back; `totals` say which.
 
     Raises `DatabaseGone`, `ClaimLost` or `RunClosed`. What was written before stays; the rest is still pending.
     """
-    _Engine(
-        users, writer, client_settings, workers, stop, totals, deadline, progress, suspects_outage, has_others, dry_run
-    ).run()
+    _Engine(users, writer, terms, totals).run()
 
 
 class _Engine:
-    def __init__(
-        self,
-        users: Iterator[DueUser | ReadUpTo],
-        writer: Writer,
-        client_settings: BytemarkSettings,
-        workers: int,
-        stop: threading.Event,
-        totals: Totals,
-        deadline: float | None,
-        progress: Progress | None,
-        suspects_outage: bool,
-        has_others: bool,
-        dry_run: bool,
-    ) -> None:
+    def __init__(self, users: Iterator[DueUser | ReadUpTo], writer: Writer, terms: Terms, totals: Totals) -> None:
         self._users = users
         self._writer = writer
-        self._stop = stop
-        self._deadline = deadline
-        self._progress = progress
+        self._stop = terms.stop
+        self._deadline = terms.deadline
+        self._progress = terms.progress
         self._stats = ApiStats()
+        api = terms.client_settings
         self._watch = OutageWatch(
-            writer, client_settings.outage_patience, self._flush, suspects=suspects_outage, has_others=has_others
+            writer, api.outage_patience, self._flush, suspects=terms.suspects_outage, has_others=terms.has_others
         )
-        self._gate = Gate(stop, is_shared=True)
-        self._pace = PaceKeeper(self._gate, client_settings.requests_per_second, dry_run=dry_run)
-        client = BytemarkClient(
-            client_settings, stop=stop, stats=self._stats, outage=self._watch.outage, gate=self._gate
-        )
-        self._pool = FetchPool(client, workers)
+        self._gate = Gate(terms.stop, is_shared=True)
+        self._pace = PaceKeeper(self._gate, api.requests_per_second, dry_run=terms.dry_run)
+        client = BytemarkClient(api, stop=terms.stop, stats=self._stats, outage=self._watch.outage, gate=self._gate)
+        self._pool = FetchPool(client, terms.workers)
         self._told_since: datetime | None = None
         self._in_flight: dict[int, DueUser] = {}
         self._buffer: list[Worked] = []

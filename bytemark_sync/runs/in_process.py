@@ -13,7 +13,7 @@ from bytemark_sync.domain.counters import Counts, Totals
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.drift import note_drift
-from bytemark_sync.runs.engine import Progress, work
+from bytemark_sync.runs.engine import Progress, Terms, work
 from bytemark_sync.runs.run_rows import RunClosed
 from bytemark_sync.runs.strategy import Strategy
 from bytemark_sync.runs.writer import DryRunWriter
@@ -68,12 +68,8 @@ def work_here(
         work(
             strategy.users(deferred),
             strategy.writer(run, stop) if run else DryRunWriter(),
-            client_settings=client_settings,
-            workers=workers,
-            stop=stop,
-            totals=totals,
-            progress=progress,
-            dry_run=dry_run,
+            Terms(client_settings, workers, stop, progress=progress, dry_run=dry_run),
+            totals,
         )
         totals.orders_deferred = deferred.orders
     except RunClosed as closed:

@@ -51,11 +51,13 @@ def take_all(browser: Browser, running: Site) -> None:
     take(open_page(browser, running, scheme="dark"), running, "dashboard-dark", "/admin/")
     take(open_page(browser, running, width=390), running, "dashboard-phone", "/admin/")
     take(page, running, "resync", f"{APP}/pendingorder/resync/?reason=never_tried")
+    running.bytemark.set_limit("rate=12,burst=6")
     page.get_by_role("button", name="Resync now").click()
     page.wait_for_function(
         "Number(document.querySelector('[role=progressbar]')?.ariaValueNow ?? 0) >= 40", timeout=60_000
     )
     save(page, "run-live")
+    take(page, running, "limit", f"{APP}/syncrun/limit/")
 
 
 def open_page(browser: Browser, running: Site, *, scheme: str = "light", width: int = 1360) -> Page:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import World
 from bytemark_sync.sandbox.records import PortalToken
-from tests.probe.harness import world_of
 from tests.support.harness import Finished, finish, manage, start_manage
+from tests.support.probing import world_of
 from tests.support.scenario import MakeScenario, Scenario
 from tests.support.servers import PASSWORD, Databases, wait_for
 

@@ -11,7 +11,7 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import PendingUser
 from bytemark_sync.sandbox import FaultRule, Sandbox
 from bytemark_sync.sandbox.wire import encode
-from tests.probe.harness import probe_url, probe_world, riders_of, world_of
+from tests.support.probing import probe_url, probe_world, riders_of, world_of
 
 LISTS = (130, 25, 12, 3)
 

@@ -12,8 +12,8 @@ import pytest
 
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import PendingUser
-from tests.probe.harness import Probed, probe_url
 from tests.support.misbehaving_server import Handler, Request, send, serve
+from tests.support.probing import Probed, probe_url
 from tests.support.scripted_api import order, page
 
 RIDER = PendingUser(7, (Token("made-up-key"),), ())

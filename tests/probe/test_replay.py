@@ -13,7 +13,7 @@ from bytemark_sync.bytemark.names import is_name
 from bytemark_sync.probe.recording import record, write
 from bytemark_sync.sandbox import FaultRule, Sandbox
 from bytemark_sync.sandbox.replay import load
-from tests.probe.harness import Probed, probe_url, riders_of, world_of
+from tests.support.probing import Probed, probe_url, riders_of, world_of
 
 LISTS = (130, 25, 12, 3)
 PATIENT: dict[str, Any] = {"read_timeout": 15.0, "request_deadline": 20.0}

@@ -226,7 +226,7 @@ def test_an_absent_total(faulty: Sandbox) -> None:
 
 def test_latency_with_jitter(faulty: Sandbox) -> None:
     faulty.set_faults("latency:seconds=0.1,jitter=0.05")
-    assert 0.1 <= ask(faulty).seconds < 2
+    assert 0.1 <= ask(faulty).seconds < 30
 
 
 def test_rules_choose_their_requests(faulty: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Tells an outage of Bytemark from the failures of single users, and lets single requests through to see its end.
+"""Tells an outage of Bytemark from the failures of single users. In an outage it lets single requests through.
 
 The rules are in docs/contract.md#outages. The clock is passed in, and nothing is sent and nobody waits here: the
 client asks `enter` before each request and reports to `leave` after it.
@@ -20,20 +20,20 @@ from bytemark_sync.bytemark.errors import Eras, Kind
 from bytemark_sync.bytemark.token import Token
 
 MIN_USERS = 3
-"""So many different users must have failed in a row before an outage is thought of."""
+"""An outage is suspected once so many different users have failed in a row."""
 MIN_SECONDS = 3.0
-"""So old must the first of these failures be, counted from the sending of its request."""
+"""And once the first of these failed requests was sent so long ago."""
 MIN_SECONDS_REFUSED = 30.0
-"""The same where there is nothing but 429. Bytemark may refuse all for the rest of a short window of its limit."""
+"""The same if some of them got only 429. Bytemark may refuse everybody until a short window of its limit ends."""
 TRIAL_SECONDS = (1.0, 2.0, 4.0, 5.0)
-"""From the begin of an outage to its first trial, and from one trial to the next; the last one repeats."""
+"""From the start of an outage to its first trial, then from one trial to the next. The last one repeats."""
 WITNESSES = 3
-"""So many users who were answered last are remembered. Where one or two of them fail, another can be asked."""
+"""So many users are remembered, those who were answered last. If one or two of them fail, another can be asked."""
 MAX_TRIAL_SECONDS = 30.0
-"""A trial that is this old when the patience is over counts as failed."""
+"""A trial that is older than this when the patience ends counts as failed."""
 
 GOOD = frozenset({Kind.OK, Kind.TOKEN_REJECTED, Kind.REFUSED})
-"""Answers that only a Bytemark at work gives."""
+"""Answers which show that Bytemark works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Witness:
 
 @dataclass(eq=False, slots=True)
 class Pass:
-    """The right to send one request. `witness`: it is to ask for this user's page 1, as a trial."""
+    """The right to send one request. `witness`: if there is one, the request is for this user's page 1, as a trial."""
 
     era: int
     is_trial: bool = False
@@ -79,14 +79,14 @@ class Outage:
         self._trials = 0
         self._has_given_up = False
         self.has_heard = False
-        """There was a good answer."""
+        """Whether there was a good answer."""
         self._forget_failures()
         if silent_for is not None:
             self._begin(clock(), first_trial_in=0.0)
 
     # --- For the threads that ask ---------------------------------------------------------------------------------
     def enter(self) -> Pass | None:
-        """The right to send one request; None while it is not one's turn. Every pass is returned by `leave`."""
+        """The right to send one request. None: the caller must wait. Every pass is given back by `leave`."""
         with self._lock:
             if self._state is _State.ANSWERS:
                 return Pass(self._era)
@@ -115,51 +115,51 @@ class Outage:
             return sent.era, self._era
 
     def doubt(self, failed: Eras) -> None:
-        """Something else than a request for orders failed. Have the witness asked whether Bytemark is there at all."""
+        """Something other than a request for orders failed. The witness is asked whether Bytemark works at all."""
         with self._lock:
             if self._state is _State.ANSWERS and self._witnesses and failed[1] == self._era:
                 self._suspect(self._clock())
 
     @property
     def is_open(self) -> bool:
-        """Everybody may ask."""
+        """Whether everybody may ask."""
         return self._state is _State.ANSWERS
 
     @property
     def is_asking(self) -> bool:
-        """It is being found out whether there is an outage."""
+        """Whether the witness is being asked if there is an outage."""
         return self._state is _State.ASKING
 
     def is_forgiven(self, failed: Eras) -> bool:
-        """The request failed while there was an outage, so that it costs no attempt."""
+        """Whether the request failed in an outage. Then it costs no attempt."""
         return any(failed[0] <= era <= failed[1] for era in self._out_eras)
 
     def is_unclear(self, failed: Eras) -> bool:
-        """Nothing good has come back since this failure, so that nobody knows yet whose fault it is."""
+        """Whether no good answer has come since this failure. Until then nobody knows whose fault it is."""
         return failed[1] == self._era
 
     # --- For whoever leads the run ----------------------------------------------------------------------------------
     @property
     def silent_for(self) -> float | None:
-        """Seconds since the last good answer (or the begin) while there is an outage, else None."""
+        """In an outage: seconds since the last good answer, or since the start. Else None."""
         with self._lock:
             return self._clock() - self._good_at if self._state is _State.OUT else None
 
     @property
     def out_for(self) -> float:
-        """Seconds since this process found that there is an outage; 0 without one."""
+        """Seconds since this process noticed the outage. 0 without one."""
         with self._lock:
             return self._clock() - self._out_at if self._state is _State.OUT else 0.0
 
     @property
     def heard_ago(self) -> float:
-        """Seconds since the last good answer, or since the begin where there was none."""
+        """Seconds since the last good answer, or since the start if there was none."""
         with self._lock:
             return self._clock() - self._good_at
 
     @property
     def has_given_up(self) -> bool:
-        """A trial has failed more than the patience after the last good answer, or hangs since then."""
+        """Whether a trial has failed, or hangs, later than the patience after the last good answer."""
         with self._lock:
             if self._state is not _State.OUT:
                 return False
@@ -232,7 +232,7 @@ class Outage:
         self._next_trial = now
 
     def _witness(self) -> Witness | None:
-        """The user who was answered last, of those who have not failed since if there are any."""
+        """The user who was answered last. Those who have failed since are the second choice."""
         newest_first = list(reversed(self._witnesses.values()))
         return next(
             (each for each in newest_first if each.user not in self._failed_users), next(iter(newest_first), None)

@@ -1,4 +1,4 @@
-"""What the engine makes of an outage: says it on the run, and ends the work where waiting is of no use.
+"""What the engine does in an outage: it says so on the run, and ends the work where waiting is of no use.
 
 Each process knows for itself whether Bytemark answers it (`bytemark.outage`). Whether it answers the run's other
 processes stands in the run's row (docs/contract.md#outages).
@@ -23,9 +23,9 @@ from bytemark_sync.times import dated
 logger = logging.getLogger(__name__)
 
 HAND_BACK_SECONDS = 10.0
-"""So long a process that alone is not answered keeps its batch."""
+"""A process keeps its batch for so long while Bytemark answers others but not it."""
 ALONE_SECONDS = 30.0
-"""The same where it was answered before, and nobody else of the run is. Perhaps nobody else asks."""
+"""The same if Bytemark answers nobody of the run, but answered this process before. Perhaps nobody else asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,17 @@ class HeardOf(Protocol):
 class Advice(Enum):
     GO_ON = auto()
     HAND_BACK = auto()
-    """Bytemark answers others: this machine is at fault."""
+    """Bytemark answers others, so this machine is at fault."""
     GIVE_UP = auto()
 
 
 class OutageWatch:
-    """Looks at the process's outage for the engine. `since`: since when Bytemark has not answered; None if it does."""
+    """Looks at the process's outage for the engine. `since`: when it began; None without one."""
 
     def __init__(
         self, writer: HeardOf, patience: float, flush: Callable[[], None], *, suspects: bool, has_others: bool
     ) -> None:
-        """`suspects`: this process was not answered when it worked last, so it begins with a single trial.
+        """`suspects`: Bytemark did not answer this process when it last worked. So it begins with a single trial.
 
         `has_others`: other machines could take the work.
         """
@@ -70,11 +70,11 @@ class OutageWatch:
         self.outage = Outage(patience, silent_for=silent_for)
         self.since: datetime | None = None
         self._answered_before = heard.answered_at if heard.silent_since else None
-        """`answered_at` as it was when the outage began. Others that are answered meanwhile change it."""
+        """`answered_at` at the start of the outage. If it changes, Bytemark answers others."""
         self._looked_at = 0.0
 
     def look(self, *, can_hand_back: bool) -> Advice:
-        """Called often; asks the database only in an outage, at the pace of heartbeats."""
+        """Called often. Asks the database only in an outage, as often as a heartbeat is due."""
         silent_for = self.outage.silent_for
         if silent_for is None:
             if self.since is not None:

@@ -136,13 +136,17 @@ def test_a_run_against_a_limit_with_an_outage_leaves_its_figures_on_the_pages(
     logged_in: Callable[[str], Client], sandbox: Callable[..., Sandbox], settings: Any
 ) -> None:
     settings.BYTEMARK_BACKOFF_BASE = 0.2
-    world = simple_world(users=120, orders=1)
+    world = simple_world(users=100, orders=1)
     world.fill_portal()
-    box = sandbox(world, limit="rate=40,burst=10", faults="outage:after_requests=40,seconds=6")
+    box = sandbox(world)
     settings.BYTEMARK_CUSTOMER_API_URL = box.url
+    call_command("sync_order_items", limit=20, verbosity=0)
+    assert not LimitedMinute.objects.exists()
+    box.set_limit("rate=40,burst=10")
+    box.set_faults("outage:after_requests=20,seconds=5")
     call_command("sync_order_items", verbosity=0)
     run = SyncRun.objects.latest("pk")
-    assert (run.status, run.orders_synced) == (RunStatus.SUCCEEDED, 120)
+    assert (run.status, run.orders_synced) == (RunStatus.SUCCEEDED, 80)
     assert run.rate_limited > 0
     client = logged_in("viewer")
     outage = run.outages.get()
@@ -152,6 +156,8 @@ def test_a_run_against_a_limit_with_an_outage_leaves_its_figures_on_the_pages(
         assert began_and_ended in said(client, url), url
     refused = sum(LimitedMinute.objects.values_list("refused", flat=True))
     assert refused == run.rate_limited
+    requests = sum(LimitedMinute.objects.values_list("requests", flat=True))
+    assert run.api_requests / 2 < requests <= run.api_requests  # none of before the first refusal
     assert f"{refused:,} of them refused" in said(client)
     assert f"Refused (429) {refused:,}" in said(client, f"{APP}syncrun/{run.pk}/change/")
     assert re.search(r"Bytemark's limit [\d.,]+ requests a second", said(client, "/admin/"))

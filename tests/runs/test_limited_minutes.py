@@ -12,7 +12,6 @@ from bytemark_sync.bytemark.stats import ApiSample
 from bytemark_sync.models import LimitedMinute
 from bytemark_sync.runs import limited_minutes
 from bytemark_sync.runs.limited_minutes import MinuteLog
-from tests.support.scenario import MakeScenario, simple_world
 
 MINUTE = datetime(2026, 11, 24, 11, 50, tzinfo=UTC)
 
@@ -97,20 +96,3 @@ def test_a_table_that_cannot_be_written_costs_the_figures_alone() -> None:
     assert kept() == []
     log.write()
     assert kept() == [(MINUTE, 2, 1)]
-
-
-def test_a_run_against_a_limit_keeps_its_minutes_and_one_without_keeps_nothing(
-    sqlite_scenario: MakeScenario,
-) -> None:
-    at = sqlite_scenario(simple_world(users=60, orders=1))
-    assert at.sync("--limit", 5).status == 0
-    assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_limited_minute") == 0
-    at.sandbox.set_limit("rate=30,burst=5")
-    done = at.sync("--json")
-    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 55)
-    rows = at.portal.rows("SELECT * FROM bytemark_sync_limited_minute")
-    assert 0 < sum(row["refused"] for row in rows) == done.json["rate_limited"]
-    assert sum(row["requests"] for row in rows) <= done.json["api_requests"]
-    assert sum(row["requests"] for row in rows) > done.json["api_requests"] / 2  # of before the first refusal none
-    assert {row["run_id"] for row in rows} == {done.json["run_id"]}
-    at.settle()

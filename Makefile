@@ -9,6 +9,8 @@ STEPS = 20000
 SEARCH = $(filter search,$(LANE))$(if $(LANE),,$(filter file,$(origin N)))
 PYTHON = .venv/bin/python
 PYTEST_ARGS = -n 2 --dist loadscope --no-loadscope-reorder
+# The tests start hundreds of processes. Containers often ask Python to keep no bytecode: each would compile everything anew.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(PYTEST_ARGS)
 FAST = not server and not cluster and not browser and not slow
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
@@ -24,10 +26,10 @@ serve: setup ## admin, queue and a local Bytemark on the demo's data; Ctrl-C end
 	@$(PYTHON) scripts/serve.py
 
 test: setup-test lint check ## every check and every test, on SQLite and a private MariaDB
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTEST)
 
 test-fast: lint check ## the checks, and the tests that need no server, cluster or browser; about a minute
-	$(PYTHON) -m pytest $(PYTEST_ARGS) -m "$(FAST)"
+	$(PYTEST) -m "$(FAST)"
 
 test-mysql: ## the same on a MySQL server besides (TEST_MYSQL_URL=mysql://user:password@host:port/)
 	@if [ -z "$$TEST_MYSQL_URL" ]; then \
@@ -35,7 +37,7 @@ test-mysql: ## the same on a MySQL server besides (TEST_MYSQL_URL=mysql://user:p
 		echo "databases and users. Every test that has a MariaDB half then runs on that server too; what the tests make"; \
 		echo "there begins with t_ or template_, and is dropped at the end."; exit 2; fi
 	@$(MAKE) setup-test lint check
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTEST)
 
 lint: setup-dev ## ruff, mypy, and import-linter's contracts; changes nothing
 	$(PYTHON) -m ruff check .

@@ -6,10 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.admin_site import Site, site
 from tests.support.chromium import FLAGS, log_in
+
+PATIENCE = 15_000
+"""Milliseconds for whatever a page is to show or do: on a busy machine a poll every two seconds may be late."""
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="package")
@@ -42,7 +46,7 @@ def visit(chromium: Browser, served: Site) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
         if not refused:
             page.on("console", lambda said: errors.append(f"{page.url}: {said.text}") if said.type == "error" else None)

@@ -16,8 +16,6 @@ from bytemark_sync.sandbox.replay import load
 from tests.support.probing import Probed, probe_url, riders_of, world_of
 
 LISTS = (130, 25, 12, 3)
-PATIENT: dict[str, Any] = {"read_timeout": 15.0, "request_deadline": 20.0}
-"""On a busy machine an answer may take long, and the probe would say so."""
 
 
 def replayed(found: Probed, path: Path) -> Probed:
@@ -28,7 +26,7 @@ def replayed(found: Probed, path: Path) -> Probed:
     replay = load(path)
     options: dict[str, Any] = {"faults": replay.faults, "envelope": replay.envelope, "rejection": replay.rejection}
     with Sandbox(replay.world, **options) as sandbox:
-        return probe_url(sandbox.url, riders_of(replay.world), **PATIENT)
+        return probe_url(sandbox.url, riders_of(replay.world))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +52,7 @@ def test_a_probe_of_the_replay_gives_the_same_verdicts(options: dict[str, Any], 
     for newest_first in (True, False):
         world = world_of(*LISTS, newest_first=newest_first)
         with Sandbox(world, **options) as sandbox:
-            found = probe_url(sandbox.url, riders_of(world), **PATIENT)
+            found = probe_url(sandbox.url, riders_of(world))
         again = replayed(found, tmp_path / f"shape-{newest_first}.json")
         assert again.verdicts() == found.verdicts()
         assert again.recommended["BYTEMARK_PAGE_SIZE"] == found.recommended["BYTEMARK_PAGE_SIZE"]
@@ -68,7 +66,7 @@ def test_a_list_in_no_order_stays_so(tmp_path: Path) -> None:
     for number, order in enumerate(world.orders, start=1):
         order.id = number
     with Sandbox(world) as sandbox:
-        found = probe_url(sandbox.url, riders_of(world), **PATIENT)
+        found = probe_url(sandbox.url, riders_of(world))
     assert found.different() == {"list_order"}
     assert replayed(found, tmp_path / "shape.json").verdicts() == found.verdicts()
 
@@ -97,7 +95,7 @@ def test_further_members_are_served_with_their_types_and_times_in_order(tmp_path
 def test_a_recording_holds_no_value(tmp_path: Path) -> None:
     world = world_of(*LISTS)
     with Sandbox(world) as sandbox:
-        found = probe_url(sandbox.url, riders_of(world), **PATIENT)
+        found = probe_url(sandbox.url, riders_of(world))
     for name in ("one.json", "two.json"):
         recording = record(found.seen)
         assert recording is not None
@@ -119,7 +117,7 @@ def test_a_recording_holds_no_value(tmp_path: Path) -> None:
 def test_an_existing_file_is_kept_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     world = world_of(3)
     with Sandbox(world) as sandbox:
-        recording = record(probe_url(sandbox.url, riders_of(world), **PATIENT).seen)
+        recording = record(probe_url(sandbox.url, riders_of(world)).seen)
     assert recording is not None
     (tmp_path / "kept.json").write_text("mine")
     with pytest.raises(FileExistsError):

@@ -22,6 +22,8 @@ from bytemark_sync.sandbox import ListedItem, ListedOrder, Sandbox, World
 from tests.support.scenario import add_user
 
 ALWAYS_NOT_SEEN = {"tls"}
+PATIENT: dict[str, Any] = {"read_timeout": 15.0, "request_deadline": 20.0, "connect_timeout": 5.0}
+"""On a busy machine an answer may take long, and the probe would say so."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Probed:
 
 def probe_url(url: str, riders: Iterable[PendingUser], ca_file: str | None = None, **more: Any) -> Probed:
     """No wait is slept through; `waits` holds their seconds."""
-    settings = BytemarkSettings(url, **{"read_timeout": 1.2, "request_deadline": 2.0, "connect_timeout": 1.0} | more)
+    settings = BytemarkSettings(url, **PATIENT | more)
     seen = Evidence(tuple(riders))
     waits: list[float] = []
     client = BytemarkClient(settings, ca_file=ca_file)

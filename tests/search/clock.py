@@ -1,12 +1,14 @@
 """The clock of the search: it stands still but for a little with each statement, and jumps when a rule says so.
 
-All of the product's times come from `django.utils.timezone.now` and `time.monotonic`; both are given this clock, so
-that a day costs nothing and the same steps always meet the same times. HTTP alone keeps the real one.
+All of the product's times come from `django.utils.timezone.now` and from `time`; both are given this clock, so that a
+day costs nothing and the same steps always meet the same times. A request alone takes none of it: whoever waits for
+Bytemark (`Waits`) waits by this clock too.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -44,6 +46,23 @@ class Clock:
                 patch.setattr(module, "time", _Time(self))
 
 
+class Waits(threading.Event):
+    """A stop event for which nobody waits in vain: the clock goes on instead."""
+
+    def __init__(self, stop: threading.Event, clock: Clock) -> None:
+        super().__init__()
+        self._stop = stop
+        self._clock = clock
+
+    def is_set(self) -> bool:
+        return self._stop.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            self._clock.advance(timeout or 0.0)
+        return self.is_set()
+
+
 class _Time:
     """Stands for the module `time`."""
 
@@ -52,6 +71,9 @@ class _Time:
 
     def monotonic(self) -> float:
         return self._clock.monotonic
+
+    def time(self) -> float:
+        return self._clock.now.timestamp()
 
     def sleep(self, seconds: float) -> None:
         self._clock.advance(seconds)

@@ -23,13 +23,13 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches, schedules
 from bytemark_sync.queue.requests import request_run
 from bytemark_sync.runs import engine, writer
-from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.sandbox import FaultRule, Sandbox, World
 from tests.faults import checks
 from tests.search.clock import Clock
 from tests.search.moves import Before, Deliver, Fate, GoOn, Move, Watch, moves
 from tests.search.process import Blow, Process
-from tests.search.promises import OPEN, Book, settled
-from tests.search.world import KINDS, NoThreads, empty_tables, world_of
+from tests.search.promises import OPEN, Book, nobody_is_blamed, settled
+from tests.search.world import KINDS, LISTS, NoThreads, by_clock, empty_tables, world_of
 
 MOST_PROCESSES = 3
 CURSED, ROUNDS = 10, 24
@@ -53,9 +53,14 @@ class Search(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.clock.install(self.patch)
         self.patch.setattr(engine, "FetchPool", NoThreads)
+        by_clock(self.patch, self.clock)
         self.patch.setattr(engine, "USERS_PER_FLUSH", 1)
         self.world = World()
+        self.lists: tuple[str, ...] = ()
         self.failing: set[int] = set()
+        self.api: tuple[FaultRule, ...] = ()
+        self.blameless = True
+        """Bytemark has done nothing yet by which a user may fail."""
         self.curse: Curse = {}
         self.processes: list[Process] = []
         self.started = 0
@@ -73,9 +78,17 @@ class Search(RuleBasedStateMachine):
         a_transaction=st.sampled_from((1, 2, 2000)),
         curse=curses,
         planned=st.booleans(),
+        lists=st.sampled_from(("as asked", *LISTS)),
     )
     def begin(
-        self, kinds: list[str], a_batch: int, handed_out: int, a_transaction: int, curse: Curse, planned: bool
+        self,
+        kinds: list[str],
+        a_batch: int,
+        handed_out: int,
+        a_transaction: int,
+        curse: Curse,
+        planned: bool,
+        lists: str,
     ) -> None:
         """Riders of these kinds, `a_batch` in each batch, `handed_out` in the broker, and a run that was asked for."""
         self.patch.setattr(settings, "SYNC_BATCH_USERS", a_batch)
@@ -84,7 +97,10 @@ class Search(RuleBasedStateMachine):
         self.curse = {name: (blow, list(afters)) for name, (blow, afters) in curse.items()}
         self.world = world_of(kinds)
         self.world.fill_portal()
-        self.sandbox.set_faults()
+        self.lists = LISTS[lists]
+        if self.lists:
+            self.patch.setattr(settings, "BYTEMARK_PAGE_SIZE", 3)
+        self.serve()
         self.sandbox.set_world(self.world)
         request_run(trigger=Trigger.COMMAND)
         if planned:
@@ -103,6 +119,11 @@ class Search(RuleBasedStateMachine):
         before = [*self.processes]
         play()
         return [process for process in self.processes if process not in before]
+
+    def serve(self) -> None:
+        """Bytemark as it is now."""
+        failing = [f"status:users={each}" for each in sorted(self.failing)]
+        self.sandbox.set_faults(*self.lists, *self.api, *failing)
 
     # --- Processes ----------------------------------------------------------------------------------------------------
 
@@ -125,6 +146,8 @@ class Search(RuleBasedStateMachine):
         self.processes = [each for each in dict.fromkeys([*self.processes, process]) if not each.ended]
         assert process.expected(), f"{process.name}: {process.error!r}"
         self.hold(self.book.look(self.world.expected_items(), process.name))
+        if self.blameless:
+            self.hold(nobody_is_blamed())
 
     def waiting(self, task: str = "") -> list[OrmQ]:
         """What the broker has, the oldest first; of one kind of task, or of all."""
@@ -169,7 +192,8 @@ class Search(RuleBasedStateMachine):
     def settle(self) -> None:
         """Bytemark is well, a cluster works, and whatever still stands goes to its end."""
         self.log.append("--- all comes to rest")
-        self.sandbox.set_faults()
+        self.failing, self.api = set(), ()
+        self.serve()
         self.at_rest = True
         for process in self.processes:
             self.lead(process, None)

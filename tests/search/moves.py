@@ -23,6 +23,7 @@ from bytemark_sync.queue.requests import request_audit, request_run, request_sto
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.in_process import work_here
 from bytemark_sync.runs.strategy import SyncStrategy
+from bytemark_sync.sandbox import FaultRule
 from tests.search.process import FINAL, Blow
 from tests.search.world import add_order
 
@@ -242,7 +243,8 @@ class Change:
         rider = one(search.world.riders, self.which)
         if self.what == "fails":
             search.failing ^= {rider.user_id}
-            search.sandbox.set_faults(*(f"status:users={each}" for each in sorted(search.failing)))
+            search.blameless = False
+            search.serve()
             return
         token = next(row.token for row in search.world.tokens if row.user_id == rider.user_id)
         order = add_order(search.world, rider.user_id, token, self.what)
@@ -252,7 +254,25 @@ class Change:
         search.sandbox.set_world(search.world)
 
 
-Move = Ask | Here | Stop | Deliver | Overtake | Race | GoOn | Watch | LookAtSchedules | Close | Lose | Change
+@dataclass(frozen=True)
+class Api:
+    """Bytemark refuses the next requests of all, as too many, or it is away for so many."""
+
+    is_away: bool
+    requests: int
+    retry_after: str
+
+    def play(self, search: Search) -> None:
+        search.blameless = search.blameless and not self.is_away
+        if self.is_away:
+            rule = FaultRule("close", times=self.requests)
+        else:
+            rule = FaultRule("status", status=429, times=self.requests, retry_after=self.retry_after)
+        search.api = (rule,)
+        search.serve()
+
+
+Move = Ask | Here | Stop | Deliver | Overtake | Race | GoOn | Watch | LookAtSchedules | Close | Lose | Change | Api
 
 _flushes = st.builds(Before, st.sampled_from((1, 1, 2, 2, 2, 3)))
 """Before the first or second time that a worker writes what it has fetched, or a planner a batch."""
@@ -279,6 +299,7 @@ _weights: tuple[tuple[int, st.SearchStrategy[Move]], ...] = (
     (2, st.builds(LookAtSchedules, st.sampled_from((1, 70, 24 * 60)), fates, st.booleans())),
     (1, st.builds(Close, which, fates)),
     (1, st.builds(Lose)),
+    (3, st.builds(Api, st.booleans(), st.sampled_from((1, 3, 8, 100)), st.sampled_from(("", "", "1", "20")))),
     (4, st.builds(Change, st.sampled_from(("fails", "listed", "listed", "listed", "not listed")), which)),
 )
 # Hypothesis takes the very same strategy once only, so each has as many copies as its weight says.

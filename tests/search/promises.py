@@ -176,6 +176,12 @@ def _worked_once(runs: dict[int, Row], batches: dict[int, Row]) -> Iterator[str]
             yield f"run {run_id}: {run['users']} users worked and {left[run_id]} left of {run['users_planned']} planned"
 
 
+def nobody_is_blamed() -> Iterator[str]:
+    """Where Bytemark does nothing but refuse requests as too many, or list fewer orders a page than asked for."""
+    for order_id, detail in OrderOutcome.objects.filter(reason=Reason.API_ERROR).values_list("order_id", "detail"):
+        yield f"order {order_id} is blamed: {detail}"
+
+
 def settled(due: Iterable[datetime]) -> Iterator[str]:
     """At rest: every run has ended and says truly how, nothing is open, nothing waits, and what was `due` has run."""
     yield from checks.runs()

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_requests_are_counted_with_their_answers_where_a_user_is_written_in_parts(move: Move) -> None:
     with environment():
         state = Search()
-        state.begin(kinds=["long list"], a_batch=1, handed_out=8, a_transaction=2, curse={}, planned=True)
+        state.begin(
+            kinds=["long list"], a_batch=1, handed_out=8, a_transaction=2, curse={}, planned=True, lists="as asked"
+        )
         state.move(move=move)
         state.teardown()

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
+import pytest
 from django_q.models import OrmQ, Schedule, Task
 
+from bytemark_sync.bytemark.client import BytemarkClient
+from bytemark_sync.bytemark.config import BytemarkSettings
+from bytemark_sync.bytemark.gate import Gate
+from bytemark_sync.bytemark.outage import Outage
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.models import (
     AuditFinding,
@@ -22,13 +30,22 @@ from bytemark_sync.models import (
     SyncRun,
 )
 from bytemark_sync.queue import schedules
+from bytemark_sync.runs import engine, outage_watch
 from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
+from tests.search.clock import Clock, Waits
 
 TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, NamedLock),
     *(RunOutage, LimitedMinute, SharedPace),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
+LISTS = {
+    "as asked": (),
+    "fewer": ("clamp:size=1",),
+    "fewer, no total_count": ("clamp:size=1", "total_count:form=absent"),
+    "fewer, no signal": ("clamp:size=1", "no_pagination"),
+}
+"""How Bytemark lists orders: pages of one order, though three are asked for, with fewer signals of more."""
 KINDS = ("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token")
 
 
@@ -63,6 +80,26 @@ def empty_tables() -> None:
     for model in TABLES:
         model._base_manager.all()._raw_delete("default")
     schedules.create_schedules()
+
+
+def by_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Whoever waits for an outage's end, for the pace or for a pause waits by the search's clock."""
+
+    def now() -> float:
+        return clock.monotonic
+
+    def outage(patience: float, *, silent_for: float | None = None) -> Outage:
+        return Outage(patience, now, silent_for=silent_for)
+
+    def gate(stop: threading.Event, *, is_shared: bool = False) -> Gate:
+        return Gate(Waits(stop, clock), is_shared=is_shared, clock=now)
+
+    def client(settings: BytemarkSettings, *, stop: threading.Event, **more: Any) -> BytemarkClient:
+        return BytemarkClient(settings, stop=Waits(stop, clock), **more)
+
+    patch.setattr(outage_watch, "Outage", outage)
+    patch.setattr(engine, "Gate", gate)
+    patch.setattr(engine, "BytemarkClient", client)
 
 
 class NoThreads(FetchPool):

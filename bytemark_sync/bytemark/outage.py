@@ -44,6 +44,10 @@ class Witness:
     token: Token
 
 
+Witnesses = dict[int, Witness]
+"""By user, the one who was answered last at the end."""
+
+
 @dataclass(eq=False, slots=True)
 class Pass:
     """The right to send one request. `witness`: if there is one, the request is for this user's page 1, as a trial."""
@@ -64,17 +68,24 @@ class Outage:
     """What one process knows of Bytemark's answers. Shared by its threads."""
 
     def __init__(
-        self, patience: float, clock: Callable[[], float] = time.monotonic, *, silent_for: float | None = None
+        self,
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        silent_for: float | None = None,
+        witnesses: Witnesses | None = None,
     ) -> None:
-        """`patience` in seconds. `silent_for`: it begins within an outage that is known for so many seconds."""
+        """`patience` in seconds. `silent_for`: it begins within an outage that is known for so many seconds.
+
+        `witnesses`: who was answered before in this process. It is kept up to date.
+        """
         self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()
         self._good_at = clock() - (silent_for or 0.0)
         self._era = 0
         self._out_eras: set[int] = set()
-        self._witnesses: dict[int, Witness] = {}
-        """By user, the one who was answered last at the end."""
+        self._witnesses = {} if witnesses is None else witnesses
         self._trial: Pass | None = None
         self._trials = 0
         self._has_given_up = False

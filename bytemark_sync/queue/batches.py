@@ -23,6 +23,7 @@ from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from bytemark_sync.bytemark.outage import Witnesses
 from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
@@ -34,6 +35,7 @@ from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.drift import note_drift
 from bytemark_sync.runs.engine import Terms, work
+from bytemark_sync.runs.outage_watch import Known
 from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
 from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
@@ -55,6 +57,9 @@ REST_SECONDS = 30.0
 
 _cut_off = threading.Event()
 """Set if Bytemark answered other processes but not this one, when this one last worked a batch."""
+
+_answered: Witnesses = {}
+"""Users whom Bytemark answered in this process's batches. In a batch of few users they tell an outage from failures."""
 
 
 class BrokeOff(Exception):
@@ -152,8 +157,7 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
         settings.BYTEMARK_WORKERS,
         stop,
         deadline=time.monotonic() + time_limit(),
-        suspects_outage=_cut_off.is_set(),
-        has_others=retrying(lambda: _live_clusters().count()) > 1,
+        known=Known(_cut_off.is_set(), retrying(lambda: _live_clusters().count()) > 1, _answered),
     )
     users = with_bookmarks(strategy.users(Deferred(), claim), claim.bookmarks)
     work(users, strategy.writer(run, stop, claim), terms, totals)

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
@@ -23,7 +23,7 @@ from bytemark_sync.domain.counters import Counts, Flushed, Totals
 from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.runs import lifecycle
-from bytemark_sync.runs.outage_watch import Advice, HeardOf, OutageWatch
+from bytemark_sync.runs.outage_watch import Advice, HeardOf, Known, OutageWatch
 from bytemark_sync.runs.pace_keeper import PaceKeeper
 from bytemark_sync.runs.writer import Worked
 from bytemark_sync.storage.pending import DueUser, ReadUpTo
@@ -61,8 +61,8 @@ class Writer(HeardOf, Protocol):
 class Terms:
     """How users are worked through, whoever they are.
 
-    `stop` ends the work at once. `deadline` (a `time.monotonic()` value) hands back the rest. `suspects_outage`:
-    Bytemark did not answer this process before. `has_others`: other machines could take what is handed back.
+    `stop` ends the work at once. `deadline` (a `time.monotonic()` value) hands back the rest. `known`: what a
+    process of the queue knows from earlier batches.
     """
 
     client_settings: BytemarkSettings
@@ -70,8 +70,7 @@ class Terms:
     stop: threading.Event
     deadline: float | None = None
     progress: Progress | None = None
-    suspects_outage: bool = False
-    has_others: bool = False
+    known: Known = field(default_factory=Known)
     dry_run: bool = False
 
 
@@ -94,9 +93,7 @@ class _Engine:
         self._progress = terms.progress
         self._stats = ApiStats()
         api = terms.client_settings
-        self._watch = OutageWatch(
-            writer, api.outage_patience, self._flush, suspects=terms.suspects_outage, has_others=terms.has_others
-        )
+        self._watch = OutageWatch(writer, api.outage_patience, self._flush, terms.known)
         self._gate = Gate(terms.stop, is_shared=True)
         self._pace = PaceKeeper(self._gate, api.requests_per_second, dry_run=terms.dry_run)
         client = BytemarkClient(api, stop=terms.stop, stats=self._stats, outage=self._watch.outage, gate=self._gate)

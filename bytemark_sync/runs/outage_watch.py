@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Protocol
 
 from django.utils import timezone
 
-from bytemark_sync.bytemark.outage import Outage
+from bytemark_sync.bytemark.outage import Outage, Witnesses
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.times import dated
 
@@ -36,6 +36,18 @@ class Heard:
     silent_since: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a process of the queue knows before it begins a batch."""
+
+    is_suspect: bool = False
+    """Bytemark did not answer it when it last worked. So it begins with a single trial."""
+    has_others: bool = False
+    """Other machines could take the work."""
+    witnesses: Witnesses = field(default_factory=dict)
+    """Who was answered in earlier batches. It is kept up to date."""
+
+
 class HeardOf(Protocol):
     """The part of a writer that this module needs."""
 
@@ -53,21 +65,15 @@ class Advice(Enum):
 class OutageWatch:
     """Looks at the process's outage for the engine. `since`: when it began; None without one."""
 
-    def __init__(
-        self, writer: HeardOf, patience: float, flush: Callable[[], None], *, suspects: bool, has_others: bool
-    ) -> None:
-        """`suspects`: Bytemark did not answer this process when it last worked. So it begins with a single trial.
-
-        `has_others`: other machines could take the work.
-        """
-        self._has_others = has_others
+    def __init__(self, writer: HeardOf, patience: float, flush: Callable[[], None], known: Known) -> None:
+        self._has_others = known.has_others
         self._writer = writer
         self._flush = flush
         heard = writer.heard()
-        silent_for = 0.0 if suspects else None
+        silent_for = 0.0 if known.is_suspect else None
         if heard.silent_since:
             silent_for = max(0.0, (timezone.now() - heard.silent_since).total_seconds())
-        self.outage = Outage(patience, silent_for=silent_for)
+        self.outage = Outage(patience, silent_for=silent_for, witnesses=known.witnesses)
         self.since: datetime | None = None
         self._answered_before = heard.answered_at if heard.silent_since else None
         """`answered_at` at the start of the outage. If it changes, Bytemark answers others."""

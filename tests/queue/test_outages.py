@@ -12,6 +12,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import BatchStatus, ClusterBeat, OrderAttempt, OrderOutcome, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.queue import batches
 from bytemark_sync.runs import outage_watch
@@ -32,6 +33,7 @@ def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(batches, "REST_SECONDS", 0.0)
     yield
     batches._cut_off.clear()
+    batches._answered.clear()
 
 
 @pytest.fixture
@@ -134,6 +136,34 @@ def test_cut_off_in_the_middle_of_the_last_batch_while_nobody_else_asks_it_hands
     queue.work()
     run.refresh_from_db()
     assert (run.status, run.users_failed, len(items()), run.silent_since) == (RunStatus.SUCCEEDED, 0, 36, None)
+
+
+def test_an_outage_in_a_last_batch_of_one_user_is_told_by_a_user_of_the_batch_before(
+    here: Sandbox, queue: Queue, settings: Any
+) -> None:
+    settings.SYNC_BATCH_USERS, settings.BYTEMARK_OUTAGE_PATIENCE = 17, 600.0
+    run = ask()
+    queue.work(most=2)
+    here.set_faults("outage:seconds=1.5")
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users, run.users_failed, len(items())) == (RunStatus.SUCCEEDED, 18, 0, 36)
+    assert_nobody_is_blamed()
+
+
+def test_a_last_batch_whose_users_all_fail_by_themselves_is_no_outage(
+    here: Sandbox, queue: Queue, settings: Any
+) -> None:
+    settings.SYNC_BATCH_USERS = 15
+    here.set_faults("status:users=116|117|118")
+    run = ask()
+    queue.work()
+    run.refresh_from_db()
+    assert (run.status, run.users, run.users_failed, run.error) == (RunStatus.PARTIAL, 18, 3, "")
+    assert sorted(OrderOutcome.objects.values_list("user_id", "reason")) == [
+        (user_id, Reason.API_ERROR) for user_id in (116, 117, 118)
+    ]
+    assert [here.stats().users[str(user_id)] for user_id in (116, 117, 118)] == [5, 5, 5]
 
 
 def test_a_batch_whose_time_ends_in_an_outage_costs_no_try_and_has_a_heartbeat(

@@ -54,6 +54,7 @@ class Search(RuleBasedStateMachine):
         self.clock.install(self.patch)
         self.patch.setattr(engine, "FetchPool", NoThreads)
         by_clock(self.patch, self.clock)
+        self.patch.setattr(batches, "_answered", {})
         self.patch.setattr(engine, "USERS_PER_FLUSH", 1)
         self.world = World()
         self.lists: tuple[str, ...] = ()

@@ -88,8 +88,8 @@ def by_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
     def now() -> float:
         return clock.monotonic
 
-    def outage(patience: float, *, silent_for: float | None = None) -> Outage:
-        return Outage(patience, now, silent_for=silent_for)
+    def outage(patience: float, **more: Any) -> Outage:
+        return Outage(patience, now, **more)
 
     def gate(stop: threading.Event, *, is_shared: bool = False) -> Gate:
         return Gate(Waits(stop, clock), is_shared=is_shared, clock=now)

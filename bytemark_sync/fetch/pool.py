@@ -52,9 +52,8 @@ class FetchPool:
         self._is_short = False
         self.in_flight = 0
 
-    @property
-    def has_room(self) -> bool:
-        return self.in_flight < self._workers * USERS_PER_THREAD
+    def has_room(self, extra: int = 0) -> bool:
+        return self.in_flight < self._workers * USERS_PER_THREAD + extra
 
     def submit(self, user: PendingUser) -> None:
         self.in_flight += 1

@@ -160,7 +160,7 @@ class _Engine:
 
         True if it stopped at a group's end, so that there is more to read at once.
         """
-        while self._pool.has_room and not self._exhausted and not self._stop.is_set():
+        while self._has_room() and not self._exhausted and not self._stop.is_set():
             due = next(self._users, None)
             if isinstance(due, ReadUpTo):
                 return True
@@ -170,6 +170,10 @@ class _Engine:
                 self._in_flight[due.pending.user_id] = due
                 self._pool.submit(due.pending)
         return False
+
+    def _has_room(self) -> bool:
+        # Each trial for which nobody is known who was answered brings a user in who has not been asked yet.
+        return self._pool.has_room(self._watch.outage.blind_trials)
 
     def _take(self, result: UserResult | None) -> None:
         if result is None:

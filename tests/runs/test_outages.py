@@ -112,6 +112,19 @@ def test_users_who_always_fail_cost_five_requests_each_and_hold_nobody_up(sqlite
     at.settle()
 
 
+def test_users_who_always_fail_do_not_hide_the_others_behind_them(sqlite_scenario: MakeScenario) -> None:
+    """As many as are under way at once, and the first of all: nobody was answered yet, and so others are asked too."""
+    failing = [101, 102, 103, 104]
+    at = sqlite_scenario(simple_world(users=8, orders=1), faults="status:users=101|102|103|104")
+    env = QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02", "BYTEMARK_OUTAGE_PATIENCE": "20"}
+    done = at.sync("--json", "--workers", "1", env=env)
+    assert (done.status, done.json["status"], done.json["users_failed"], done.json["users"]) == (1, "partial", 4, 8)
+    assert (done.json["orders_synced"], at.portal.runs()[0]["error"]) == (4, "")
+    asked = Counter(seen.user_id for seen in at.sandbox.requests())
+    assert all(5 <= asked[user] <= 12 for user in failing)
+    at.settle()
+
+
 @pytest.mark.parametrize("users", [1, 2])
 def test_one_or_two_users_alone_are_no_outage(sqlite_scenario: MakeScenario, users: int) -> None:
     at = sqlite_scenario(simple_world(users=users, orders=1), faults="status")

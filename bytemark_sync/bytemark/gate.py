@@ -14,12 +14,19 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
-from bytemark_sync.bytemark.pace import PERIOD_SECONDS, Lease, Report
+from bytemark_sync.bytemark.pace_state import PERIOD_SECONDS, Lease, Report
 
 LONGEST_LOOK_SECONDS = 0.05
 """A thread that waits for a permit looks so often whether a new lease or a pause has changed its wait."""
 OVERDUE_SECONDS = 1.5
 """After so long without an exchange the process goes on by itself: at the last rate, divided by the processes."""
+
+
+STALE_SECONDS = 0.3
+"""A permit is of no use for longer."""
+HAD_SECONDS = (0.3, 1.0)
+"""Good answers a second are told of the last second; half a second at least, since a burst says little."""
+MAX_GOOD_TIMES = 20_000
 
 
 class Gate:
@@ -44,10 +51,12 @@ class Gate:
         self._next_own = 0.0
         self._held_since = clock() if is_shared else None
         self._waiting = 0
+        self._is_sated = False
         self._was_bound = False
         self._used = self._overdrawn = 0
         self._good = self._refused = self._counted = 0
-        self._good_times: deque[float] = deque(maxlen=20_000)
+        self._begun_at = self._counting_since = clock()
+        self._good_times: deque[float] = deque(maxlen=MAX_GOOD_TIMES)
         self._is_open = not is_shared
         self.last_good_at = 0.0
         """When the last request was let through."""
@@ -101,6 +110,8 @@ class Gate:
             return LONGEST_LOOK_SECONDS
         if self._rate is None:
             return 0.0
+        while len(self._permits) > 1 and self._permits[0] < now - STALE_SECONDS:
+            self._permits.popleft()  # nobody wanted it then, and many at once would be a burst
         if self._permits:
             left = self._permits[0] - now
             if left <= 0:
@@ -151,24 +162,22 @@ class Gate:
 
     @property
     def is_due(self) -> bool:
-        """Whether an exchange is due: after a period, or at once after a refusal."""
-        return self._held_since is not None or self._clock() - self._exchanged_at >= self._period
+        """Whether an exchange is due: after a period, after a refusal, or where more is wanted than before."""
+        wants_more = self._is_sated and self._waiting > 0 and not self._permits
+        return wants_more or self._held_since is not None or self._clock() - self._exchanged_at >= self._period
 
     def report(self, *, leaves: bool = False) -> Report:
         """What the store is told. `accept` follows with its answer, or `keep` if it gave none."""
         with self._lock:
             now = self._clock()
-            counted, seconds = self._counted, now - self._exchanged_at
-            if self._rate is None:
-                counted = sum(now - at <= 1.0 for at in self._good_times)
-                seconds = min(1.0, now - self._good_times[0]) if self._good_times else 0.0
             return Report(
                 holder=self._holder,
                 generation=self._generation,
                 good=self._good,
                 refused=self._refused,
-                counted=counted,
-                counted_seconds=seconds,
+                counted=self._counted,
+                counted_seconds=now - self._counting_since,
+                had=self._had(now),
                 pause=max(0.0, self._pause_wish_until - now),
                 wanted=self._used + self._waiting,
                 seconds=now - self._exchanged_at,
@@ -177,6 +186,10 @@ class Gate:
                 overdrawn=self._overdrawn,
                 leaves=leaves,
             )
+
+    def _had(self, now: float) -> float:
+        recent = sum(now - at <= HAD_SECONDS[1] for at in self._good_times)
+        return recent / min(HAD_SECONDS[1], max(HAD_SECONDS[0], now - self._begun_at))
 
     def accept(self, report: Report, lease: Lease) -> None:
         """The store has taken the report and given a lease."""
@@ -190,10 +203,13 @@ class Gate:
             else:
                 self._good -= report.good
                 self._refused -= report.refused
-            self._counted = max(0, self._counted - report.counted)
+            if lease.rate is not None:  # without a limit nobody keeps the count but this process
+                self._counted = max(0, self._counted - report.counted)
+                self._counting_since = now
             self._overdrawn -= report.overdrawn
             self._generation, self._rate, self._holders = lease.generation, lease.rate, lease.holders
             self._period = lease.period
+            self._is_sated = lease.rate is not None and lease.permits >= report.wanted
             self._permits.extend(now + lease.delay + number * lease.step for number in range(lease.permits))
             self._paused_until = max(now + lease.pause, self._pause_wish_until)
             self._used, self._was_bound = 0, False

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("version", models.PositiveBigIntegerField(default=0)),
-                ("state", models.JSONField(default=dict, help_text="PaceState of bytemark/pace.py.")),
+                ("state", models.JSONField(default=dict, help_text="PaceState of bytemark/pace_state.py.")),
                 ("written_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={"db_table": "bytemark_sync_pace"},

@@ -10,7 +10,7 @@ class SharedPace(models.Model):
     """One row. Whoever writes it has read the version that it replaces (storage/pace_store.py)."""
 
     version = models.PositiveBigIntegerField(default=0)
-    state = models.JSONField(default=dict, help_text="PaceState of bytemark/pace.py.")
+    state = models.JSONField(default=dict, help_text="PaceState of bytemark/pace_state.py.")
     written_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

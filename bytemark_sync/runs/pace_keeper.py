@@ -9,7 +9,8 @@ import time
 from django.db import DatabaseError, InterfaceError
 
 from bytemark_sync.bytemark.gate import Gate
-from bytemark_sync.bytemark.pace import Lease, PaceState, Report, exchange
+from bytemark_sync.bytemark.pace import exchange
+from bytemark_sync.bytemark.pace_state import Lease, PaceState, Report
 from bytemark_sync.storage.pace_store import PaceStore, StoreBusy, is_of_redis, pace_store
 from bytemark_sync.storage.read_only_pace import ReadOnlyPace
 

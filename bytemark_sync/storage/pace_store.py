@@ -15,7 +15,8 @@ from django.db import IntegrityError, connection
 from django.db.models import FloatField, Func, Value
 from django.utils import timezone
 
-from bytemark_sync.bytemark.pace import Lease, PaceState, Report, exchange
+from bytemark_sync.bytemark.pace import exchange
+from bytemark_sync.bytemark.pace_state import Lease, PaceState, Report
 from bytemark_sync.models import SharedPace
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bytemark_sync.bytemark.pace import Lease, PaceState, Report, exchange
+from bytemark_sync.bytemark.pace import exchange
+from bytemark_sync.bytemark.pace_state import Lease, PaceState, Report
 from bytemark_sync.storage.pace_store import PaceStore
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_q.conf import Conf
 
 from bytemark_sync import tasks
-from bytemark_sync.bytemark.pace import Report
+from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from bytemark_sync.queue import broker
 from bytemark_sync.storage.pace_store import pace_store
@@ -98,7 +98,9 @@ def test_the_pace_in_redis_is_shown_and_where_redis_is_away_the_pages_say_so_and
     logged_in: Callable[[str], Client], redis: Redis, settings: Any
 ) -> None:
     settings.REDIS_URL, settings.METRICS_TOKEN = redis.url, "sekret"
-    pace_store().exchange(Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, wanted=9), None)
+    pace_store().exchange(
+        Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, had=30.0, wanted=9), None
+    )
     client, limit = logged_in("viewer"), f"{APP}syncrun/limit/"
     headers = {"Authorization": "Bearer sekret"}
     assert "30 a second" in text(client, limit)
@@ -120,7 +122,9 @@ def test_the_pace_in_redis_is_shown_and_where_redis_is_away_the_pages_say_so_and
         broker._answer = None
     redis.start()
     assert "no limit" in text(client, limit)  # it has no persistence
-    pace_store().exchange(Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, wanted=9), None)
+    pace_store().exchange(
+        Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, had=30.0, wanted=9), None
+    )
     assert "no limit" not in text(client, limit)
     key = re.search(r"redis-cli -u \S+ DEL (\S+?)`", (ROOT / "docs/operations.md").read_text())
     assert key

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from bytemark_sync.bytemark.pace import Report
+from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.models import LimitedMinute, RunOutage, RunStatus, SyncRun
 from bytemark_sync.sandbox import Sandbox
 from bytemark_sync.storage.pace_store import DatabasePace
@@ -32,7 +32,7 @@ def said(client: Client, url: str = LIMIT) -> str:
 def learn(pause: float = 0.0) -> None:
     """Two processes share a pace of 20 requests a second."""
     store = DatabasePace()
-    first = Report("web-1:42:a1b2c3", refused=3, counted=20, counted_seconds=1.0, wanted=9, pause=pause)
+    first = Report("web-1:42:a1b2c3", refused=3, counted=20, counted_seconds=1.0, had=20.0, wanted=9, pause=pause)
     store.exchange(first, None)
     store.exchange(Report("web-2:43:d4e5f6", generation=1, wanted=5), None)
 

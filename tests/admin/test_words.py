@@ -23,7 +23,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 
 from bytemark_sync.admin.labels import ago, moment
 from bytemark_sync.admin.read_only import ReadOnlyAdmin
-from bytemark_sync.bytemark.pace import Report
+from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.models import (
     AuditFinding,
     ClusterBeat,
@@ -166,7 +166,7 @@ def fill_with_one_of_each() -> None:
     for number, (requests, refused) in enumerate([(1, 1), (900, 1)]):
         LimitedMinute.objects.create(run=audit, source=str(number), minute=now, requests=requests, refused=refused)
     RunOutage.objects.create(run=audit, began_at=now - timedelta(minutes=1))
-    DatabasePace().exchange(Report("host:1:a", refused=1, counted=1, counted_seconds=1.0, wanted=1), None)
+    DatabasePace().exchange(Report("host:1:a", refused=1, counted=1, counted_seconds=1.0, had=1.0, wanted=1), None)
     done = {"func": "bytemark_sync.tasks.prune", "started": now, "stopped": now + timedelta(seconds=1)}
     Success.objects.create(id="0" * 32, name="prune", success=True, **done)
     Failure.objects.create(id="1" * 32, name="prune", success=False, **done)

@@ -1,4 +1,4 @@
-"""Processes that share a pace towards an API that limits, in virtual time: the rule and the gate are the real ones."""
+"""Processes that share a pace towards an API that limits, in virtual time. Rule, gate and limiter are the real ones."""
 
 from __future__ import annotations
 
@@ -12,141 +12,162 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bytemark_sync.bytemark.gate import Gate
-from bytemark_sync.bytemark.pace import PaceState, exchange
+from bytemark_sync.bytemark.pace import exchange
+from bytemark_sync.bytemark.pace_state import Lease, PaceState
+from bytemark_sync.sandbox.limits import Limiter, parse_limit
 
+LATE_SHARE, LATE_SECONDS = 0.02, (0.3, 0.6)
+"""So often the engine, which makes the exchanges, is held up by something else, and so long."""
 
-class Bucket:
-    """`rate` requests a second, `burst` at once. A refused request takes no token."""
-
-    def __init__(self, rate: float, burst: float, retry_after: float | None = None) -> None:
-        self.rate, self.burst, self.retry_after = rate, burst, retry_after
-        self._tokens, self._at = burst, 0.0
-
-    def takes(self, now: float) -> bool:
-        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-    def wait(self, _now: float) -> float | None:
-        return self.retry_after
-
-
-class Window:
-    """`quota` requests in each window of `seconds`; the header tells when the next begins, where there is one."""
-
-    def __init__(self, quota: int, seconds: float, *, offset: float = 0.0, header: bool = False) -> None:
-        self.rate, self._quota, self._seconds, self._offset, self._header = (
-            quota / seconds,
-            quota,
-            seconds,
-            offset,
-            header,
-        )
-        self._window, self._taken = -1, 0
-
-    def takes(self, now: float) -> bool:
-        window = int((now + self._offset) // self._seconds)
-        if window != self._window:
-            self._window, self._taken = window, 0
-        self._taken += 1
-        return self._taken <= self._quota
-
-    def wait(self, now: float) -> float | None:
-        return self._seconds - (now + self._offset) % self._seconds if self._header else None
+THREAD_SECONDS = 0.001
+"""A process needs so long to start a thread."""
 
 
 @dataclass
 class World:
-    """`threads` a process, each with a request under way or waiting for its turn until `seconds` are over."""
+    """`threads` in each process, which all ask as soon as they may, until there are so many good answers."""
 
-    api: Bucket | Window
+    limit: str
+    """As for the sandbox's `--limit`."""
     processes: int
     threads: int
-    seconds: float
+    requests: float = float("inf")
+    seconds: float = float("inf")
     latency: float = 0.05
     seed: int = 1
     state: PaceState = field(default_factory=PaceState)
     most: float | None = None
-    store_is_away: Callable[[float], bool] = lambda _now: False
+    batch: float = float("inf")
+    """Requests after which a process leaves, and comes again with a gate of its own."""
     begins: float = 0.0
     good: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
-    flight: int = 0
-    exchanges: int = 0
+    watch: Callable[[float, PaceState, Lease], None] | None = None
 
     def run(self) -> World:
         self.now = self.begins
         self._rng = random.Random(self.seed)
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
-        gates = [Gate(threading.Event(), is_shared=True, clock=lambda: self.now) for _ in range(self.processes)]
-        for gate in gates:
-            queue: deque[int] = deque()
-            offset = self._rng.uniform(0, 0.3)
-            for thread in range(self.threads):
-                self._at(offset, partial(self._wait, gate, queue, thread))
-            self._at(offset, partial(self._tick, gate))
-        until = self.begins + self.seconds
-        while self._events and self._events[0][0] < until:
+        self._limiter = Limiter(parse_limit(self.limit))
+        self._asked = 0
+        for _ in range(self.processes):
+            self.after(self._rng.uniform(0, 0.3), partial(_Process, self))
+        while self._events and len(self.good) < self.requests:
             self.now, _, do = heapq.heappop(self._events)
+            if self.now >= self.begins + self.seconds:
+                break
             do()
         return self
 
-    def _at(self, delay: float, do: Callable[[], None]) -> None:
+    def takes(self) -> str | None:
+        """A request arrives. None: let through, else the text of `Retry-After`."""
+        refused = self._limiter.refuses(self.now, self.now)
+        (self.good if refused is None else self.refused).append(self.now)
+        return refused
+
+    def has_work(self) -> bool:
+        self._asked += 1
+        return self._asked <= self.requests
+
+    def exchange(self, gate: Gate, *, leaves: bool = False) -> None:
+        report = gate.report(leaves=leaves)
+        self.state, lease = exchange(self.state, report, self.now, self.most)
+        gate.accept(report, lease)
+        if self.watch:
+            self.watch(self.now, self.state, lease)
+
+    def between(self, low: float, high: float) -> float:
+        return self._rng.uniform(low, high)
+
+    def after(self, delay: float, do: Callable[[], object]) -> None:
         heapq.heappush(self._events, (self.now + delay, next(self._numbers), do))
 
-    def _tick(self, gate: Gate) -> None:
-        """The engine: looks every tenth of a second, and is sometimes late."""
-        if gate.is_due and not self.store_is_away(self.now):
-            report = gate.report()
-            self.exchanges += 1
-            self.state, lease = exchange(self.state, report, self.now, self.most)
-            gate.accept(report, lease)
-        late = self._rng.random() < 0.02
-        self._at(self._rng.uniform(0.3, 0.6) if late else self._rng.uniform(0.01, 0.1), lambda: self._tick(gate))
-
-    def _wait(self, gate: Gate, queue: deque[int], thread: int) -> None:
-        queue.append(thread)
-        gate._waiting += 1
-        if len(queue) == 1:
-            self._pass(gate, queue)
-
-    def _pass(self, gate: Gate, queue: deque[int]) -> None:
-        """The first of those who wait goes when there is a permit; then the next looks."""
-        while queue:
-            left = gate.seconds_left()
-            if left > 0:
-                self._at(min(left, 0.05) + 0.0005, lambda: self._pass(gate, queue))
-                return
-            thread = queue.popleft()
-            gate._waiting -= 1
-            generation = gate._generation
-            there = self.latency * self._rng.uniform(0.3, 0.6)
-            self._at(there, partial(self._asked, gate, queue, thread, generation))
-
-    def _asked(self, gate: Gate, queue: deque[int], thread: int, generation: int) -> None:
-        taken = self.api.takes(self.now)
-        pause = None if taken else self.api.wait(self.now)
-        back = self.latency * self._rng.uniform(0.3, 0.6)
-        self._at(back, lambda: self._answered(gate, queue, thread, generation, taken, pause))
-
-    def _answered(
-        self, gate: Gate, queue: deque[int], thread: int, generation: int, taken: bool, pause: float | None
-    ) -> None:
-        (self.good if taken else self.refused).append(self.now)
-        if taken:
-            gate.good(generation)
-        else:
-            gate.refused(generation, pause)
-        self._wait(gate, queue, thread)
-
-    def used(self, since: float = 0.0) -> float:
-        """Share of the limit that was used."""
-        return sum(at >= self.begins + since for at in self.good) / (self.api.rate * (self.seconds - since))
+    def used(self) -> float:
+        """Share of the limit that was used, from the first request to the last."""
+        limit = parse_limit(self.limit)
+        assert limit is not None
+        rate = limit.rate or (limit.quota or 0) / (limit.window or 1)
+        seen = self.good + self.refused
+        return len(self.good) / (max(seen) - min(seen)) / rate
 
     def refused_share(self, flight: int = 0) -> float:
-        """Share of the answers that were refused, without `flight` of them."""
-        return max(0, len(self.refused) - flight) / max(1, len(self.good) + len(self.refused))
+        """Share of the requests that were refused, without `flight` of them."""
+        return max(0, len(self.refused) - flight) / (len(self.good) + len(self.refused))
+
+
+class _Process:
+    """Its engine looks when an answer comes, else every tenth of a second, and is sometimes late."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._gate = Gate(threading.Event(), is_shared=True, clock=lambda: world.now)
+        self._queue: deque[bool] = deque()
+        self._left = world.batch
+        self._under_way = 0
+        self._is_over = False
+        self._looks_at = self._late_until = world.now
+        world.after(0, self._look)
+        for number in range(world.threads):
+            world.after(number * THREAD_SECONDS, self._next)
+
+    def _next(self) -> None:
+        """A thread is free, and waits for its turn if there is work."""
+        if self._left > 0 and self._world.has_work():
+            self._left -= 1
+            self._under_way += 1
+            self._wait()
+        elif not self._under_way and not self._is_over:
+            self._is_over = True
+            self._world.exchange(self._gate, leaves=True)
+            if self._left <= 0:
+                self._world.after(self._world.between(0.1, 0.4), partial(_Process, self._world))
+
+    def _look(self) -> None:
+        if not self._is_over:
+            self._tick()
+            self._world.after(0.1, self._look)
+
+    def _tick(self) -> None:
+        world = self._world
+        if world.now < self._late_until or self._is_over:
+            return
+        if world.between(0, 1) < LATE_SHARE * (world.now - self._looks_at) / 0.1:
+            self._late_until = world.now + world.between(*LATE_SECONDS)
+            world.after(self._late_until - world.now, self._tick)
+        elif self._gate.is_due:
+            world.exchange(self._gate)
+        self._looks_at = world.now
+
+    def _wait(self) -> None:
+        self._queue.append(True)
+        self._gate._waiting += 1
+        if len(self._queue) == 1:
+            self._pass()
+
+    def _pass(self) -> None:
+        """The first of those who wait goes when there is a permit; then the next looks."""
+        gate, world = self._gate, self._world
+        while self._queue:
+            left = gate.seconds_left()
+            if left > 0:
+                world.after(min(left, 0.05) + world.between(0, 0.002), self._pass)
+                return
+            self._queue.popleft()
+            gate._waiting -= 1
+            world.after(world.between(0.001, 0.006), partial(self._arrives, gate._generation))
+
+    def _arrives(self, generation: int) -> None:
+        refused = self._world.takes()
+        back = self._world.latency * self._world.between(1.0, 1.2)
+        self._world.after(back, partial(self._answered, generation, refused))
+
+    def _answered(self, generation: int, refused: str | None) -> None:
+        if refused is None:
+            self._gate.good(generation)
+            self._under_way -= 1
+            self._next()
+        else:
+            self._gate.refused(generation, float(refused) if refused else None)
+            self._wait()
+        self._tick()

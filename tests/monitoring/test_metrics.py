@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from bytemark_sync.bytemark.pace import Report
+from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     LimitedMinute,
@@ -101,7 +101,7 @@ def test_the_pace_the_refusals_and_the_outages_are_told(client: Client, settings
     assert samples[("bytemark_sync_last_outage_end_timestamp_seconds",)] == pytest.approx(now.timestamp() - 2 * 3600)
 
     store = DatabasePace()
-    store.exchange(Report("a", refused=1, counted=20, counted_seconds=1.0, wanted=5, pause=60.0), None)
+    store.exchange(Report("a", refused=1, counted=20, counted_seconds=1.0, had=20.0, wanted=5, pause=60.0), None)
     store.exchange(Report("b", generation=1, wanted=5), None)
     silent = SyncRun.objects.create(trigger="admin", status="running", silent_since=now - timedelta(seconds=90))
     RunOutage.objects.create(run=silent, began_at=now - timedelta(seconds=90))

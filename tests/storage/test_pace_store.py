@@ -8,7 +8,7 @@ import time
 import pytest
 from django.db import connection
 
-from bytemark_sync.bytemark.pace import Report
+from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.models import SharedPace
 from bytemark_sync.storage.pace_store import ROW, DatabasePace, StoreBusy
 
@@ -24,7 +24,7 @@ def test_without_a_limit_nothing_is_written() -> None:
 
 def test_a_refusal_is_kept_for_the_next_process() -> None:
     store = DatabasePace()
-    store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0), None)
+    store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0, had=20.0), None)
     assert store.exchange(Report("two"), None).rate == 20.0
     assert SharedPace.objects.get(pk=ROW).version == 2
 
@@ -32,12 +32,12 @@ def test_a_refusal_is_kept_for_the_next_process() -> None:
 def test_what_was_learnt_is_forgotten_with_its_row_also_by_processes_under_way() -> None:
     """docs/operations.md#forgetting-what-was-learnt"""
     store = DatabasePace()
-    store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0, wanted=9), None)
+    store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0, had=20.0, wanted=9), None)
     SharedPace.objects.all().delete()
     lease = store.exchange(Report("one", generation=1, good=5, counted=5, wanted=9, unused=3), None)
     assert (lease.rate, lease.generation) == (None, 0)
     assert store.exchange(Report("one", good=5, counted=5, wanted=9), None).rate is None
-    store.exchange(Report("one", refused=1, counted=40, counted_seconds=1.0), None)
+    store.exchange(Report("one", refused=1, counted=40, counted_seconds=1.0, had=40.0), None)
     assert store.exchange(Report("two"), None).rate == 40.0
 
 

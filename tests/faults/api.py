@@ -13,7 +13,7 @@ import msgspec
 
 from bytemark_sync.sandbox import FaultRule, Limit
 from bytemark_sync.sandbox.faults import NEXT_FORMS, OUTAGE_FORMS, TOTAL_FORMS
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import PATIENCE, Scenario
 
 LISTS = ("malformed_order", "no_pagination", "total_count", "next", "clamp")
 """Kinds of rules that change what a page says of the rest of its list."""
@@ -160,7 +160,7 @@ class _Api:
         """Make the lists short. Returns the number of requests of a run, roughly."""
         self.settings["BYTEMARK_PAGE_SIZE"] = max(10, self.settings["BYTEMARK_PAGE_SIZE"])
         if self.is_blameless or self.scenario.kind == "exact":
-            self.settings["BYTEMARK_OUTAGE_PATIENCE"] = 20.0  # nobody is to wait for longer
+            self.settings["BYTEMARK_OUTAGE_PATIENCE"] = PATIENCE
             self.rules = [replace_pause(rule) for rule in self.rules]
         # While all is refused, a request without an answer is no sign of its end: the next one waits for half a minute.
         self.rules = [answered(rule) for rule in self.rules]

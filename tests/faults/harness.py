@@ -42,7 +42,7 @@ from bytemark_sync.sandbox import SandboxControl, World
 from tests.faults import chaos, checks, processes
 from tests.faults.machines import Machines, start_sandbox, start_slack
 from tests.faults.processes import Child, HangsError, fork, manage
-from tests.faults.scenario import Actor, Scenario
+from tests.faults.scenario import PATIENCE, Actor, Scenario
 from tests.support.servers import spawn
 
 TABLES = (
@@ -348,8 +348,9 @@ class _Scene:
             key: value
             for key, value in self.scenario.settings.items()
             if key in ("BYTEMARK_PAGE_SIZE", "BYTEMARK_WORKERS")
-            or (self.scenario.limit and key == "BYTEMARK_OUTAGE_PATIENCE")
         }
+        if self.scenario.limit:
+            plain["BYTEMARK_OUTAGE_PATIENCE"] = PATIENCE
         work = manage("sync_order_items", "--include-deferred", "--json")
         child = fork(work, self.machines.folder / f"{name}.log", plain)
         self.children.append(child)

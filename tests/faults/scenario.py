@@ -7,6 +7,9 @@ from typing import Any
 
 from bytemark_sync.sandbox import FaultRule, Limit, World
 
+PATIENCE = 20.0
+"""Seconds of `BYTEMARK_OUTAGE_PATIENCE` where a limited API must fail nobody: none is kept out for so long."""
+
 
 @dataclass(frozen=True)
 class Actor:

@@ -40,7 +40,7 @@ class PaceKeeper:
             self._exchange()
 
     def leave(self) -> None:
-        """Give back what is left, so that others have it at once."""
+        """So that others share its part at once."""
         if self._gate.has_lease and not self._is_away:
             self._exchange(leaves=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
@@ -59,7 +60,13 @@ def is_of_redis(error: Exception) -> bool:
 
 
 def pace_store() -> PaceStore:
-    return RedisPace(settings.REDIS_URL) if settings.REDIS_URL else DatabasePace()
+    return _redis_pace(settings.REDIS_URL) if settings.REDIS_URL else DatabasePace()
+
+
+@cache
+def _redis_pace(url: str) -> RedisPace:
+    """One for all batches of a process, with its connections."""
+    return RedisPace(url)
 
 
 class DatabasePace:
@@ -120,7 +127,7 @@ class RedisPace:
     def exchange(self, report: Report, most: float | None) -> Lease:
         for _ in range(MAX_TRIES):
             text, now = self._found()
-            known = PaceState.from_json(json.loads(text or b"{}"))
+            known = _state(text)
             state, lease = exchange(known, report, now, most)
             if state == known:
                 return lease
@@ -130,8 +137,15 @@ class RedisPace:
 
     def state(self) -> tuple[PaceState, float]:
         text, now = self._found()
-        return PaceState.from_json(json.loads(text or b"{}")), now
+        return _state(text), now
 
     def _found(self) -> tuple[bytes, float]:
         (seconds, micros), text = self._read(keys=[self._key])
         return text or b"", int(seconds) + int(micros) / 1e6
+
+
+def _state(text: bytes) -> PaceState:
+    try:
+        return PaceState.from_json(json.loads(text or b"{}"))
+    except ValueError:
+        return PaceState()

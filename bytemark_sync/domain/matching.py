@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bytemark_sync.bytemark.decoding import ListedOrder, MalformedOrder
 from bytemark_sync.bytemark.token import Token
+from bytemark_sync.domain.logins import LoginEnd
 from bytemark_sync.domain.reasons import Reason
 
 
@@ -93,6 +94,10 @@ class UserResult:
     detail: str = ""
     interrupted: bool = False
     bookmark: Bookmark | None = None
+    worked: Token | None = None
+    """The token with which the list was read to its end."""
+    login: LoginEnd | None = None
+    """Set if the user was to be logged in, and that gave no token that works."""
 
 
 def normalise(uuid: str | None) -> str:

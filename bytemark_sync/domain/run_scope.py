@@ -66,6 +66,11 @@ class AuditScope:
     since: datetime | None = None
     repair: bool = False
 
+    @property
+    def tries_deferred(self) -> bool:
+        """Users whom somebody names are logged in at once, although their last login was refused."""
+        return bool(self.users)
+
     def to_json(self) -> dict[str, Any]:
         """Only what is set, for `SyncRun.scope`."""
         values: dict[str, Any] = {}

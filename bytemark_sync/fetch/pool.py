@@ -14,12 +14,15 @@ import logging
 import math
 import queue
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
+from bytemark_sync.bytemark.account import AccountClient
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.domain.matching import LeftOrder, PendingUser, UserResult
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.unexpected_errors import describe
+from bytemark_sync.fetch.questions import Answer, Question
 from bytemark_sync.fetch.user_orders import Steps, fetch_steps
 
 logger = logging.getLogger(__name__)
@@ -31,22 +34,38 @@ FIRST, STOP = -(2.0**62), -math.inf
 
 
 class _Turn(NamedTuple):
-    """Turns are sorted by `priority`, lowest first, and then by age. A turn whose `steps` is None ends a thread."""
+    """Turns are sorted by `priority`, lowest first, and then by age. A turn whose `steps` is None ends a thread.
+
+    `answer` is that to the question at which the fetch waits.
+    """
 
     priority: float
     number: int
     user: PendingUser | None
     steps: Steps | None
+    answer: Answer | None = None
 
 
 class FetchPool:
-    """Users in, results out, in the order in which they are done."""
+    """Users in, results out, in the order in which they are done.
 
-    def __init__(self, client: BytemarkClient, workers: int) -> None:
+    With an account client a fetch may wait for an `answer`. Its questions go to `ask`, in the thread that calls `next`.
+    """
+
+    def __init__(
+        self,
+        client: BytemarkClient,
+        workers: int,
+        account: AccountClient | None = None,
+        ask: Callable[[Question], None] = lambda _: None,
+    ) -> None:
         self._client = client
+        self._account = account
+        self._ask = ask
         self._workers = workers
         self._turns: queue.PriorityQueue[_Turn] = queue.PriorityQueue()
-        self._results: queue.SimpleQueue[UserResult] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[UserResult | Question] = queue.SimpleQueue()
+        self._waiting: dict[int, tuple[PendingUser, Steps]] = {}
         self._numbers = itertools.count()
         self._threads = 0
         self._is_short = False
@@ -57,17 +76,26 @@ class FetchPool:
 
     def submit(self, user: PendingUser) -> None:
         self.in_flight += 1
-        self._put(FIRST, user, fetch_steps(self._client, user))
+        self._put(FIRST, user, fetch_steps(self._client, user, self._account))
         self._grow()
 
+    def answer(self, user_id: int, answer: Answer) -> None:
+        """Answer the question at which the user's fetch waits. It goes on as a new user does."""
+        user, steps = self._waiting.pop(user_id)
+        self._put(FIRST, user, steps, answer)
+
     def next(self, timeout: float) -> UserResult | None:
-        """The next result, or None after `timeout` seconds; without a thread, after one page."""
+        """The next result. None after `timeout` seconds, or a question; without a thread, after one page."""
         if self.in_flight and not self._threads:
-            self._take_turn()
+            if not self._turns.empty():
+                self._take_turn()
             timeout = 0
         try:
             result = self._results.get(timeout=timeout)
         except queue.Empty:
+            return None
+        if isinstance(result, Question):
+            self._ask(result)
             return None
         self.in_flight -= 1
         return result
@@ -90,8 +118,10 @@ class FetchPool:
                 return
             self._threads += 1
 
-    def _put(self, priority: float, user: PendingUser | None, steps: Steps | None) -> None:
-        self._turns.put(_Turn(priority, next(self._numbers), user, steps))
+    def _put(
+        self, priority: float, user: PendingUser | None, steps: Steps | None, answer: Answer | None = None
+    ) -> None:
+        self._turns.put(_Turn(priority, next(self._numbers), user, steps, answer))
 
     def _work(self) -> None:
         while self._take_turn():
@@ -99,11 +129,16 @@ class FetchPool:
 
     def _take_turn(self) -> bool:
         """Fetch one page of a user; this gives the result or the user's next turn. False if the thread shall end."""
-        _, _, user, steps = self._turns.get()
+        _, _, user, steps, answer = self._turns.get()
         if user is None or steps is None:
             return False
         try:
-            self._put(-next(steps), user, steps)
+            step = steps.send(answer)
+            if isinstance(step, int):
+                self._put(-step, user, steps)
+            else:
+                self._waiting[user.user_id] = user, steps
+                self._results.put(step)
         except StopIteration as end:
             self._results.put(end.value)
         except Exception as error:  # noqa: BLE001 - a bug with one user's answer must not stop the others

@@ -41,6 +41,8 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
     yield f"{title}: {report.status.label.lower()} in {report.seconds:.1f} s"
     if report.totals.unanswered_since:
         yield f"Bytemark has not answered since {dated(report.totals.unanswered_since)}"
+    if report.logins_stopped:
+        yield report.logins_stopped
     left = sum(group.orders for group in report.totals.reasons.values())
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
@@ -51,10 +53,13 @@ def summary_lines(report: RunReport, *, dry_run: bool) -> Iterator[str]:
         ("  malformed", counts.orders_invalid, ""),
         ("  passed over", counts.orders - counts.orders_synced - left, "stored by others, changed or gone meanwhile"),
         ("Orders deferred", report.totals.orders_deferred, "tried later; --include-deferred tries them now"),
+        ("Tokens to renew" if dry_run else "Tokens renewed", counts.tokens_renewed, ""),
         ("Requests", counts.api_requests, ", ".join(_requests(counts))),
     ]
     for name, number, remark in rows:
-        if number > 0 or not name.startswith(("  not", "  listed", "  malformed", "  passed over", "Orders deferred")):
+        if number > 0 or not name.startswith(
+            ("  not", "  listed", "  malformed", "  passed over", "Orders deferred", "Tokens")
+        ):
             yield f"  {name:<26}{number:>9,}   {remark}".rstrip()
     if report.totals.reasons:
         yield "Still pending, by reason:"

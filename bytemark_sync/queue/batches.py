@@ -36,6 +36,7 @@ from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.drift import note_drift
 from bytemark_sync.runs.engine import Terms, work
 from bytemark_sync.runs.outage_watch import Known
+from bytemark_sync.runs.renewal import logins_of
 from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
 from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
@@ -158,6 +159,7 @@ def _work(run: SyncRun, claim: BatchClaim) -> Totals:
         stop,
         deadline=time.monotonic() + time_limit(),
         known=Known(_cut_off.is_set(), retrying(lambda: _live_clusters().count()) > 1, _answered),
+        logins=logins_of(run, strategy.scope),
     )
     users = with_bookmarks(strategy.users(Deferred(), claim), claim.bookmarks)
     work(users, strategy.writer(run, stop, claim), terms, totals)

@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
+from bytemark_sync.bytemark.account import AccountClient
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.gate import Gate
@@ -22,10 +23,13 @@ from bytemark_sync.bytemark.stats import ApiSample, ApiStats
 from bytemark_sync.domain.counters import Counts, Flushed, Totals
 from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
+from bytemark_sync.fetch.questions import Question
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.outage_watch import Advice, HeardOf, Known, OutageWatch
 from bytemark_sync.runs.pace_keeper import PaceKeeper
+from bytemark_sync.runs.renewal import Renewal
 from bytemark_sync.runs.writer import Worked
+from bytemark_sync.storage.logins import Logins
 from bytemark_sync.storage.pending import DueUser, ReadUpTo
 
 logger = logging.getLogger(__name__)
@@ -72,6 +76,8 @@ class Terms:
     progress: Progress | None = None
     known: Known = field(default_factory=Known)
     dry_run: bool = False
+    logins: Logins | None = None
+    """Those of the run, where tokens are renewed."""
 
 
 def work(users: Iterator[DueUser | ReadUpTo], writer: Writer, terms: Terms, totals: Totals) -> None:
@@ -97,7 +103,11 @@ class _Engine:
         self._gate = Gate(terms.stop, is_shared=True)
         self._pace = PaceKeeper(self._gate, api.requests_per_second, dry_run=terms.dry_run)
         client = BytemarkClient(api, stop=terms.stop, stats=self._stats, outage=self._watch.outage, gate=self._gate)
-        self._pool = FetchPool(client, terms.workers)
+        renews = terms.logins is not None and api.renews_tokens
+        self._pool = FetchPool(client, terms.workers, AccountClient(api, client) if renews else None, self._ask)
+        self._renewal: Renewal | None = None
+        if terms.logins is not None and renews:
+            self._renewal = Renewal(terms.logins, self._pool.answer, totals, dry_run=terms.dry_run)
         self._told_since: datetime | None = None
         self._in_flight: dict[int, DueUser] = {}
         self._buffer: list[Worked] = []
@@ -115,6 +125,8 @@ class _Engine:
             while not self._done():
                 self._pace.tick()
                 reads_on = self._feed()
+                if self._renewal:
+                    self._renewal.tick()
                 self._take(self._pool.next(0 if reads_on else TICK_SECONDS) if self._pool.in_flight else None)
                 self._flush_when_due()
                 self._beat_when_due()
@@ -140,6 +152,8 @@ class _Engine:
         if not self._stop.is_set():
             return self._exhausted and not self._pool.in_flight
         self._stopped_at = self._stopped_at or time.monotonic()
+        if self._renewal:
+            self._renewal.stop()
         return not self._pool.in_flight or time.monotonic() - self._stopped_at > STOP_GRACE_SECONDS
 
     def _why_to_end(self) -> _End | None:
@@ -175,9 +189,15 @@ class _Engine:
         # Each trial for which nobody is known who was answered brings a user in who has not been asked yet.
         return self._pool.has_room(self._watch.outage.blind_trials)
 
+    def _ask(self, question: Question) -> None:
+        if self._renewal:
+            self._renewal.ask(question)
+
     def _take(self, result: UserResult | None) -> None:
         if result is None:
             return
+        if self._renewal:
+            self._renewal.done(result)
         if not self._buffer:
             self._buffered_at = time.monotonic()
         due = self._in_flight.pop(result.user_id)

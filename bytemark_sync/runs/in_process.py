@@ -14,6 +14,7 @@ from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.drift import note_drift
 from bytemark_sync.runs.engine import Progress, Terms, work
+from bytemark_sync.runs.renewal import logins_of
 from bytemark_sync.runs.run_rows import RunClosed
 from bytemark_sync.runs.strategy import Strategy
 from bytemark_sync.runs.writer import DryRunWriter
@@ -35,6 +36,8 @@ class RunReport:
     seconds: float
     error: str = ""
     nothing_to_work: list[str] = field(default_factory=list)
+    logins_stopped: str = ""
+    """Why nobody was logged in any more; empty where that did not happen."""
     found: Found = field(default_factory=Found)
     """What an audit found, if it went to its end."""
 
@@ -68,7 +71,14 @@ def work_here(
         work(
             strategy.users(deferred),
             strategy.writer(run, stop) if run else DryRunWriter(),
-            Terms(client_settings, workers, stop, progress=progress, dry_run=dry_run),
+            Terms(
+                client_settings,
+                workers,
+                stop,
+                progress=progress,
+                dry_run=dry_run,
+                logins=logins_of(run, strategy.scope),
+            ),
             totals,
         )
         totals.orders_deferred = deferred.orders
@@ -86,6 +96,7 @@ def work_here(
     if run and (row := close(run, report.status, error, totals)):
         report.status, report.error = RunStatus(row.status), row.error
         totals.counts, totals.orders_deferred = Counts.of(row), row.orders_deferred
+        report.logins_stopped = row.logins_stopped
     if run:
         _tell_of_the_dead(dead)
     report.seconds = time.monotonic() - began

@@ -29,6 +29,8 @@ def digest(run: SyncRun) -> str:
     lines = [f"{_head(run, ':x:' if run.status == RunStatus.FAILED else ':warning:')} {_words(run)}", _counts(run)]
     if run.error:
         lines.append(f"Why: {_escape(run.error[:500])}")
+    if run.logins_stopped:
+        lines.append(_escape(run.logins_stopped[:500]))
     lines += _reasons(run)
     if link := _run_link(run):
         lines.append(link)
@@ -132,6 +134,7 @@ def _synced(run: SyncRun) -> list[str]:
         f"{run.orders_invalid:,} malformed",
         f"{run.orders_deferred:,} deferred",
         f"{many(run.items_created, 'item')}",
+        *([f"{many(run.tokens_renewed, 'token')} renewed"] if run.tokens_renewed else []),
     ]
 
 

@@ -1,7 +1,8 @@
-"""Who may log a rider in, when, and what became of it. One row for each rider.
+"""Who may log a rider in, when, and what became of it (docs/contract.md#renewal). One row for each rider.
 
 A login is claimed in the database before it is sent, so no run logs a rider in twice, over all its processes and
-whatever is killed. A claim of another run holds for `LEASE_SECONDS`, unless its process keeps it.
+whatever is killed. A claim of another run holds while that run is alive: for `LEASE_SECONDS`, unless its process keeps
+it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from django.utils import timezone
 from bytemark_sync.bytemark.account_errors import LoginCause
 from bytemark_sync.bytemark.token import Credentials, Token
 from bytemark_sync.models import LoginState, RiderLogin, SyncRun
+from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.storage.database_retry import RowRefused, in_transaction, retrying
 from bytemark_sync.storage.deferral import end_of_wait, next_wait
 from bytemark_sync.storage.fingerprints import login_fingerprint
@@ -25,6 +27,9 @@ from bytemark_sync.times import dated
 LEASE_SECONDS = 60.0
 KEEP_SECONDS = 15.0
 """How often a process keeps its claims."""
+
+
+NO_ACCOUNT = "the portal keeps no e-mail and password for the rider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,21 @@ class Logins:
         if fresh := _untried(rows, tried):
             return fresh
         if _to_log_in(rows) is None:
-            return Denied("")
+            return Denied(NO_ACCOUNT)
         retrying(lambda: RiderLogin.objects.bulk_create([_blank(user_id)], ignore_conflicts=True))
         return in_transaction(lambda: self._claim(user_id, tried))
+
+    def look(self, user_id: int, tried: Collection[Token]) -> Token | Credentials | Denied:
+        """As `claim`, but nothing is claimed: what a login would be made with. Raises `DatabaseGone`."""
+        rows = retrying(lambda: rows_of(user_id))
+        if fresh := _untried(rows, tried):
+            return fresh
+        row = _to_log_in(rows)
+        if row is None or row.credentials is None:
+            return Denied(NO_ACCOUNT)
+        login = retrying(lambda: RiderLogin.objects.filter(pk=user_id).first())
+        found = self._stands_against(login, row.credentials, timezone.now()) if login else None
+        return found if isinstance(found, Denied) else row.credentials
 
     def _claim(self, user_id: int, tried: Collection[Token]) -> Token | Claim | Busy | Denied:
         login = RiderLogin.objects.select_for_update().get(pk=user_id)
@@ -75,7 +92,7 @@ class Logins:
             return fresh
         row = _to_log_in(rows)
         if row is None or row.credentials is None:
-            return Denied("")
+            return Denied(NO_ACCOUNT)
         now = timezone.now()
         if found := self._stands_against(login, row.credentials, now):
             return found
@@ -84,8 +101,7 @@ class Logins:
         return Claim(user_id, row, row.credentials, before)
 
     def _stands_against(self, login: RiderLogin, credentials: Credentials, now: datetime) -> Busy | Denied | None:
-        is_asked = login.asked_at is not None and login.state == LoginState.ASKED
-        if is_asked and login.asked_at and now - login.asked_at < timedelta(seconds=LEASE_SECONDS):
+        if self._is_under_way(login, now):
             return Busy()
         if login.asked_at is not None and login.run_id == self.run_id:
             return Denied(_words_of_this_run(login))
@@ -94,6 +110,12 @@ class Logins:
         if self.tries_deferred or login.fingerprint != login_fingerprint(credentials):
             return None
         return Denied(f"{login.detail}; no other login before {dated(login.next_at)}")
+
+    def _is_under_way(self, login: RiderLogin, now: datetime) -> bool:
+        if login.asked_at is None or login.run_id is None or login.state != LoginState.ASKED:
+            return False
+        is_kept = now - login.asked_at < timedelta(seconds=LEASE_SECONDS)
+        return is_kept and SyncRun.objects.filter(pk=login.run_id, status__in=ALIVE).exists()
 
     # --- What became of a claim -------------------------------------------------------------------------------------
 

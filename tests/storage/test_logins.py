@@ -13,7 +13,7 @@ from bytemark_sync.bytemark.token import Token
 from bytemark_sync.models import LoginState, OrderToken, RiderLogin, RunStatus, SyncRun, Trigger
 from bytemark_sync.storage.deferral import end_of_wait
 from bytemark_sync.storage.fingerprints import fingerprint
-from bytemark_sync.storage.logins import Busy, Claim, Denied, Logins
+from bytemark_sync.storage.logins import NO_ACCOUNT, Busy, Claim, Denied, Logins
 from bytemark_sync.storage.token_rows import replace_token, rows_of
 from tests.support.harness import places, python
 from tests.support.scenario import MakeScenario, simple_world
@@ -132,6 +132,10 @@ def test_another_runs_login_is_waited_for_while_it_lives() -> None:
     RiderLogin.objects.update(asked_at=timezone.now() - timedelta(seconds=65))
     first.keep([7])
     assert isinstance(second.claim(7, (OLD,)), Busy)
+    SyncRun.objects.filter(pk=first.run_id).update(status=RunStatus.FAILED)  # it is dead
+    third = new_run()
+    third.release(claimed(third))
+    SyncRun.objects.filter(pk=first.run_id).update(status=RunStatus.RUNNING)
     RiderLogin.objects.update(asked_at=timezone.now() - timedelta(seconds=65))
     taken = claimed(second)
     assert first.renewed(claim, NEW) is None  # late, but the token is good
@@ -193,7 +197,7 @@ def test_a_login_that_was_not_sent_leaves_no_trace() -> None:
 def test_without_e_mail_and_password_there_is_no_login_and_no_row_for_it() -> None:
     portal(email="", password="pw")
     portal(email="7@riders.example", password="")
-    assert denied(new_run()) == ""
+    assert denied(new_run()) == NO_ACCOUNT
     assert not RiderLogin.objects.exists()
 
 

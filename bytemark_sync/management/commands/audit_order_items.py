@@ -172,6 +172,7 @@ def _json(report: RunReport) -> str:
         "repaired": report.found.repaired,
         "api_requests": counts.api_requests,
         "retries": counts.retries,
+        "tokens_renewed": counts.tokens_renewed,
         "seconds": round(report.seconds, 3),
     }
     if report.error:
@@ -182,15 +183,18 @@ def _json(report: RunReport) -> str:
 def _summary(report: RunReport) -> Iterator[str]:
     counts = report.totals.counts
     yield f"Audit {report.run_id}: {report.status.label.lower()} in {report.seconds:.1f} s"
+    if report.logins_stopped:
+        yield report.logins_stopped
     rows = [
         ("Users", counts.users, f"{counts.users_failed:,} failed" if counts.users_failed else ""),
         ("Orders held against Bytemark", counts.orders, ""),
         ("  malformed, not compared", counts.orders_invalid, ""),
+        ("Tokens renewed", counts.tokens_renewed, ""),
         ("Requests", counts.api_requests, many(counts.retries, "retry", "retries") if counts.retries else ""),
         ("Findings", report.found.total, f"{report.found.repaired:,} repaired" if report.found.repaired else ""),
     ]
     for name, number, remark in rows:
-        if number or not name.startswith(" "):
+        if number or not name.startswith((" ", "Tokens")):
             yield f"  {name:<30}{number:>9,}   {remark}".rstrip()
     for kind, label in FINDING_LABELS.items():
         if not report.found.kinds.get(kind.value):

@@ -214,6 +214,8 @@ class Outage:
             elif self._is_suspicious(now):
                 self._suspect(now)
         elif sent.is_trial and self._state is _State.ASKING:
+            if kind is Kind.RATE_LIMITED and now - self._first_refused < MIN_SECONDS_REFUSED:
+                return  # it says nothing about an outage, so the witness is asked again
             self._begin(now, first_trial_in=TRIAL_SECONDS[0])
             self._has_given_up = now - self._good_at > self._patience
         elif sent.is_trial:

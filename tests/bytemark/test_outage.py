@@ -255,6 +255,32 @@ def test_429_is_no_outage_for_half_a_minute() -> None:
     assert not play.outage.is_open
 
 
+def asking() -> Play:
+    play = Play()
+    play.ask(7, Kind.OK)
+    play.ask(1, Kind.TIMEOUT, is_last=True)
+    assert play.outage.is_asking
+    return play
+
+
+def test_a_witness_who_is_refused_with_429_is_asked_again() -> None:
+    play = asking()
+    for _ in range(3):
+        play.ask(7, Kind.RATE_LIMITED, seconds=2)
+        assert play.outage.is_asking
+        assert play.outage.silent_for is None
+    play.ask(7, Kind.OK)
+    assert play.outage.is_open
+    assert play.ask(1, Kind.OK)
+
+
+def test_a_witness_whom_429_keeps_out_for_half_a_minute_shows_an_outage() -> None:
+    play = asking()
+    for _ in range(3):
+        play.ask(7, Kind.RATE_LIMITED, seconds=10)
+    assert play.outage.silent_for is not None
+
+
 def test_a_single_user_whom_429_keeps_out_ends_the_run_after_the_patience() -> None:
     play = Play()
     for _ in range(11):

@@ -24,6 +24,7 @@ from bytemark_sync.domain.pending_filter import NEVER_TRIED
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import RunKind, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
+from bytemark_sync.storage.portal_schema import renews_tokens
 from bytemark_sync.times import dated, dated_text
 
 NEVER = NEVER_TRIED
@@ -59,13 +60,21 @@ def reason_variants() -> dict[str, str]:
     return {NEVER: "info", **{reason: reason.record.colour for reason in Reason}}
 
 
-@cache
 def reason_advice() -> dict[str, Advice]:
+    """The advice is another where tokens are renewed."""
+    return _reason_advice(renews_tokens())
+
+
+@cache
+def _reason_advice(renews: bool) -> dict[str, Advice]:
     never = Advice(
         "No run has asked Bytemark for this order yet.",
         "Nothing: the next daily run takes it. To have it now, resync the rider.",
     )
-    return {NEVER: never, **{reason: Advice(reason.record.meaning, reason.record.todo) for reason in Reason}}
+    records = {reason: reason.record for reason in Reason}
+    return {NEVER: never} | {
+        reason.value: Advice(each.meaning, each.todo_where(renews=renews)) for reason, each in records.items()
+    }
 
 
 def badge(text: str, variant: str, href: str = "") -> SafeString:

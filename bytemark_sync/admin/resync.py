@@ -30,6 +30,7 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.queue.requests import RunRequest, request_run, under_way
 from bytemark_sync.storage.pending import matching, pending_row_by_row
+from bytemark_sync.storage.portal_schema import renews_tokens
 
 MAX_USERS = 10_000
 """How many users one run may name. More are requested by a filter on their reasons instead."""
@@ -210,6 +211,7 @@ def resync_view(request: HttpRequest) -> HttpResponse:
         "wanted": wanted.words(),
         "nothing": wanted.nothing(),
         "counts": _counted(wanted),
+        "renews": renews_tokens(),
         "skipped": skipped(under_way(wanted.named_users())),
         "live_runs": [(page_of("syncrun", run.pk, run), scope_words(run)) for run in alive],
         "back_url": came_from(request, reverse("admin:bytemark_sync_pendingorder_changelist")),

@@ -18,6 +18,7 @@ from unfold.decorators import action
 
 from bytemark_sync.admin.csv_export import ExportedAdmin
 from bytemark_sync.admin.labels import NEVER, badge, link, moment, reason_badge, reason_words, run_link
+from bytemark_sync.admin.logins import has_account, login_of, login_story
 from bytemark_sync.admin.pagination import KeyedPaginator
 from bytemark_sync.admin.read_only import came_from, user_id_of
 from bytemark_sync.admin.resync import confirm
@@ -26,7 +27,7 @@ from bytemark_sync.models import Order, OrderOutcome, OrderToken, PortalUser, St
 from bytemark_sync.models.portal import CREDENTIALS
 from bytemark_sync.queue.requests import under_way
 from bytemark_sync.storage.pending import pending_orders, pending_row_by_row
-from bytemark_sync.storage.portal_schema import is_indexed
+from bytemark_sync.storage.portal_schema import is_indexed, renews_tokens
 
 PRESENT, MISSING, NEEDED = "present", "missing", "needed"
 HAS_TOKEN = Q(token__isnull=False) & ~Q(Exact(Trim("token"), Value("")))
@@ -146,13 +147,17 @@ class PortalUserAdmin(ExportedAdmin):
         if user is not None and self.has_view_permission(request):
             self.prepare([user])
             context["facts"] = self._facts(user)
+            if login := login_of(user.user_id):
+                context["login"] = login_story(login)
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
 
     def _facts(self, user: Any) -> list[tuple[str, object]]:
         orders = reverse("admin:bytemark_sync_order_changelist")
+        account = [("E-mail and password", _presence(has_account(user.user_id)))] if renews_tokens() else []
         return [
             ("Token", self.has_token(user)),
+            *account,
             ("Status", self.status_words(user)),
             ("Rows in bytemark_tokens", sum(each["rows"] for each in user.token_rows)),
             ("Pending orders", self.pending(user)),
@@ -180,7 +185,7 @@ class PortalUserAdmin(ExportedAdmin):
 
     @admin.display(description="Token")
     def has_token(self, user: Any) -> SafeString:
-        return badge("Present", "success") if _has_token(user) else badge("Missing", "danger")
+        return _presence(_has_token(user))
 
     @admin.display(description="Status")
     def status_words(self, user: Any) -> str:
@@ -225,6 +230,10 @@ def _tokens(users: Iterable[int], rows_of_nobody: Iterable[int]) -> dict[int | s
     for each in rows.filter(pk__in=rows_of_nobody).values("pk", "status").annotate(rows=Count("pk"), present=present):
         found[f"row {each['pk']}"] = [each]
     return found
+
+
+def _presence(is_there: bool) -> SafeString:
+    return badge("Present", "success") if is_there else badge("Missing", "danger")
 
 
 def _has_token(user: Any) -> bool:

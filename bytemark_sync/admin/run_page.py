@@ -37,6 +37,7 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.slack.reporter import BUDGET, SENDING
 from bytemark_sync.storage.finding_counts import Found, found_by
+from bytemark_sync.storage.portal_schema import renews_tokens
 from bytemark_sync.times import dated
 
 END_MESSAGES: dict[str, str] = {RunStatus.SUCCEEDED: "success", RunStatus.FAILED: "error"}
@@ -169,6 +170,8 @@ def _awaits_slack(run: SyncRun) -> bool:
 
 def _counts(run: SyncRun, found: Found | None) -> list[tuple[str, str]]:
     counts = _sync_counts(run) if found is None else audit_counts(run, found)
+    if run.tokens_renewed or renews_tokens():
+        counts.append(("Tokens renewed", run.tokens_renewed))
     return [(label, f"{count:,}") for label, count in counts]
 
 

@@ -44,7 +44,7 @@ def _of_sync(run: SyncRun) -> Result:
     left = run.orders - run.orders_synced
     attempts = reverse("admin:bytemark_sync_orderattempt_changelist")
     return Result(
-        f"{many(run.orders_synced, 'order')}, {many(run.items_created, 'item')} stored",
+        f"{many(run.orders_synced, 'order')}, {many(run.items_created, 'item')} stored{_renewed(run)}",
         link(f"{attempts}?run={run.pk}", f"{many(left, 'order')} left") if left > 0 else "-",
     )
 
@@ -53,9 +53,14 @@ def _of_audit(run: SyncRun, found: Found) -> Result:
     mended = f", {many(run.items_created, 'item')} added" if run.items_created else ""
     words = many(found.total, "finding")
     return Result(
-        f"{many(run.orders, 'order')} audited{mended}",
+        f"{many(run.orders, 'order')} audited{mended}{_renewed(run)}",
         link(_findings_url(run), words) if found.total else words,
     )
+
+
+def _renewed(run: SyncRun) -> str:
+    renewed = f", {many(run.tokens_renewed, 'token')} renewed" if run.tokens_renewed else ""
+    return f"{renewed}, logins stopped" if run.logins_stopped else renewed
 
 
 def audit_headline(run: SyncRun, found: Found) -> str:

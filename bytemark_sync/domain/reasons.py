@@ -12,6 +12,14 @@ from functools import cache
 from typing import Literal, assert_never
 
 RETRIED = "retried automatically at growing intervals (up to 30 days)"
+SWITCH_ON = (
+    "Switch renewal on: with BYTEMARK_ACCOUNT_API_URL and BYTEMARK_CLIENT_ID set, the next run logs in for the rider."
+)
+NOT_RENEWED = (
+    "A login gave no token that works, or none could be made: the detail says why, and the rider's page has the last "
+    "login. What it depends on ends the wait when it changes, and a resync tries a login at once. If renewal was "
+    "switched on after the last try, the next run logs in."
+)
 
 
 class AuditMeaning(Enum):
@@ -35,6 +43,8 @@ class ReasonRecord:
     todo: str
     """What a person can do about it."""
     audit: AuditMeaning
+    todo_renewing: str = ""
+    """The same where tokens are renewed by a login, if that changes it."""
     count: Literal["orders_not_found", "orders_without_passes", "orders_invalid"] | None = None
     """The run's counter that counts such orders. None: they are counted by reason only."""
     is_deferred: bool = False
@@ -45,6 +55,10 @@ class ReasonRecord:
     """Only a different token for the user helps. A changed token also ends a deferral."""
     shows_detail: bool = False
     """There are several possible causes, and the order's detail names the one. The log and Slack show an example."""
+
+    def todo_where(self, *, renews: bool) -> str:
+        """What a person can do. `renews`: tokens are renewed by a login."""
+        return self.todo_renewing if renews and self.todo_renewing else self.todo
 
 
 class Reason(StrEnum):
@@ -110,9 +124,10 @@ def _record(reason: Reason) -> ReasonRecord:
                 colour="danger",
                 meaning="Bytemark rejected every token of this rider.",
                 todo="Riders never sign in to Bytemark: the portal logs in for them, and only where "
-                "bytemark_tokens.token is empty. So the rejected token stays until somebody who runs the portal "
-                "empties that column for this rider. The portal then logs in again, and the new login is picked up "
-                "automatically by the next run.",
+                f"bytemark_tokens.token is empty. {SWITCH_ON} Or have whoever runs the portal empty that column for "
+                "this rider: the portal then logs in anew, and the new login is picked up automatically by the next "
+                "run.",
+                todo_renewing=NOT_RENEWED,
                 audit=AuditMeaning.NOT_COMPARED,
                 is_deferred=True,
                 fails_user=True,
@@ -126,7 +141,8 @@ def _record(reason: Reason) -> ReasonRecord:
                 meaning="The portal holds no token for this rider.",
                 todo="The portal logs in for riders whose bytemark_tokens.token is empty, and the new login is "
                 "picked up automatically by the next run. If the token is still missing after a day, tell whoever runs "
-                "the portal.",
+                f"the portal. {SWITCH_ON}",
+                todo_renewing=NOT_RENEWED,
                 audit=AuditMeaning.NOT_COMPARED,
                 fails_user=True,
                 needs_token=True,

@@ -74,6 +74,10 @@ class Migration(migrations.Migration):
                 ("detail", models.CharField(blank=True, max_length=500)),
                 ("asked_at", models.DateTimeField(help_text="When the last login was asked for.", null=True)),
                 ("renewed_at", models.DateTimeField(help_text="When a login last gave a token.", null=True)),
+                (
+                    "renewals",
+                    models.PositiveIntegerField(default=0, help_text="How often a login has given a token."),
+                ),
                 ("refused_at", models.DateTimeField(help_text="When a login was last refused.", null=True)),
                 (
                     "next_at",

@@ -24,6 +24,7 @@ class RiderLogin(models.Model):
     detail = models.CharField(max_length=500, blank=True)
     asked_at = models.DateTimeField(null=True, help_text="When the last login was asked for.")
     renewed_at = models.DateTimeField(null=True, help_text="When a login last gave a token.")
+    renewals = models.PositiveIntegerField(default=0, help_text="How often a login has given a token.")
     refused_at = models.DateTimeField(null=True, help_text="When a login was last refused.")
     next_at = models.DateTimeField(
         null=True, help_text="A refused login is not repeated before, unless the fingerprint changes."

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.models import RunKind, SyncRun
-from bytemark_sync.monitoring import bytemark_limit, health
+from bytemark_sync.monitoring import bytemark_limit, health, renewal
 
 QUANTILES = (0.5, 0.95)
 
@@ -51,6 +51,7 @@ class _Job(Collector):
             yield from _last_run()
             yield from _limit()
             yield from _outages()
+            yield from _logins()
         except (DatabaseError, InterfaceError):
             return
 
@@ -127,6 +128,24 @@ def _outages() -> Iterator[Metric]:
     if last.ended_at:
         end = last.ended_at.timestamp()
         yield _gauge("last_outage_end_timestamp_seconds", "Its end; absent: not before its run ended.", end)
+
+
+def _logins() -> Iterator[Metric]:
+    logins = renewal.look_at_logins()
+    renewed = CounterMetricFamily("bytemark_sync_tokens_renewed", "Tokens that logins have renewed.")
+    renewed.add_metric([], logins.renewed)
+    yield renewed
+    refused = GaugeMetricFamily(
+        "bytemark_sync_refused_logins", "Riders whose last login was refused, by cause.", labels=["cause"]
+    )
+    for cause, riders in sorted(logins.refused.items()):
+        refused.add_metric([cause], riders)
+    yield refused
+    yield _gauge(
+        "logins_stopped",
+        "1 where a run logs nobody in any more, or the last whole one ended so.",
+        renewal.logins_are_stopped(),
+    )
 
 
 def _seconds_until(at: datetime | None) -> float:

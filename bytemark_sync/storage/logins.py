@@ -134,7 +134,7 @@ class Logins:
         now = timezone.now()
         written = writes and replace_token(claim.row.id, claim.row.token, token)
         values = {"state": LoginState.RENEWED, "cause": "", "detail": "", "renewed_at": now, "next_at": None}
-        if self._mine(claim.user_id).update(**values, deferred_days=0, fingerprint=""):
+        if self._mine(claim.user_id).update(**values, renewals=F("renewals") + 1, deferred_days=0, fingerprint=""):
             SyncRun.objects.filter(pk=self.run_id).update(tokens_renewed=F("tokens_renewed") + 1)
         if written:
             return None

@@ -10,13 +10,16 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from bytemark_sync.bytemark.account_errors import LoginCause
 from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
     LimitedMinute,
+    LoginState,
     Order,
     OrderOutcome,
     OrderToken,
+    RiderLogin,
     RunKind,
     RunOutage,
     SyncRun,
@@ -119,3 +122,35 @@ def test_the_pace_the_refusals_and_the_outages_are_told(client: Client, settings
     }
     assert kinds["bytemark_sync_rate_limited"] == "counter"
     assert kinds["bytemark_sync_pace_requests_per_second"] == "gauge"
+
+
+def test_tokens_renewed_and_logins_refused_are_told(client: Client, settings: Any) -> None:
+    settings.METRICS_TOKEN = "sekret"
+    samples = scraped(client)
+    causes = [("bytemark_sync_refused_logins", cause.value) for cause in LoginCause]
+    assert [samples[each] for each in causes] == [0] * len(LoginCause)
+    assert samples[("bytemark_sync_tokens_renewed_total",)] == samples[("bytemark_sync_logins_stopped",)] == 0
+
+    now = timezone.now()
+    states = [(LoginState.RENEWED, "", 2), (LoginState.ASKED, "", 1), (LoginState.UNANSWERED, "", 0)]
+    states += [(LoginState.REFUSED, LoginCause.CLIENT_REFUSED, 0)] * 2
+    states += [(LoginState.REFUSED, LoginCause.WRONG_PASSWORD, 3), (LoginState.REFUSED, "of-a-later-version", 0)]
+    for user_id, (state, cause, renewals) in enumerate(states):
+        RiderLogin.objects.create(pk=user_id, state=state, cause=cause, renewals=renewals, asked_at=now)
+    run = run_ended(timedelta(days=91), tokens_renewed=6, logins_stopped="for a reason")
+    samples = scraped(client)
+    assert samples[("bytemark_sync_tokens_renewed_total",)] == 6
+    assert samples[("bytemark_sync_refused_logins", "client_refused")] == 2
+    assert samples[("bytemark_sync_refused_logins", "wrong_password")] == 1
+    assert sum(value for (name, *_), value in samples.items() if name == "bytemark_sync_refused_logins") == 3
+    assert samples[("bytemark_sync_logins_stopped",)] == 1
+    run_ended(timedelta(0), scope={"users": [1]})  # a resync says nothing of the others
+    assert scraped(client)[("bytemark_sync_logins_stopped",)] == 1
+    run_ended(timedelta(0))
+    assert scraped(client)[("bytemark_sync_logins_stopped",)] == 0
+    SyncRun.objects.create(trigger="admin", status="running", scope={"users": [1]}, logins_stopped="for a reason")
+    retention.prune(now)
+    samples = scraped(client)
+    assert not SyncRun.objects.filter(pk=run.pk)
+    assert samples[("bytemark_sync_logins_stopped",)] == 1
+    assert samples[("bytemark_sync_tokens_renewed_total",)] == 6  # a counter never falls

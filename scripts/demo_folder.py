@@ -15,6 +15,7 @@ DATABASE = DEMO / "portal.sqlite3"
 WORLD = DEMO / "world.json"
 FAULTS = DEMO / "faults.json"
 SERVING = DEMO / "serving.pid"
+CLIENT_ID = "demo-client"
 
 
 def secret(name: str, length: int) -> str:
@@ -31,9 +32,10 @@ def secret(name: str, length: int) -> str:
 def environment(**more: str) -> dict[str, str]:
     """As in production, but for plain http on loopback and the demo's database. Empty counts as unset."""
     unset = ("REDIS_URL", "SLACK_BOT_TOKEN", "SLACK_CHANNEL_ID", "METRICS_TOKEN", "CSRF_TRUSTED_ORIGINS")
+    renewal = ("BYTEMARK_ACCOUNT_API_URL", "BYTEMARK_CLIENT_ID", "BYTEMARK_CLIENT_SECRET")
     return (
         os.environ
-        | dict.fromkeys(unset, "")
+        | dict.fromkeys(unset + renewal, "")
         | {
             "DJANGO_SETTINGS_MODULE": "project.settings",
             "DEBUG": "0",
@@ -43,11 +45,18 @@ def environment(**more: str) -> dict[str, str]:
             "DATABASE_URL": f"sqlite:///{DATABASE}",
             "PROJECT_STAGE": "demo",
             "BYTEMARK_ORDERS_PATH": "/v4.0/orders",
+            "BYTEMARK_LOGIN_PATH": "/users/login",
             "BYTEMARK_BACKOFF_BASE": "0.1",
             "PYTHONUNBUFFERED": "1",
         }
         | more
     )
+
+
+def bytemark(port: int) -> dict[str, str]:
+    """The settings that lead to the local Bytemark: orders, and the accounts by which tokens are renewed."""
+    url = f"http://127.0.0.1:{port}"
+    return {"BYTEMARK_CUSTOMER_API_URL": url, "BYTEMARK_ACCOUNT_API_URL": url, "BYTEMARK_CLIENT_ID": CLIENT_ID}
 
 
 def manage(*args: str, env: dict[str, str]) -> int:

@@ -10,11 +10,13 @@ import threading
 import time
 
 from demo_folder import (
+    CLIENT_ID,
     DATABASE,
     FAULTS,
     ROOT,
     SERVING,
     WORLD,
+    bytemark,
     environment,
     free_port,
     is_serving,
@@ -48,12 +50,12 @@ def main() -> int:
         import demo
 
         demo.prepare()
-    bytemark = free_port()
+    sandbox = free_port()
     env = environment(
         WEB_PORT=port,
-        SANDBOX_PORT=str(bytemark),
-        BYTEMARK_CUSTOMER_API_URL=f"http://127.0.0.1:{bytemark}",
+        SANDBOX_PORT=str(sandbox),
         SITE_URL=f"http://127.0.0.1:{port}",
+        **bytemark(sandbox),
     )
     password = secret("admin-password", 12)
     if manage("migrate", "-v0", env=env):
@@ -87,6 +89,7 @@ def commands(env: dict[str, str]) -> dict[str, list[str]]:
     manage_py = [sys.executable, "manage.py"]
     web = ["--bind", f"127.0.0.1:{env['WEB_PORT']}", "--workers", "1", "--threads", "8", "--log-level", "warning"]
     sandbox = ["--port", env["SANDBOX_PORT"], "--world", str(WORLD), "--faults", f"@{FAULTS}", "--latency", "20"]
+    sandbox += ["--client-id", CLIENT_ID]
     return {
         "bytemark": [*manage_py, "bytemark_sandbox", *sandbox],
         "queue": [*manage_py, "qcluster"],

@@ -185,6 +185,8 @@ class _Api:
         self.settings["BYTEMARK_MAX_ATTEMPTS"] = max(MIN_ATTEMPTS, self.settings["BYTEMARK_MAX_ATTEMPTS"])
         self._with_riders(len(self.refused) + len(self.scenario.broken_users) + MIN_ANSWERED)
         self.scenario = replace(self.scenario, latency=0.0)
+        if self.scenario.broken_users:
+            self.settings["BYTEMARK_OUTAGE_PATIENCE"] = PATIENCE  # the single requests may be those of such users
         if rng.random() < 0.3:
             form = rng.choice([each for each in OUTAGE_FORMS if each != "hang"])
             outage = FaultRule("outage", form=form, seconds=rng.uniform(2.0, MOST_SECONDS))

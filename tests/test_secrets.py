@@ -1,7 +1,8 @@
 """Riders' keys and the product's own secrets show nowhere but where they belong.
 
 Everything runs with marked secrets and with the log of every library at DEBUG; then the marks are looked for in all
-that was said, sent, logged and stored. They may stand in the portal's tables and the `Authorization` header alone.
+that was said, sent, logged and stored. They may stand in the portal's tables, the `Authorization` header and the body
+of a login alone.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from contextlib import suppress
 from html import unescape
 from pathlib import Path
 
+import msgspec
 import pytest
 import requests
 
 from bytemark_sync.sandbox import FaultRule, PortalToken, Sandbox, World
 from tests.support.harness import FreshDatabase, Portal, finish, places, start_manage
+from tests.support.renewal import may_renew
 from tests.support.scenario import add_user, listed
 from tests.support.servers import ROOT, clean_environment, free_port, spawn, wait_for
 from tests.support.slack import FakeSlack, reply
 
 MARK = "hushhush"  # in every secret below; in nothing else
+LOGIN_STATES = {"renewed", "refused", "unanswered"}
 PORTAL_TABLES = {"bytemark_orders", "bytemark_tokens", "bytemark_order_items"}
 ADMIN_PASSWORD = f"{MARK}-admin-password"
 
@@ -89,6 +93,37 @@ def test_the_search_finds_what_is_packed() -> None:
         b"." + base64.urlsafe_b64encode(zlib.compress(plain)).rstrip(b"=") + b":1abc:signature",
     ):
         assert MARK in readable(packed)
+
+
+def email(user: int) -> str:
+    return f"{MARK}-{user}@riders.example"
+
+
+def build_logins(world: World) -> list[FaultRule]:
+    """Riders whose login ends in every way; wherever a server can put words, it repeats what was sent to it."""
+    told = f"{email(0)} {MARK}-password {MARK}-client-secret"
+    everywhere = {"errors": [told], "error": told, "message": told, told: told}
+    granted = {"data": {"oauth_token": f"{MARK}-new", "user": {"email": told}}}
+    rules = [
+        FaultRule("refuse", reason="wrong_password"),
+        FaultRule("refuse", reason="client", form="oauth"),
+        FaultRule("raw", on="login", status=400, body=json.dumps(everywhere)),
+        FaultRule("raw", on="login", status=500, body=told),
+        FaultRule("raw", on="login", body=told),
+        FaultRule("raw", on="login", body=json.dumps({"data": {"oauth_token": f"{MARK}\n"}})),
+        FaultRule("raw", on="login", body=json.dumps(granted)),
+        FaultRule("redirect", on="login", location=f"/elsewhere?{told.replace(' ', '+')}"),
+        FaultRule("cut", on="login"),
+    ]
+    for user in range(80, 80 + len(rules)):
+        add_user(world, user, [listed(f"o{user}")])
+        world.riders[-1].tokens, world.orders[-1].oauth_token = [], token(user)
+        world.tokens[-1] = PortalToken(user, token(user))
+    for rider in world.riders:
+        rider.email, rider.password = email(rider.user_id), f"{MARK}-password"
+    for row in world.tokens:
+        row.email, row.password = email(row.user_id), f"{MARK}-password"
+    return [msgspec.structs.replace(rule, users=[80 + number]) for number, rule in enumerate(rules)]
 
 
 def build_world() -> tuple[World, list[FaultRule]]:
@@ -150,6 +185,9 @@ class Harness:
         self.url = url
         self.env: dict[str, str | None] = {
             "BYTEMARK_CUSTOMER_API_URL": sandbox.url,
+            "BYTEMARK_ACCOUNT_API_URL": sandbox.url,
+            "BYTEMARK_CLIENT_ID": "made-up",
+            "BYTEMARK_CLIENT_SECRET": f"{MARK}-client-secret",
             "BYTEMARK_READ_TIMEOUT": "0.3",
             "BYTEMARK_WORKERS": "8",
             "DJANGO_SETTINGS_MODULE": "debug_settings",
@@ -218,18 +256,20 @@ def test_marked_secrets_are_found_nowhere(
     sandbox: Callable[..., Sandbox],
     slack: FakeSlack,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     world, rules = build_world()
-    harness = Harness(fresh_database(backend), sandbox(world, faults=rules), slack.url, tmp_path)
+    logins = build_logins(world)
+    harness = Harness(fresh_database(backend), sandbox(world, faults=rules + logins), slack.url, tmp_path)
     harness.portal.fill(world)
-    if backend == "sqlite":  # elsewhere the portal's table has it
-        harness.portal.execute("ALTER TABLE bytemark_tokens ADD password VARCHAR(99)")
-    harness.portal.execute("UPDATE bytemark_tokens SET password = %s", f"{MARK}-password")
+    if backend != "sqlite":
+        may_renew(request.getfixturevalue(backend), harness.portal)
 
     # The command and its companions.
     assert harness.run("sync_order_items", "--dry-run", "-v", 3, "--include-deferred") == 1
     assert harness.run("sync_order_items", "-v", 3, "--json", "--traceback") == 1
-    assert harness.failed_users() == len(rules) + 1 + 3
+    assert harness.failed_users() == len(rules) + 1 + len(logins)
+    assert {row[0] for row in harness.portal.all("SELECT state FROM bytemark_sync_login")} == LOGIN_STATES
     assert harness.run("sync_order_items", "-v", 3, "--include-deferred", env={"LOG_FORMAT": "json"}) == 1
     assert harness.run("check", "--database", "default") == 0
     assert harness.run("audit_order_items", "-v", 3) in (0, 1)
@@ -257,6 +297,7 @@ def test_marked_secrets_are_found_nowhere(
     assert (stats.elsewhere, stats.elsewhere_with_authorization) == (0, 0)
     # They stand where they belong.
     assert MARK in str(harness.portal.all("SELECT oauth_token FROM bytemark_order_items"))
+    assert f"{MARK}-new" in str(harness.portal.all("SELECT token FROM bytemark_tokens"))
 
 
 def work_the_queue(harness: Harness) -> None:

@@ -8,9 +8,9 @@ from bytemark_sync.sandbox import FaultRule, Lifetime, World
 from bytemark_sync.sandbox.accounts import login_token
 from bytemark_sync.sandbox.request_counts import fingerprint
 from tests.support.harness import finish
-from tests.support.renewal import CLIENT, add_rider, expired_world
+from tests.support.renewal import CLIENT, add_rider, expired_world, may_renew
 from tests.support.scenario import MakeScenario, Scenario, listed
-from tests.support.servers import Databases, wait_for
+from tests.support.servers import wait_for
 
 
 @pytest.fixture
@@ -20,9 +20,7 @@ def renewing(scenario: MakeScenario, backend: str, request: pytest.FixtureReques
     def make(world: World, **options: object) -> Scenario:
         at = scenario(world, **options)
         if backend != "sqlite":
-            server: Databases = request.getfixturevalue(backend)
-            table = f"`{at.portal.portal_database}`.`bytemark_tokens`"
-            server.execute(f"GRANT UPDATE (token) ON {table} TO '{at.portal.name}'@'%'")
+            may_renew(request.getfixturevalue(backend), at.portal)
         return at
 
     return make

@@ -12,7 +12,9 @@ from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.in_process import RunReport, work_here
 from bytemark_sync.runs.strategy import SyncStrategy
 from bytemark_sync.sandbox import ListedOrder, PortalOrder, PortalToken, Rider, Sandbox, World
+from tests.support.harness import Portal
 from tests.support.scenario import listed
+from tests.support.servers import Databases
 
 CLIENT = "made-up-client"
 EXPIRED = "expired"
@@ -46,6 +48,12 @@ def expired_world(users: int = 3, first: int = 101) -> World:
     for user in range(first, first + users):
         add_rider(world, user)
     return world
+
+
+def may_renew(server: Databases, portal: Portal) -> None:
+    """Give the database user the one right that a renewal needs."""
+    table = f"`{portal.portal_database}`.`bytemark_tokens`"
+    server.execute(f"GRANT UPDATE (token) ON {table} TO '{portal.name}'@'%'")
 
 
 class Renewing:

@@ -27,6 +27,7 @@ from tests.support.harness import (
     sqlite_url,
     unique_name,
 )
+from tests.support.pristine import restored_after_each_test
 from tests.support.scenario import MakeScenario, make_scenario
 from tests.support.scripted_api import Api
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, Server
@@ -52,6 +53,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     Server.allowed = item.get_closest_marker("server") is not None
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """As pytest-django has it; besides, what a test commits is undone quickly."""
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            stack.enter_context(restored_after_each_test())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,3 +19,4 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, as in life: the database in memory that Django would make has locks of its own kind between threads.
     DATABASES["default"]["TEST"] = {"NAME": f"{_folder}/test.sqlite3"}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # logins in tests cost nothing
+WHITENOISE_AUTOREFRESH = True  # static files are looked for when one is asked for, not all of them for each client

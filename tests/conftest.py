@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if "chromium" in used:
             item.add_marker("browser")
-        if "fresh_database" in used:
+        if "migrated_copy" in used:  # by fresh_database, or by itself
             item.add_marker("slow")
     # Modules that start clusters take minutes: last, they would be waited for by one of two workers alone.
     with_clusters = {item.path for item in items if item.get_closest_marker("cluster")}
@@ -112,9 +112,27 @@ def _migrated(url: str) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def migrated_copy(templates: dict[str, str]) -> Callable[[Path], str]:
+    """`migrated_copy(path)` puts a migrated, empty SQLite database there; its URL."""
+
+    def copy(path: Path) -> str:
+        template = Path(templates["folder"]) / "template.sqlite3"
+        if "sqlite" not in templates:
+            templates["sqlite"] = _migrated(sqlite_url(template))
+            Portal(templates["sqlite"]).all("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(template, path)
+        return sqlite_url(path)
+
+    return copy
+
+
 @pytest.fixture
 def fresh_database(
-    templates: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+    templates: dict[str, str],
+    migrated_copy: Callable[[Path], str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[FreshDatabase]:
     """Gives the `DATABASE_URL` of a migrated database of its own, as often as it is called."""
     made: list[tuple[Databases, str]] = []
@@ -122,12 +140,7 @@ def fresh_database(
     def fresh(backend: str) -> str:
         name = unique_name()
         if backend == "sqlite":
-            if backend not in templates:
-                templates[backend] = _migrated(sqlite_url(Path(templates["folder"]) / "template.sqlite3"))
-                Portal(templates[backend]).all("PRAGMA wal_checkpoint(TRUNCATE)")
-            path = tmp_path / f"{name}.sqlite3"
-            shutil.copy(Path(templates["folder"]) / "template.sqlite3", path)
-            return sqlite_url(path)
+            return migrated_copy(tmp_path / f"{name}.sqlite3")
         Server.must_be_allowed()
         server: Databases = request.getfixturevalue(backend)
         if backend not in templates:

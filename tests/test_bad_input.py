@@ -19,7 +19,7 @@ from bytemark_sync.domain.matching import PendingUser, WantedOrder
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.user_orders import fetch_user
 from bytemark_sync.sandbox import FaultRule, Sandbox, World
-from tests.support.harness import Portal, drop_indexes, manage, python, sqlite_url
+from tests.support.harness import Portal, drop_indexes, manage, python
 from tests.support.scenario import MakeScenario, Scenario, add_user, listed, make_scenario, simple_world
 
 scenario = pytest.fixture(lambda backend, fresh_database, sandbox: make_scenario(backend, fresh_database, sandbox))
@@ -216,10 +216,9 @@ WITHOUT_PASSES = {"order_items: empty list", "passes: empty list"}
 
 
 @pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
+def answered(tmp_path_factory: pytest.TempPathFactory, migrated_copy: Callable[[Path], str]) -> Iterator[Scenario]:
     """One run in which every case is a user's answer."""
-    url = sqlite_url(Path(tmp_path_factory.mktemp("answers")) / "x.sqlite3")
-    assert manage("migrate", "-v0", database_url=url).status == 0
+    url = migrated_copy(tmp_path_factory.mktemp("answers") / "x.sqlite3")
     world = simple_world(users=5, orders=1, first=9001)
     for user in BAD_USERS:
         add_user(world, user, [], wanted=["o"])
@@ -349,6 +348,7 @@ def test_any_json_on_any_status_leaves_each_order_one_place(
         assert result.failure in (Reason.API_ERROR, Reason.TOKEN_REJECTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["BYTEMARK_PAGE_SIZE", "DATABASE_URL", "SYNC_CRON", "TIME_ZONE", "REDIS_URL"])
 def test_settings_take_any_text_without_a_traceback(setting: str, read_any: Callable[[str], list[str]]) -> None:
     assert set(read_any(setting)) <= {"fine", "named"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from django.test import Client
 
 from bytemark_sync.admin.labels import reason_words
@@ -19,6 +20,7 @@ from tests.support.admin_pages import APP, page, words
 
 
 class TestOrders:
+    @pytest.mark.slow
     def test_the_list_and_the_page_say_the_same_of_an_order(
         self, logged_in: Callable[[str], Client], filled: Filled
     ) -> None:

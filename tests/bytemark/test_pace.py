@@ -55,6 +55,7 @@ AT_THE_EDGE = pytest.mark.xfail(reason="each refusal pauses all for a second, an
 """Used to 85 to 92 %, by seed."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", [pytest.param(row, marks=AT_THE_EDGE) if row.endswith("workers") else row for row in ROWS]
 )
@@ -65,6 +66,7 @@ def test_a_first_run_finds_the_limit_and_loses_one_flight(row: str) -> None:
     assert sum(one.used() >= min_used and one.refused_share(workers) <= max_refused for one in firsts) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 8])
 @pytest.mark.parametrize("row", ROWS)
 def test_a_second_run_uses_the_limit_and_rarely_meets_it(row: str, processes: int) -> None:

@@ -6,7 +6,7 @@ One run meets all faults that concern one user alone, a user each; the pauses, w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import FaultRule, ListedItem, PortalToken, Rider, Sandbox, World
 from bytemark_sync.sandbox.request_counts import Seen, fingerprint
 from bytemark_sync.sandbox.wire import ERROR_FORMS, WRONG_SHAPES
-from tests.support.harness import Finished, manage, sqlite_url
+from tests.support.harness import Finished
 from tests.support.scenario import MakeScenario, Scenario, add_user, listed, simple_world
 
 # Every request fails: exactly five, and the user's order is left as api_error.
@@ -99,9 +99,8 @@ def _until_answered(seen: list[Seen]) -> list[Seen]:
 
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    url = sqlite_url(Path(tmp_path_factory.mktemp("campaign")) / "x.sqlite3")
-    assert manage("migrate", "-v0", database_url=url).status == 0
+def campaign(tmp_path_factory: pytest.TempPathFactory, migrated_copy: Callable[[Path], str]) -> Iterator[Campaign]:
+    url = migrated_copy(tmp_path_factory.mktemp("campaign") / "x.sqlite3")
     world = simple_world(users=HEALTHY, orders=1, first=1)
     for user in USERS.values():
         add_user(world, user, [listed(f"order-{user}")])
@@ -268,10 +267,11 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def paging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scenario, dict[str, list[int]]]]:
+def paging(
+    tmp_path_factory: pytest.TempPathFactory, migrated_copy: Callable[[Path], str]
+) -> Iterator[tuple[Scenario, dict[str, list[int]]]]:
     """A user for each row of `PAGES`, all in one run; the pages that each was asked for."""
-    url = sqlite_url(Path(tmp_path_factory.mktemp("paging")) / "x.sqlite3")
-    assert manage("migrate", "-v0", database_url=url).status == 0
+    url = migrated_copy(tmp_path_factory.mktemp("paging") / "x.sqlite3")
     world = World()
     rules = []
     for user, (wanted, fault, _, _) in enumerate(PAGES.values(), 1):

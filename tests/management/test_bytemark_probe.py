@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from bytemark_sync.sandbox import World
 from bytemark_sync.sandbox.records import PortalToken
 from tests.support.harness import Finished, finish, manage, start_manage
@@ -172,6 +174,7 @@ def test_a_recording_is_replayed_and_a_sync_works_against_it(sqlite_scenario: Ma
     assert at.sandbox.stats().requests == requests
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_recording_is_exit_status_2(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[]")
     for args in (("--replay", tmp_path / "x.json"), ("--replay", "none"), ("--replay", "a", "--world", "b")):

@@ -103,6 +103,7 @@ def test_a_week_off_gives_one_run_and_the_next_is_due_in_the_future() -> None:
     assert timezone.now() < sync_schedule().next_run <= timezone.now() + timedelta(days=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("zone", "hour"), [("Asia/Tokyo", 18), ("UTC", 3)])
 def test_the_cron_expression_is_in_the_time_zone_of_the_settings(tmp_path: Path, zone: str, hour: int) -> None:
     url = sqlite_url(tmp_path / "x.sqlite3")

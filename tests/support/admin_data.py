@@ -60,8 +60,7 @@ def fill(*, stored: int = 40, pending: int = 28, days: int = 12, seed: int = 1) 
     chance = random.Random(seed)
     runs = [_run(day, chance) for day in range(days, 0, -1)]
     stored_orders = [_order(1000 + n // 2, chance) for n in range(stored)]
-    for order in stored_orders:
-        _store(order, chance.choice(runs), chance)
+    _store(stored_orders, runs, chance)
     pending_orders = [_order(5000 + n // 2, chance) for n in range(pending)]
     reasons: list[Reason | None] = [None, *Reason]
     for n, order in enumerate(pending_orders):
@@ -112,18 +111,26 @@ def _run(day: int, chance: random.Random) -> SyncRun:
     )
 
 
-def _store(order: Order, run: SyncRun, chance: random.Random) -> None:
-    items = chance.randint(1, 3)
-    for _ in range(items):
-        OrderItem.objects.create(
-            order=order,
-            order_uuid=order.order_uuid or "",
-            oauth_token=order.oauth_token or "",
-            product_uuid=chance.choice(PRODUCTS),
-            pass_uuid=_uuid(chance),
+def _store(orders: list[Order], runs: list[SyncRun], chance: random.Random) -> None:
+    items, stored = [], []
+    for order in orders:
+        run, count = chance.choice(runs), chance.randint(1, 3)
+        assert run.finished_at
+        items += [
+            OrderItem(
+                order=order,
+                order_uuid=order.order_uuid or "",
+                oauth_token=order.oauth_token or "",
+                product_uuid=chance.choice(PRODUCTS),
+                pass_uuid=_uuid(chance),
+            )
+            for _ in range(count)
+        ]
+        stored.append(
+            StoredOrder(order=order, run=run, user_id=order.user_id or 0, items=count, stored_at=run.finished_at)
         )
-    assert run.finished_at
-    StoredOrder.objects.create(order=order, run=run, user_id=order.user_id or 0, items=items, stored_at=run.finished_at)
+    OrderItem.objects.bulk_create(items)
+    StoredOrder.objects.bulk_create(stored)
 
 
 def _leave(order: Order, reason: Reason, runs: list[SyncRun], attempts: int) -> None:
@@ -132,9 +139,11 @@ def _leave(order: Order, reason: Reason, runs: list[SyncRun], attempts: int) -> 
     if reason is Reason.NO_TOKEN:
         OrderToken.objects.filter(user_id=order.user_id).update(token="")
         Order.objects.filter(pk=order.pk).update(oauth_token=None)
-    for run in tried:
-        assert run.finished_at
-        OrderAttempt.objects.create(order=order, run=run, at=run.finished_at, reason=reason, detail=detail)
+    OrderAttempt.objects.bulk_create(
+        OrderAttempt(order=order, run=run, at=run.finished_at, reason=reason, detail=detail)
+        for run in tried
+        if run.finished_at
+    )
     first, last = tried[0], tried[-1]
     assert first.finished_at
     assert last.finished_at

@@ -64,7 +64,6 @@ class Renewal:
         self._claims: dict[int, Claim] = {}
         self._under_way: set[int] = set()
         self._unwritten: dict[int, _Unwritten] = {}
-        self._refused: list[int] = []
         self._one_at_a_time = True
         self._stopped: str | None = None
         self._is_over = False
@@ -165,7 +164,6 @@ class Renewal:
         self._under_way.discard(question.user_id)
         theirs = self._logins.renewed(claim, question.token)
         self._totals.counts.tokens_renewed += 1
-        self._refused.clear()
         self._one_at_a_time = False
         logger.debug("user %s: the token is renewed", question.user_id)
         tokens: tuple[Token, ...] = (question.token,)
@@ -184,16 +182,14 @@ class Renewal:
                 retrying(partial(self._logins.unanswered, claim, end.detail))
             case LoginState.REFUSED:
                 retrying(partial(self._logins.refused, claim, end.cause, end.detail))
-                self._count_refusal(claim.user_id, end)
+                self._count_refusal(end)
 
-    def _count_refusal(self, user_id: int, end: LoginEnd) -> None:
+    def _count_refusal(self, end: LoginEnd) -> None:
         if end.cause.is_the_riders:
-            self._refused.clear()
             return
         self._one_at_a_time = True
-        self._refused.append(user_id)
-        if len(self._refused) >= MAX_REFUSED_IN_A_ROW and not self._stopped:
-            count = len(self._refused)
+        count = retrying(self._logins.refused_in_a_row)
+        if count >= MAX_REFUSED_IN_A_ROW and not self._stopped:
             self._stop_logins(f"Logins are stopped, for those of {count} riders in a row were refused: {end.detail}")
 
     def _stop_logins(self, words: str) -> None:

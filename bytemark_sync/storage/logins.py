@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
 from bytemark_sync.bytemark.account_errors import LoginCause
@@ -199,6 +199,19 @@ class Logins:
     def stopped(self) -> str:
         """Why this run logs nobody in any more; empty if it does."""
         return SyncRun.objects.filter(pk=self.run_id).values_list("logins_stopped", flat=True).first() or ""
+
+    def refused_in_a_row(self) -> int:
+        """Logins of the run, in all its processes, that were refused and not clearly for something of the rider's own.
+
+        Counted since the last one that gave a token, or was the rider's fault: those show that we ask rightly.
+        """
+        mine = RiderLogin.objects.filter(run_id=self.run_id)
+        is_theirs = Q(cause__in=[cause.value for cause in LoginCause if cause.is_the_riders])
+        refused = Q(state=LoginState.REFUSED)
+        good = mine.filter(Q(state=LoginState.RENEWED) | (refused & is_theirs))
+        last = max(filter(None, good.aggregate(a=Max("renewed_at"), b=Max("refused_at")).values()), default=None)
+        ours = mine.filter(refused & ~is_theirs)
+        return (ours.filter(refused_at__gt=last) if last else ours).count()
 
     def stop(self, words: str) -> bool:
         """True for the one process that stops the run's logins."""

@@ -11,7 +11,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.domain.run_scope import AuditScope, Scope
+from bytemark_sync.management.output import summary_lines
 from bytemark_sync.models import OrderItem, OrderOutcome, OrderToken, RiderLogin, SyncRun
 from bytemark_sync.sandbox import FaultRule, Lifetime, Sandbox, World
 from bytemark_sync.sandbox.accounts import login_token
@@ -70,16 +71,19 @@ def test_without_renewal_nobody_is_logged_in(renewing: MakeRenewing, settings: A
     }
 
 
-def test_the_list_goes_on_from_where_it_stood(renewing: MakeRenewing, settings: Any) -> None:
+@pytest.mark.parametrize("row", ["short", "dead", ""])
+def test_the_list_goes_on_from_where_it_stood(renewing: MakeRenewing, row: str) -> None:
+    """Whatever other tokens were tried in vain meanwhile."""
     world = World()
     orders = [listed(f"o{n}") for n in range(50)]
-    add_rider(world, 101, orders, token="short", on_orders="short", works=True)
+    add_rider(world, 101, orders, token=row, on_orders="short").tokens.append("short")
     world.orders = [order for order in world.orders if order.order_uuid in ("o3", "o48")]
     at = renewing(world, lifetimes=[Lifetime(requests=3, of="world")])
     assert at.run().status == "succeeded"
     assert at.pages(101) == [1, 2, 3, 4, 3, 4, 5]  # the fourth is refused; the third is read again, to see if it moved
     assert stored_tokens() == {"o3": "short", "o48": login_token(101, 1)}
     assert at.logins() == {"101": 1}
+    assert row_tokens() == {101: login_token(101, 1)}
 
 
 def test_a_token_that_expires_again_ends_the_user_until_the_next_run(renewing: MakeRenewing) -> None:
@@ -212,12 +216,37 @@ def test_a_login_that_fails_now_and_then_is_repeated(renewing: MakeRenewing) -> 
     assert (at.logins(), at.granted()) == ({"101": 3, "102": 3}, {"101": 1, "102": 1})
 
 
+def test_in_an_outage_of_all_of_bytemark_logins_wait_too(renewing: MakeRenewing) -> None:
+    """Although only logins fail in it: somebody who was answered before is asked for once more."""
+    world = World()
+    add_rider(world, 101, token="good", works=True)
+    add_rider(world, 102)
+    add_rider(world, 103)
+    outage = FaultRule("outage", form="status", status=503, after_requests=3, seconds=2)
+    at = renewing(world, faults=[outage])
+    report = at.run(workers=1)
+    assert (report.status, report.totals.counts.tokens_renewed) == ("succeeded", 2)
+    assert at.granted() == {"102": 1, "103": 1}
+    assert max(at.logins().values()) >= 5
+    assert not OrderOutcome.objects.exists()
+
+
+def test_an_audit_renews_as_a_sync_does(renewing: MakeRenewing) -> None:
+    at = renewing(expired_world(2))
+    assert at.run().totals.counts.tokens_renewed == 2
+    at.sandbox.end_tokens()
+    report = at.run(AuditScope())
+    assert (report.totals.counts.tokens_renewed, report.totals.counts.users_failed, report.found.total) == (2, 0, 0)
+    assert row_tokens() == {user: login_token(user, 2) for user in (101, 102)}
+
+
 def test_a_dry_run_logs_nobody_in_and_counts_who_would_be(renewing: MakeRenewing) -> None:
     world = expired_world(3)
     add_rider(world, 104, account=False)
     at = renewing(world)
     report = at.run(dry_run=True)
     assert (report.totals.counts.tokens_renewed, report.totals.counts.users_failed) == (3, 4)
+    assert any(line.split()[:4] == ["Tokens", "to", "renew", "3"] for line in summary_lines(report, dry_run=True))
     assert at.logins() == {}
     assert [model.objects.count() for model in (RiderLogin, SyncRun, OrderOutcome)] == [0, 0, 0]
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.audit.strategy import AuditStrategy
+from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import OrderItem, OrderOutcome, OrderToken
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.in_process import RunReport, work_here
@@ -66,12 +67,12 @@ class Renewing:
         settings.BYTEMARK_BACKOFF_BASE, settings.BYTEMARK_BACKOFF_CAP = 0.01, 0.02
         world.fill_portal()
 
-    def run(self, scope: Scope | None = None, *, dry_run: bool = False, workers: int = 4, **more: Any) -> RunReport:
+    def run(self, scope: Scope | AuditScope | None = None, *, dry_run: bool = False, workers: int = 4) -> RunReport:
         report = work_here(
-            SyncStrategy(scope or Scope()),
+            AuditStrategy(scope) if isinstance(scope, AuditScope) else SyncStrategy(scope or Scope()),
             client_settings=bytemark_settings(),
             workers=workers,
-            stop=more.pop("stop", None) or threading.Event(),
+            stop=threading.Event(),
             dry_run=dry_run,
         )
         assert report.error == "", report.error

@@ -86,9 +86,8 @@ class FetchPool:
 
     def next(self, timeout: float) -> UserResult | None:
         """The next result. None after `timeout` seconds, or a question; without a thread, after one page."""
-        if self.in_flight and not self._threads:
-            if not self._turns.empty():
-                self._take_turn()
+        if self.in_flight and not self._threads and not self._turns.empty():
+            self._take_turn()
             timeout = 0
         try:
             result = self._results.get(timeout=timeout)

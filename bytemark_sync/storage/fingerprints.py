@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 
-from bytemark_sync.bytemark.token import Credentials
+from bytemark_sync.bytemark.token import Credentials, Token
 from bytemark_sync.storage.portal_schema import renews_tokens
 
 
@@ -23,9 +23,11 @@ def fingerprint(tokens: Iterable[str | None], credentials: Iterable[str] = ()) -
     return _keyed(text)
 
 
-def login_fingerprint(credentials: Credentials) -> str:
-    """Of all that a login depends on."""
-    return _keyed("\0\0".join([credential_text(credentials.email.reveal(), credentials.password.reveal()), _client()]))
+def login_fingerprint(tokens: Iterable[Token | None], credentials: Credentials) -> str:
+    """Of all that a login depends on, and of the user's tokens in `bytemark_tokens`."""
+    texts = sorted(token.reveal() if token else "" for token in tokens)
+    sent = credential_text(credentials.email.reveal(), credentials.password.reveal())
+    return _keyed("\0\0".join([*texts, sent, _client()]))
 
 
 def credential_text(email: str | None, password: str | None) -> str:

@@ -40,6 +40,8 @@ class Claim:
     row: TokenRow
     credentials: Credentials
     before: RiderLogin | None
+    mark: str
+    """Fingerprint of what a refusal depends on, as it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Logins:
         if row is None or row.credentials is None:
             return Denied(NO_ACCOUNT)
         login = retrying(lambda: RiderLogin.objects.filter(pk=user_id).first())
-        found = self._stands_against(login, row.credentials, timezone.now()) if login else None
+        found = self._stands_against(login, _mark(rows, row.credentials), timezone.now()) if login else None
         return found if isinstance(found, Denied) else row.credentials
 
     def _claim(self, user_id: int, tried: Collection[Token]) -> Token | Claim | Busy | Denied:
@@ -93,21 +95,21 @@ class Logins:
         row = _to_log_in(rows)
         if row is None or row.credentials is None:
             return Denied(NO_ACCOUNT)
-        now = timezone.now()
-        if found := self._stands_against(login, row.credentials, now):
+        now, mark = timezone.now(), _mark(rows, row.credentials)
+        if found := self._stands_against(login, mark, now):
             return found
         before = None if login.asked_at is None else login
         RiderLogin.objects.filter(pk=user_id).update(run_id=self.run_id, state=LoginState.ASKED, asked_at=now)
-        return Claim(user_id, row, row.credentials, before)
+        return Claim(user_id, row, row.credentials, before, mark)
 
-    def _stands_against(self, login: RiderLogin, credentials: Credentials, now: datetime) -> Busy | Denied | None:
+    def _stands_against(self, login: RiderLogin, mark: str, now: datetime) -> Busy | Denied | None:
         if self._is_under_way(login, now):
             return Busy()
         if login.asked_at is not None and login.run_id == self.run_id:
             return Denied(_words_of_this_run(login))
         if login.state != LoginState.REFUSED or login.next_at is None or login.next_at <= now:
             return None
-        if self.tries_deferred or login.fingerprint != login_fingerprint(credentials):
+        if self.tries_deferred or login.fingerprint != mark:
             return None
         return Denied(f"{login.detail}; no other login before {dated(login.next_at)}")
 
@@ -157,9 +159,8 @@ class Logins:
     def refused(self, claim: Claim, cause: LoginCause, detail: str) -> None:
         """Defer later logins: 1, 2, 4, ... days, begun anew where what a login depends on has changed."""
         now = timezone.now()
-        mark = login_fingerprint(claim.credentials)
         before = claim.before
-        days = before.deferred_days if before and before.fingerprint == mark else 0
+        days = before.deferred_days if before and before.fingerprint == claim.mark else 0
         days = next_wait(days, early=bool(before and before.next_at and before.next_at > now))
         states = (LoginState.ASKED, LoginState.RENEWED)  # a new token may be rejected
         RiderLogin.objects.filter(pk=claim.user_id, run_id=self.run_id, state__in=states).update(
@@ -169,7 +170,7 @@ class Logins:
             refused_at=now,
             next_at=end_of_wait(self.reference, days),
             deferred_days=days,
-            fingerprint=mark,
+            fingerprint=_mark(rows_of(claim.user_id), claim.credentials),  # with the new token, where one was written
         )
 
     def unanswered(self, claim: Claim, detail: str) -> None:
@@ -220,6 +221,10 @@ class Logins:
 
 def _blank(user_id: int) -> RiderLogin:
     return RiderLogin(user_id=user_id, state=LoginState.UNANSWERED)
+
+
+def _mark(rows: list[TokenRow], credentials: Credentials) -> str:
+    return login_fingerprint((row.token for row in rows), credentials)
 
 
 def _to_log_in(rows: list[TokenRow]) -> TokenRow | None:

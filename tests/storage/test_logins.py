@@ -141,7 +141,7 @@ def test_another_runs_login_is_waited_for_while_it_lives() -> None:
     assert first.renewed(claim, NEW) is None  # late, but the token is good
     assert (texts(), login().state, login().run_id) == (["new"], LoginState.ASKED, second.run_id)
     assert second.renewed(taken, Token("newer")) == NEW  # and tried before the later one
-    assert sorted(SyncRun.objects.values_list("tokens_renewed", flat=True)) == [0, 1]
+    assert sorted(SyncRun.objects.values_list("tokens_renewed", flat=True)) == [0, 0, 1]
 
 
 def test_a_refused_login_waits_1_2_4_days_and_not_where_anything_changed_that_it_depends_on(settings: Any) -> None:
@@ -163,11 +163,11 @@ def test_a_refused_login_waits_1_2_4_days_and_not_where_anything_changed_that_it
         assert (login().deferred_days, login().next_at) == (days, end_of_wait(REFERENCE, days))
 
     RiderLogin.objects.update(next_at=timezone.now() + timedelta(days=1))
-    for change in ({"email": "other@riders.example"}, {"password": "other"}):
+    for change in ({"email": "other@riders.example"}, {"password": "other"}, {"token": "other"}):
         OrderToken.objects.update(**change)
         run = new_run()
-        run.release(claimed(run))
-    OrderToken.objects.update(email="7@riders.example", password="pw")
+        run.release(claimed(run, OLD, Token("other")))
+    OrderToken.objects.update(email="7@riders.example", password="pw", token="old")
     RiderLogin.objects.update(state=LoginState.REFUSED)
     assert denied(new_run())
     for name in ("BYTEMARK_CLIENT_ID", "BYTEMARK_CLIENT_SECRET", "BYTEMARK_ACCOUNT_API_URL"):
@@ -180,6 +180,21 @@ def test_a_refused_login_waits_1_2_4_days_and_not_where_anything_changed_that_it
     RiderLogin.objects.update(next_at=timezone.now() - timedelta(days=1))
     run.renewed(claimed(run), NEW)
     assert (login().deferred_days, login().cause, login().detail) == (0, "", "")
+
+
+def test_a_new_token_that_is_rejected_at_once_waits_longer_each_time_too() -> None:
+    portal()
+    tried = [OLD]
+    for days in (1, 2, 4):
+        run = new_run()
+        claim, token = claimed(run, *tried), Token(f"new-{days}")
+        run.renewed(claim, token)
+        run.refused(claim, LoginCause.NEW_TOKEN_REJECTED, "rejected")
+        tried.append(token)
+        RiderLogin.objects.update(next_at=timezone.now() + timedelta(days=1))
+        assert denied(new_run(), *tried).startswith("rejected; no other login before ")
+        assert login().deferred_days == days
+        RiderLogin.objects.update(next_at=timezone.now() - timedelta(days=1))
 
 
 def test_a_login_that_was_not_sent_leaves_no_trace() -> None:

@@ -112,6 +112,7 @@ def _counts(run: SyncRun) -> str:
     parts = [
         f"{many(run.users, 'user')}, {run.users_failed:,} failed",
         *(_audited(run) if run.kind == RunKind.AUDIT else _synced(run)),
+        *([f"{many(run.tokens_renewed, 'token')} renewed"] if run.tokens_renewed else []),
         f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
     ]
     return " · ".join(parts)
@@ -134,7 +135,6 @@ def _synced(run: SyncRun) -> list[str]:
         f"{run.orders_invalid:,} malformed",
         f"{run.orders_deferred:,} deferred",
         f"{many(run.items_created, 'item')}",
-        *([f"{many(run.tokens_renewed, 'token')} renewed"] if run.tokens_renewed else []),
     ]
 
 

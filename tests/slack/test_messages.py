@@ -74,3 +74,17 @@ def test_no_link_without_a_site_url(fake_slack: FakeSlack, settings: object) -> 
     settings.SITE_URL = ""  # type: ignore[attr-defined]
     reporter.report_run(ended(RunStatus.FAILED))
     assert "http" not in fake_slack.posts[0]["text"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kind", list(RunKind))
+def test_renewed_tokens_and_stopped_logins_are_told_once(fake_slack: FakeSlack, kind: RunKind) -> None:
+    why = "Logins are stopped, for those of 5 riders in a row were refused: <why>"
+    run = ended(RunStatus.PARTIAL, kind=kind, users=20, users_failed=6, tokens_renewed=3, logins_stopped=why)
+    for _ in range(2):
+        reporter.report_run(run)
+    (post,) = fake_slack.posts
+    assert post["text"].count("3 tokens renewed") == 1
+    assert post["text"].count("Logins are stopped, for those of 5 riders in a row were refused: &lt;why&gt;") == 1
+    reporter.report_run(ended(RunStatus.PARTIAL, kind=kind))
+    assert "renewed" not in fake_slack.posts[1]["text"]

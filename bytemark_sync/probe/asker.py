@@ -8,14 +8,17 @@ from collections.abc import Callable
 from bytemark_sync.bytemark.errors import (
     Answer,
     BytemarkError,
+    Interrupted,
     Kind,
     PauseRule,
+    RateLimited,
     TokenRejected,
+    TryAgain,
     classify,
     parse_retry_after,
 )
-from bytemark_sync.bytemark.token import Token
-from bytemark_sync.probe.evidence import Evidence, Exchange
+from bytemark_sync.bytemark.token import Credentials, Token
+from bytemark_sync.probe.evidence import Evidence, Exchange, LoginTry
 from bytemark_sync.probe.reading import read_answer
 
 MAX_REQUESTS = 60
@@ -31,6 +34,9 @@ _FAILED = {Kind.CONNECTION, Kind.TIMEOUT, Kind.DEADLINE, Kind.CUT, Kind.SERVER_E
 
 Get = Callable[[Token, int, int], Answer]
 """Token, page, per_page; as `BytemarkClient.get_answer`."""
+
+LogIn = Callable[[Credentials], Token]
+"""As `AccountClient.log_in`."""
 
 
 class Spent(Exception):
@@ -64,7 +70,7 @@ class Asker:
 
     @property
     def left(self) -> int:
-        return MAX_REQUESTS - len(self.evidence.exchanges)
+        return MAX_REQUESTS - self.evidence.requests
 
     def ask(self, rider: int | None, token: Token, page: int, per_page: int, *, odd: bool = False) -> Exchange:
         """The answer to one request. It is repeated while the server fails or says "later". Raises `Spent`, `Down`.
@@ -85,6 +91,26 @@ class Asker:
             failures += 1
             if failures >= MAX_FAILURES and exchange.answer.status != 429:
                 raise Down(exchange.words)
+            self._wait(pause)
+
+    def log_in(self, send: LogIn, credentials: Credentials) -> LoginTry:
+        """What a login came to. It is repeated while the account API fails or says "later". Raises `Interrupted`."""
+        failures = 0
+        while True:
+            self._turn()
+            one = _login_once(send, credentials)
+            self.evidence.logins.append(one)
+            failures += 1
+            if not isinstance(one.error, TryAgain | RateLimited) or failures >= MAX_FAILURES or self.left <= 0:
+                return one
+            pause = one.error.pause
+            if pause is None:
+                self._wait(2.0**failures / 2)
+                continue
+            if self.evidence.waited + pause > MAX_WAIT_SECONDS:
+                return one
+            self.evidence.waited += pause
+            self._say(f"{one.error.detail}: waiting {pause:.1f} s")
             self._wait(pause)
 
     def _once(self, rider: int | None, token: Token, page: int, per_page: int) -> Exchange:
@@ -109,6 +135,15 @@ class Asker:
             raise Down(f"{exchange.words}; it says to wait {pause:,.0f} s more, which is too long for a probe")
         self.evidence.waited += pause
         self._say(f"{exchange.words}: waiting {pause:.1f} s")
+
+
+def _login_once(send: LogIn, credentials: Credentials) -> LoginTry:
+    try:
+        return LoginTry(None, send(credentials))
+    except Interrupted:
+        raise
+    except BytemarkError as error:
+        return LoginTry(error)
 
 
 def judged(answer: Answer) -> BytemarkError | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from bytemark_sync.bytemark.errors import Answer, BytemarkError
+from bytemark_sync.bytemark.token import Token
 from bytemark_sync.domain.matching import PendingUser
 from bytemark_sync.probe.reading import Reading
 
@@ -27,6 +28,27 @@ class Exchange:
         if self.error is not None:
             return self.error.detail
         return f"HTTP {self.answer.status} with {len(self.reading.orders) if self.reading else 0} orders"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginTry:
+    """What one request for a login came to. `error` is `None` if it gave `token`."""
+
+    error: BytemarkError | None
+    token: Token | None = None
+
+
+@dataclass(slots=True)
+class RiderLogin:
+    """A real login of the only rider. `not_made`: why none was made.
+
+    `is_stored`: the portal's row has its token. `portal_renewed`: the portal has changed the row meanwhile.
+    """
+
+    last: LoginTry | None = None
+    not_made: str = ""
+    is_stored: bool = False
+    portal_renewed: bool = False
 
 
 @dataclass(slots=True)
@@ -65,6 +87,12 @@ class Evidence:
     accepted: list[int] = field(default_factory=list)
     rejected: list[int] = field(default_factory=list)
     wrong_token: Exchange | None = None
+    logins: list[LoginTry] = field(default_factory=list)
+    """Every request for a login."""
+    wrong_login: LoginTry | None = None
+    """Of a user that is made up."""
+    rider_login: RiderLogin | None = None
+    """`None`: nobody wanted one."""
     page_zero: Exchange | None = None
     sizes: list[Exchange] = field(default_factory=list)
     """Page 1 of one rider by rising `per_page`."""
@@ -79,6 +107,10 @@ class Evidence:
     """The requests were used up before everything was asked."""
     waited: float = 0.0
     """Seconds that the server told the probe to wait."""
+
+    @property
+    def requests(self) -> int:
+        return len(self.exchanges) + len(self.logins)
 
     @property
     def pages(self) -> list[Reading]:

@@ -7,7 +7,7 @@ import statistics
 from datetime import datetime
 
 from bytemark_sync.bytemark.config import BytemarkSettings
-from bytemark_sync.probe import answer_checks, list_checks
+from bytemark_sync.probe import answer_checks, list_checks, login_checks
 from bytemark_sync.probe.evidence import Evidence
 from bytemark_sync.probe.verdicts import Check
 
@@ -41,6 +41,7 @@ def judge(seen: Evidence, settings: BytemarkSettings, *, now: datetime) -> list[
         answer_checks.latency(seen, settings),
         list_checks.order_shape(seen),
         list_checks.pass_uuid(seen),
+        *([login_checks.wrong_login(seen), login_checks.rider_login(seen)] if settings.renews_tokens else []),
     ]
 
 

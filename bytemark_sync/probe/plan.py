@@ -66,6 +66,8 @@ class _Plan:
         for number, rider in enumerate(self._seen.riders):
             if len(self._seen.accepted) >= MAX_RIDERS or refusals >= MAX_REFUSALS:
                 return
+            if not rider.tokens:
+                continue
             exchange = self._try_tokens(number, rider.tokens[:MAX_TOKENS])
             if exchange.reading is not None:
                 self._seen.accepted.append(number)

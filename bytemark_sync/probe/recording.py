@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from bytemark_sync.bytemark.account_errors import LoginRefused
 from bytemark_sync.bytemark.body_errors import OTHER_CODES, TOKEN_CODES, read_refusal
 from bytemark_sync.bytemark.decoding import ListedOrder, MalformedOrder
 from bytemark_sync.bytemark.names import is_name
@@ -57,7 +58,10 @@ class RecordedRider(msgspec.Struct):
 
 
 class Recording(msgspec.Struct, omit_defaults=True):
-    """`total_count` and `next`: a form of the sandbox's faults, or empty if all is well. `page_limit`: 0 for none."""
+    """`total_count` and `next`: a form of the sandbox's faults, or empty if all is well. `page_limit`: 0 for none.
+
+    `wrong_login_cause`: a `LoginCause`, or empty where a made-up user's login was not asked for, or not refused.
+    """
 
     format: int
     envelope: str
@@ -74,6 +78,7 @@ class Recording(msgspec.Struct, omit_defaults=True):
     list_order: str = ""
     wrong_token_status: int = 401
     wrong_token_code: int = 0
+    wrong_login_cause: str = ""
 
 
 FORMAT = 1
@@ -125,6 +130,7 @@ class _Recorder:
             list_order="" if found.direction == Direction.UNKNOWN else found.direction.value,
             wrong_token_status=(seen.wrong_token.answer.status or 401) if seen.wrong_token else 401,
             wrong_token_code=_code(seen),
+            wrong_login_cause=_login_cause(seen),
         )
 
     def _mark(self, text: str) -> str:
@@ -222,3 +228,8 @@ def _code(seen: Evidence) -> int:
     body = seen.wrong_token.answer.body if seen.wrong_token else None
     codes = read_refusal(body).codes if body else ()
     return next((code for code in codes if code in TOKEN_CODES | OTHER_CODES), 0)
+
+
+def _login_cause(seen: Evidence) -> str:
+    error = seen.wrong_login.error if seen.wrong_login else None
+    return error.cause.value if isinstance(error, LoginRefused) else ""

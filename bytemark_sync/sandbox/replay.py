@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from bytemark_sync.bytemark.account_errors import LoginCause
 from bytemark_sync.probe.list_order import Direction
 from bytemark_sync.probe.recording import FORMAT, RecordedOrder, RecordedRider, RecordedUuid, Recording
 from bytemark_sync.probe.shape import Shape
@@ -22,6 +23,13 @@ from bytemark_sync.sandbox.world import World
 FIRST_USER = 1001
 OWN_MEMBERS = ("uuid", "order_items")
 """Members of an order that the sandbox makes from the world."""
+
+REFUSALS: dict[str, FaultRule] = {
+    LoginCause.CLIENT_REFUSED: FaultRule("refuse", reason="client"),
+    LoginCause.UNCLEAR: FaultRule("refuse", reason="unclear"),
+    LoginCause.NO_TOKEN: FaultRule("no_token", form="absent"),
+}
+"""How each login is refused. Unknown accounts and wrong passwords need no rule."""
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,6 +64,8 @@ def _faults(recording: Recording) -> list[FaultRule]:
         rules.append(FaultRule("ignore_page"))
     if recording.reorders:
         rules.append(FaultRule("reorder"))
+    if recording.wrong_login_cause in REFUSALS:
+        rules.append(REFUSALS[recording.wrong_login_cause])
     return rules
 
 

@@ -1,5 +1,7 @@
 """Who may log a rider in, when, and what became of it (docs/contract.md#renewal). One row for each rider.
 
+Why logins are claimed, and tokens written at once, is in docs/decisions/0016-token-renewal.md.
+
 A login is claimed in the database before it is sent, so no run logs a rider in twice, over all its processes and
 whatever is killed. A claim of another run holds while that run is alive: for `LEASE_SECONDS`, unless its process keeps
 it.
@@ -58,9 +60,12 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """The logins of one run. `reference` is the run's time, from which deferrals count."""
+    """The logins of one run. `reference` is the run's time, from which deferrals count.
 
-    run_id: int
+    `run_id` is None for a login that a person asks for outside of any run.
+    """
+
+    run_id: int | None
     reference: datetime
     tries_deferred: bool = False
     """Somebody named the users: a refused login is asked for again at once."""
@@ -105,7 +110,7 @@ class Logins:
     def _stands_against(self, login: RiderLogin, mark: str, now: datetime) -> Busy | Denied | None:
         if self._is_under_way(login, now):
             return Busy()
-        if login.asked_at is not None and login.run_id == self.run_id:
+        if self.run_id is not None and login.asked_at is not None and login.run_id == self.run_id:
             return Denied(_words_of_this_run(login))
         if login.state != LoginState.REFUSED or login.next_at is None or login.next_at <= now:
             return None
@@ -114,10 +119,11 @@ class Logins:
         return Denied(f"{login.detail}; no other login before {dated(login.next_at)}")
 
     def _is_under_way(self, login: RiderLogin, now: datetime) -> bool:
-        if login.asked_at is None or login.run_id is None or login.state != LoginState.ASKED:
+        if login.asked_at is None or login.state != LoginState.ASKED:
             return False
-        is_kept = now - login.asked_at < timedelta(seconds=LEASE_SECONDS)
-        return is_kept and SyncRun.objects.filter(pk=login.run_id, status__in=ALIVE).exists()
+        if now - login.asked_at >= timedelta(seconds=LEASE_SECONDS):
+            return False
+        return login.run_id is None or SyncRun.objects.filter(pk=login.run_id, status__in=ALIVE).exists()
 
     # --- What became of a claim -------------------------------------------------------------------------------------
 
@@ -137,7 +143,7 @@ class Logins:
         written = writes and replace_token(claim.row.id, claim.row.token, token)
         values = {"state": LoginState.RENEWED, "cause": "", "detail": "", "renewed_at": now, "next_at": None}
         if self._mine(claim.user_id).update(**values, renewals=F("renewals") + 1, deferred_days=0, fingerprint=""):
-            SyncRun.objects.filter(pk=self.run_id).update(tokens_renewed=F("tokens_renewed") + 1)
+            self._run().update(tokens_renewed=F("tokens_renewed") + 1)
         if written:
             return None
         row = row_of(claim.row.id)
@@ -195,11 +201,14 @@ class Logins:
     def _mine(self, user_id: int) -> QuerySet[RiderLogin]:
         return RiderLogin.objects.filter(pk=user_id, run_id=self.run_id, state=LoginState.ASKED)
 
+    def _run(self) -> QuerySet[SyncRun]:
+        return SyncRun.objects.none() if self.run_id is None else SyncRun.objects.filter(pk=self.run_id)
+
     # --- Logins of the whole run ------------------------------------------------------------------------------------
 
     def stopped(self) -> str:
         """Why this run logs nobody in any more; empty if it does."""
-        return SyncRun.objects.filter(pk=self.run_id).values_list("logins_stopped", flat=True).first() or ""
+        return self._run().values_list("logins_stopped", flat=True).first() or ""
 
     def refused_in_a_row(self) -> int:
         """Logins of the run, in all its processes, that were refused and not clearly for something of the rider's own.
@@ -216,7 +225,7 @@ class Logins:
 
     def stop(self, words: str) -> bool:
         """True for the one process that stops the run's logins."""
-        return SyncRun.objects.filter(pk=self.run_id, logins_stopped="").update(logins_stopped=words) == 1
+        return self._run().filter(logins_stopped="").update(logins_stopped=words) == 1
 
 
 def _blank(user_id: int) -> RiderLogin:

@@ -26,6 +26,11 @@ def named_riders(user_ids: Iterable[int]) -> list[PendingUser]:
     return [rider for user_id in wanted if (rider := _rider(user_id, rows.get(user_id, []))).tokens]
 
 
+def rider_with_any_token(user_id: int) -> PendingUser:
+    """The rider with whatever tokens there are, also none."""
+    return _rider(user_id, tokens_of([user_id]).get(user_id, []))
+
+
 def riders_with_pending() -> list[PendingUser]:
     """At most `MAX_CANDIDATES` riders with pending orders and a token: the newest and those with most, in turn."""
     newest = pending_row_by_row(Order.objects.filter(user_id__isnull=False)).order_by("-pk")

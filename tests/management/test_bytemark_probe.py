@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.core.management import CommandError, call_command
 
-from bytemark_sync.sandbox import World
+from bytemark_sync.sandbox import Sandbox, World
+from bytemark_sync.sandbox.accounts import login_token
 from bytemark_sync.sandbox.records import PortalToken
 from tests.support.harness import Finished, finish, manage, start_manage
 from tests.support.probing import world_of
+from tests.support.renewal import CLIENT, EXPIRED, Renewing, add_rider, expired_world
 from tests.support.scenario import MakeScenario, Scenario
 from tests.support.servers import PASSWORD, Databases, wait_for
 
@@ -195,3 +201,77 @@ def test_ctrl_c_ends_it_with_130(sqlite_scenario: MakeScenario) -> None:
     process.send_signal(signal.SIGINT)
     done = finish(process, 30)
     assert (done.status, "Traceback" in done.stderr) == (130, False), done.stderr
+
+
+def of_renewal(at: Scenario) -> dict[str, str]:
+    return {"BYTEMARK_ACCOUNT_API_URL": at.sandbox.url, "BYTEMARK_CLIENT_ID": CLIENT}
+
+
+def secrets_of(world: World) -> set[str]:
+    accounts = {secret for rider in world.riders for secret in (rider.email, rider.password)}
+    return {*accounts, *(token for rider in world.riders for token in rider.tokens), login_token(101, 1), CLIENT}
+
+
+def test_with_an_account_api_a_made_up_user_is_refused_and_nobody_real_is_logged_in(
+    sqlite_scenario: MakeScenario, tmp_path: Path
+) -> None:
+    world = expired_world(2)
+    add_rider(world, 201, token="good", works=True)
+    at = sqlite_scenario(world, client_ids=[CLIENT])
+    before = counts(at)
+    done = probe(at, "--json", "--record", tmp_path / "shape.json", **of_renewal(at))
+    checks = {one["name"]: one for one in done.json["checks"]}
+    assert (done.status, checks["wrong_login"]["verdict"]) == (0, "holds")
+    assert (checks["login"]["verdict"], "--user ID --login" in checks["login"]["advice"]) == ("not seen", True)
+    assert [one.user_id for one in at.sandbox.logins()] == [None]
+    assert done.json["requests"] == at.sandbox.stats().requests + 1 <= 60
+    assert counts(at) == before
+    assert json.loads((tmp_path / "shape.json").read_text())["wrong_login_cause"] == "unknown_account"
+    said = done.stdout + done.stderr + (tmp_path / "shape.json").read_text()
+    assert not [secret for secret in secrets_of(world) if secret in said]
+    wrong = probe(at, **of_renewal(at) | {"BYTEMARK_CLIENT_ID": "another"})
+    assert (wrong.status, "Correct BYTEMARK_CLIENT_ID" in wrong.stdout) == (1, True)
+
+
+def test_a_login_that_is_asked_for_renews_the_portals_token(server_scenario: MakeScenario, server: Databases) -> None:
+    world = expired_world(2)
+    at = server_scenario(world, client_ids=[CLIENT])
+    args = ("--user", 101, "--login", "--json")
+    refused = probe(at, *args, **of_renewal(at))
+    assert (refused.status, "--login: " in refused.stderr) == (2, True), "it may not write the token"
+    assert at.sandbox.stats().logins.requests == 0
+    tokens = f"`{at.portal.portal_database}`.`bytemark_tokens`"
+    server.execute(f"GRANT UPDATE (token) ON {tokens} TO '{at.portal.name}'@'%'")
+    done = probe(at, *args, **of_renewal(at))
+    assert done.status == 0, done.stderr
+    checks = {one["name"]: one["verdict"] for one in done.json["checks"]}
+    assert (checks["login"], checks["token_accepted"], checks["wrong_login"]) == ("holds", "holds", "holds")
+    assert dict(at.portal.all("SELECT user_id, token FROM bytemark_tokens")) == {101: login_token(101, 1), 102: EXPIRED}
+    assert at.sandbox.stats().logins.granted == {"101": 1}
+    assert done.json["requests"] == at.sandbox.stats().requests + 2 <= 60
+    assert at.portal.runs() == []
+    said = done.stdout + done.stderr
+    assert not [secret for secret in secrets_of(world) if secret in said]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_that_cannot_be_made_is_exit_status_2_without_a_request(
+    sandbox: Callable[..., Sandbox], settings: Any
+) -> None:
+    world = expired_world(1)
+    add_rider(world, 201, account=False)
+    at = Renewing(world, sandbox(world), settings)
+    for users, said in (
+        ([], "name the one rider"),
+        ([101, 201], "name the one rider"),
+        ([201], "keeps no e-mail and password"),
+        ([77], "keeps no e-mail and password"),
+    ):
+        with pytest.raises(CommandError, match=said) as raised:
+            call_command("bytemark_probe", user=users, login=True)
+        assert raised.value.returncode == 2
+    settings.BYTEMARK_ACCOUNT_API_URL = ""
+    with pytest.raises(CommandError, match="set BYTEMARK_ACCOUNT_API_URL and BYTEMARK_CLIENT_ID") as raised:
+        call_command("bytemark_probe", user=[101], login=True)
+    assert raised.value.returncode == 2
+    assert at.sandbox.stats().requests == at.sandbox.stats().logins.requests == 0

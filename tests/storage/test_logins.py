@@ -132,10 +132,10 @@ def test_another_runs_login_is_waited_for_while_it_lives() -> None:
     RiderLogin.objects.update(asked_at=timezone.now() - timedelta(seconds=65))
     first.keep([7])
     assert isinstance(second.claim(7, (OLD,)), Busy)
-    SyncRun.objects.filter(pk=first.run_id).update(status=RunStatus.FAILED)  # it is dead
+    SyncRun.objects.filter(pk=first.run_id or 0).update(status=RunStatus.FAILED)  # it is dead
     third = new_run()
     third.release(claimed(third))
-    SyncRun.objects.filter(pk=first.run_id).update(status=RunStatus.RUNNING)
+    SyncRun.objects.filter(pk=first.run_id or 0).update(status=RunStatus.RUNNING)
     RiderLogin.objects.update(asked_at=timezone.now() - timedelta(seconds=65))
     taken = claimed(second)
     assert first.renewed(claim, NEW) is None  # late, but the token is good

@@ -143,7 +143,8 @@ class Logins:
         written = writes and replace_token(claim.row.id, claim.row.token, token)
         values = {"state": LoginState.RENEWED, "cause": "", "detail": "", "renewed_at": now, "next_at": None}
         if self._mine(claim.user_id).update(**values, renewals=F("renewals") + 1, deferred_days=0, fingerprint=""):
-            self._run().update(tokens_renewed=F("tokens_renewed") + 1)
+            alive = self._run().filter(status__in=ALIVE)  # what has ended stays as it is
+            alive.update(tokens_renewed=F("tokens_renewed") + 1)
         if written:
             return None
         row = row_of(claim.row.id)

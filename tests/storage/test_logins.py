@@ -76,6 +76,16 @@ def test_a_renewed_token_is_written_counted_and_remembered() -> None:
     assert (login().state, login().renewed_at is not None, login().next_at) == (LoginState.RENEWED, True, None)
 
 
+def test_a_run_that_has_ended_meanwhile_counts_no_renewal_and_yet_the_token_is_kept() -> None:
+    portal()
+    run = new_run()
+    claim = claimed(run)
+    SyncRun.objects.update(status=RunStatus.FAILED)  # it gave no sign of life for too long
+    run.renewed(claim, NEW)
+    assert (texts(), login().state, login().renewals) == (["new"], LoginState.RENEWED, 1)
+    assert SyncRun.objects.get().tokens_renewed == 0
+
+
 def test_a_run_logs_a_rider_in_once_whatever_came_of_it() -> None:
     portal()
     run = new_run()

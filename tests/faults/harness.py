@@ -30,6 +30,7 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RiderLogin,
     RunOutage,
     SharedPace,
     StoredOrder,
@@ -38,15 +39,16 @@ from bytemark_sync.models import (
 )
 from bytemark_sync.models.portal import bare_name
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.sandbox import SandboxControl, World
-from tests.faults import chaos, checks, processes
+from bytemark_sync.sandbox import ExpectedItem, SandboxControl, World
+from bytemark_sync.sandbox.request_counts import SeenLogin
+from tests.faults import chaos, checks, processes, renewal
 from tests.faults.machines import Machines, start_sandbox, start_slack
 from tests.faults.processes import Child, HangsError, fork, manage
 from tests.faults.scenario import PATIENCE, Actor, Scenario
 from tests.support.servers import spawn
 
 TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, LimitedMinute, SyncRun),
+    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, LimitedMinute, RiderLogin, SyncRun),
     *(SharedPace, ClusterBeat, NamedLock),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
@@ -123,7 +125,9 @@ class _Scene:
         self.actors: list[tuple[Actor, Child]] = []
         self.clusters: list[Child] = []
         self.children: list[Child] = []
-        self.control = SandboxControl()
+        self.control = SandboxControl(f"http://127.0.0.1:{made.sandbox_port}")
+        self.tokens = renewal.Tokens(self.world, self.control)
+        self.settings = scenario.settings | renewal.settings_of(scenario, self.control.url)
         self.before = 0
 
     # --- The acts -------------------------------------------------------------------------------------------------
@@ -131,25 +135,57 @@ class _Scene:
     def acts(self) -> Iterator[str]:
         self.machines.portal.fill(self.world)
         self.before = OrderItem.objects.count()
-        sandbox, self.control = start_sandbox(
-            self.scenario, self.machines.sandbox_port, self.machines.folder / "sandbox.log"
-        )
-        self.children.append(sandbox)
+        output = self.machines.folder / "sandbox.log"
+        self.children.append(start_sandbox(self.scenario, self.machines.sandbox_port, output))
         self._storm()
         if self.scenario.clusters:
             self._heal()
         self._calm()
-        yield from checks.whole_orders(self.world.expected_items())
+        self._reach(self.tokens.look)
+        yield from checks.whole_orders(self._expected(), self._owner)
         yield from self._commands()
+        yield from self._logins("the runs so far")
         if self.scenario.kind == "exact":
             yield from self._exact()
         if self.scenario.is_blameless:
-            yield from checks.nobody_is_blamed(self.world)
+            yield from checks.nobody_is_blamed(self._failing())
         self._reach(self.control.set_faults)
+        self._end_tokens()
         if not self.scenario.limit:
             self._forget_pace()
         yield from self._clean_runs()
-        yield from checks.leaks(self.world, self.texts())
+        yield from self._logins("all runs")
+        yield from checks.leaks(self.world, renewal.secrets(self.world), self.texts())
+
+    # --- What is expected -----------------------------------------------------------------------------------------
+
+    @property
+    def _renews(self) -> bool:
+        return self.scenario.renewal is not None
+
+    @property
+    def _owner(self) -> checks.Told:
+        return self.tokens.owner if self._renews else str
+
+    def _expected(self) -> list[ExpectedItem]:
+        items = self.world.expected_items(self._renews)
+        return self.tokens.expected(items) if self._renews else items
+
+    def _reasons(self) -> dict[int, Reason]:
+        return self.world.expected_reasons(self._renews)
+
+    def _failing(self) -> set[int]:
+        return self.world.expected_failed_users(self._renews)
+
+    def _logins(self, what: str) -> Iterator[str]:
+        logins = self._reach(self.control.logins)
+        yield from renewal.logged_in_once(logins, SyncRun.objects.count(), what)
+
+    def _end_tokens(self) -> None:
+        """Before the clean runs: tokens live for ever again, but those that there are may all have ended."""
+        self.control.set_lifetimes()
+        if self.scenario.renewal and self.scenario.renewal.ends_before_the_clean_run:
+            self.control.end_tokens()
 
     def _reach(self, ask: Callable[[], T]) -> T:
         """What the sandbox says; an outage that refuses connections refuses this one too."""
@@ -207,7 +243,7 @@ class _Scene:
                     chaos.limit_disk(one, self.machines)
                 work()
 
-            child = fork(limited if limits else work, output, self.scenario.settings)
+            child = fork(limited if limits else work, output, self.settings)
         self.actors.append((actor, child))
         self.children.append(child)
 
@@ -216,7 +252,7 @@ class _Scene:
         import os
         import sys
 
-        environment = os.environ | {name: str(value) for name, value in self.scenario.settings.items()}
+        environment = os.environ | {name: str(value) for name, value in self.settings.items()}
         with output.open("ab") as file:
             process = spawn([sys.executable, "manage.py", *args], stdout=file, stderr=file, env=environment)
         return Child(process.pid, output)
@@ -238,12 +274,14 @@ class _Scene:
                 else:
                     cluster.signal(signal.SIGTERM)
                 self._start_cluster()
+        elif one.kind in ("end_tokens", "portal_renews"):
+            renewal.act(one, self.control, self.machines.portal, self.rng)
         else:
             chaos.act(one, self.machines, self.clusters, self.rng)
 
     def _start_cluster(self) -> None:
         output = self.machines.folder / f"cluster-{len(self.clusters)}.log"
-        self.clusters.append(fork(processes.cluster, output, self.scenario.settings))
+        self.clusters.append(fork(processes.cluster, output, self.settings))
 
     def _heal(self) -> None:
         """The clusters, and nobody else, must bring every queued run to its end."""
@@ -296,9 +334,9 @@ class _Scene:
     def _exact(self) -> Iterator[str]:
         """The very first run is complete: faults below the limit of attempts make no difference."""
         expected, reasons = self._with_broken_users()
-        failed = self.world.expected_failed_users()
+        failed = self._failing()
         failed |= {order.user_id for order in self.world.orders if reasons.get(order.id) is Reason.API_ERROR}
-        yield from checks.end_state(expected, reasons, self.before)
+        yield from checks.end_state(expected, reasons, self.before, self._owner)
         yield from checks.reported(self.machines.slack_log)
         child = self.actors[0][1]
         said = checks.summary(child.text()) or {}
@@ -306,6 +344,7 @@ class _Scene:
             "users_failed": len(failed),
             "orders": len(self.world.pending()),
             "items_created": len(expected) - self.before,
+            "tokens_renewed": len({seen.user_id for seen in self._reach(self.control.logins) if _renewed(seen)}),
         }
         if any(said.get(name) != value for name, value in wanted.items()) or child.code != (1 if failed else 0):
             yield f"the run was to end with {wanted}, and said {said}, exit {child.code}"
@@ -324,28 +363,33 @@ class _Scene:
         return passing or len(self.scenario.broken_users) > 2
 
     def _with_broken_users(self) -> tuple[list[Any], dict[int, Reason]]:
-        reasons = self.world.expected_reasons()
+        reasons = self._reasons()
         lost = set()
         for order in self.world.pending():
             alone = reasons.get(order.id) in token_reasons()
             if order.user_id in (*self.scenario.broken_users, *self.scenario.refused_users) and not alone:
                 reasons[order.id] = Reason.API_ERROR
                 lost.add(order.id)
-        return [item for item in self.world.expected_items() if item.order_id not in lost], reasons
+        return [item for item in self._expected() if item.order_id not in lost], reasons
 
     def _clean_runs(self) -> Iterator[str]:
-        expected, reasons = self.world.expected_items(), self.world.expected_reasons()
-        failed = self.world.expected_failed_users()
+        expected, reasons, failed = self._expected(), self._reasons(), self._failing()
+        stored = set(OrderItem.objects.values_list("order_id", flat=True))
+        open_users = {order.user_id for order in self.world.pending() if order.id not in stored}
         first = self._clean_run("clean")
-        yield from checks.end_state(expected, reasons, self.before)
+        self.tokens.look()
+        yield from checks.end_state(expected, reasons, self.before, self._owner)
+        if self._renews:
+            rows = list(OrderToken.objects.values_list("user_id", "token"))
+            yield from renewal.rows_work(self.tokens, rows, open_users - failed)
         if first.get("users_failed") != len(failed):
             yield f"the clean run failed {first.get('users_failed')} users instead of {len(failed)}: {first}"
-        rows = list(OrderItem.objects.order_by("pk").values_list())
+        before = list(OrderItem.objects.order_by("pk").values_list())
         checks.age_runs()
         second = self._clean_run("second")
-        if list(OrderItem.objects.order_by("pk").values_list()) != rows or second.get("items_created") != 0:
+        if list(OrderItem.objects.order_by("pk").values_list()) != before or second.get("items_created") != 0:
             yield f"the second run changed the rows: {second}"
-        yield from checks.end_state(expected, reasons, self.before)
+        yield from checks.end_state(expected, reasons, self.before, self._owner)
         yield from checks.reported(self.machines.slack_log)
 
     def _clean_run(self, name: str) -> dict[str, Any]:
@@ -353,7 +397,7 @@ class _Scene:
             key: value
             for key, value in self.scenario.settings.items()
             if key in ("BYTEMARK_PAGE_SIZE", "BYTEMARK_WORKERS")
-        }
+        } | renewal.settings_of(self.scenario, self.control.url)
         if self.scenario.limit:
             plain["BYTEMARK_OUTAGE_PATIENCE"] = PATIENCE
         work = manage("sync_order_items", "--include-deferred", "--json")
@@ -367,3 +411,7 @@ class _Scene:
 
     def texts(self) -> dict[str, str]:
         return {log.stem: log.read_text(errors="replace") for log in sorted(self.machines.folder.glob("*.log"))}
+
+
+def _renewed(seen: SeenLogin) -> bool:
+    return seen.outcome == "granted" and renewal.has_arrived(seen)

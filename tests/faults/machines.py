@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bytemark_sync.sandbox import Sandbox, SandboxControl
+from bytemark_sync.sandbox import Sandbox
 from tests.faults.processes import Child, fork
 from tests.faults.proxy import CommitCutter
+from tests.faults.renewal import accounts_of
 from tests.faults.scenario import Scenario
 from tests.support.harness import Portal, places, sqlite_url
 from tests.support.misbehaving_server import Request, Server
@@ -57,7 +58,7 @@ class Machines:
             "TIME_ZONE": "UTC",
         }
         if self.databases is not None and self.cutter is not None:
-            self.url = self.databases.create_two_places(f"faults_{uuid.uuid4().hex[:8]}")
+            self.url = self.databases.create_two_places(f"faults_{uuid.uuid4().hex[:8]}", renews=True)
             values |= places(self.url.replace(f":{self.databases.port}/", f":{self.cutter.port}/"))
         else:
             values |= places(self.url)
@@ -117,7 +118,7 @@ def clock_environment() -> dict[str, str]:
     return {"LD_PRELOAD": str(library), "JUMPING_CLOCK": str(clock)}
 
 
-def start_sandbox(scenario: Scenario, port: int, output: Path) -> tuple[Child, SandboxControl]:
+def start_sandbox(scenario: Scenario, port: int, output: Path) -> Child:
     """A sandbox of its own for each scenario, so that its draws begin anew."""
     reader, writer = os.pipe()
 
@@ -131,6 +132,7 @@ def start_sandbox(scenario: Scenario, port: int, output: Path) -> tuple[Child, S
             envelope=scenario.envelope,
             rejection=scenario.rejection,
             limit=scenario.limit,
+            **(accounts_of(scenario.renewal) if scenario.renewal else {}),
         ).run(lambda _url: os.close(writer))
 
     child = fork(serve, output)
@@ -139,7 +141,7 @@ def start_sandbox(scenario: Scenario, port: int, output: Path) -> tuple[Child, S
     os.close(reader)
     if child.poll() is not None:
         raise RuntimeError(f"the sandbox did not start: {child.text()[-500:]}")
-    return child, SandboxControl(f"http://127.0.0.1:{port}")
+    return child
 
 
 def start_slack(port: int, log: Path, output: Path) -> Child:

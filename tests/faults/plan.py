@@ -10,6 +10,7 @@ from bytemark_sync.sandbox import FaultRule
 from bytemark_sync.sandbox.faults import CHANGES, TOTAL_FORMS
 from bytemark_sync.sandbox.wire import ERROR_FORMS, JUNK, WRONG_SHAPES
 from tests.faults.api import with_api
+from tests.faults.renewal import with_renewal
 from tests.faults.scenario import Actor, Chaos, Scenario
 
 LANES = {"sqlite": 40, "mariadb": 40, "redis": 10, "clock": 10, "mysql": 0}
@@ -32,7 +33,7 @@ def plan(seed: int, lane: str = "") -> Scenario:
     """The scenario of `seed`; `lane` overrides the seed's own choice."""
     lane = lane or lane_of(seed)
     rng = Random(f"plan {seed} {lane}")
-    return with_api(_plan(rng, seed, lane))
+    return with_renewal(with_api(_plan(rng, seed, lane)))
 
 
 def _plan(rng: Random, seed: int, lane: str) -> Scenario:

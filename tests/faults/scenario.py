@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bytemark_sync.sandbox import FaultRule, Limit, World
+from bytemark_sync.sandbox import FaultRule, Lifetime, Limit, World
 
 PATIENCE = 20.0
 """Seconds of `BYTEMARK_OUTAGE_PATIENCE` where a limited API must fail nobody: none is kept out for so long."""
@@ -29,6 +29,19 @@ class Chaos:
     kind: str
     at: float
     value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """Tokens that expire, and logins that renew them."""
+
+    lifetimes: tuple[Lifetime, ...]
+    rules: tuple[FaultRule, ...]
+    """Of logins; the scenario's own rules have them too."""
+    keeps_older: bool
+    with_secret: bool
+    ends_before_the_clean_run: bool = False
+    acts: tuple[Chaos, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,11 @@ class Scenario:
     """Users whose first request fails them (kind `exact` alone)."""
     is_blameless: bool = False
     """Nothing that Bytemark does here may fail a user."""
+    renewal: Renewal | None = None
 
     def world(self) -> World:
-        return World.sample(self.users, self.orders_per_user, self.listed, self.seed, self.trouble)
+        accounts = self.renewal is not None
+        return World.sample(self.users, self.orders_per_user, self.listed, self.seed, self.trouble, accounts)
 
     def words(self) -> str:
         actors = ", ".join(
@@ -67,6 +82,8 @@ class Scenario:
             for actor in self.actors
         )
         parts = [f"{self.lane} {self.kind}: {self.users} users", actors, " ".join(rule.kind for rule in self.rules)]
+        if self.renewal:
+            parts.append("renewal")
         if self.limit:
             parts.append("limit of " + ("a quota" if self.limit.quota else f"{self.limit.rate:.0f}/s"))
         parts.append(" ".join(f"{one.kind}@{one.at:.2f}" for one in self.chaos))

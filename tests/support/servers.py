@@ -208,10 +208,11 @@ class Databases:
         )
         return f"mysql://{OWNER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def create_two_places(self, name: str, tables: Sequence[str] = PORTAL_TABLES) -> str:
+    def create_two_places(self, name: str, tables: Sequence[str] = PORTAL_TABLES, *, renews: bool = False) -> str:
         """A portal's database with `tables`, an empty one beside it, and a user with the contract's rights alone.
 
-        The `DATABASE_URL` of that user, with the portal's database behind a `#` (`tests.support.harness.places`).
+        `renews`: with the one right more that the renewal of tokens needs. The `DATABASE_URL` of that user, with the
+        portal's database behind a `#` (`tests.support.harness.places`).
         """
         portal = f"{name}_portal"
         self.create_database(portal)
@@ -222,7 +223,7 @@ class Databases:
                 connection.cursor().execute(statement)
         finally:
             connection.close()
-        self.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{PASSWORD}'", *grants(name, name, portal))
+        self.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{PASSWORD}'", *grants(name, name, portal, renews=renews))
         return f"mysql://{name}:{PASSWORD}@127.0.0.1:{self.port}/{name}#{portal}"
 
     def drop(self, url: str) -> None:
@@ -234,12 +235,13 @@ class Databases:
             self.execute(f"DROP DATABASE `{portal}`", f"DROP USER '{name}'@'%'")
 
 
-def grants(user: str, own: str, portal: str) -> list[str]:
+def grants(user: str, own: str, portal: str, *, renews: bool = False) -> list[str]:
     """The rights of the contract, and nothing more (README: On a real portal)."""
+    update = ", UPDATE (token)" if renews else ""
     return [
         f"GRANT ALL PRIVILEGES ON `{own}`.* TO '{user}'@'%'",
         f"GRANT SELECT, UPDATE ON `{portal}`.`bytemark_orders` TO '{user}'@'%'",
-        f"GRANT SELECT ON `{portal}`.`bytemark_tokens` TO '{user}'@'%'",
+        f"GRANT SELECT{update} ON `{portal}`.`bytemark_tokens` TO '{user}'@'%'",
         f"GRANT SELECT, INSERT ON `{portal}`.`bytemark_order_items` TO '{user}'@'%'",
     ]
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from django.db.models import Q, Value
 from django.db.models.functions import Trim
 from django.db.models.lookups import Exact
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from bytemark_sync.admin.labels import Advice, badge, moment
+from bytemark_sync.admin.labels import Advice, badge, moment, not_before
 from bytemark_sync.bytemark.account_errors import LoginCause
-from bytemark_sync.domain.login_advice import login_todo
-from bytemark_sync.models import LoginState, OrderToken, RiderLogin
+from bytemark_sync.domain.login_advice import NO_ACCOUNT, NO_ACCOUNT_TODO, STOPPED_TODO, login_todo
+from bytemark_sync.models import LoginState, OrderOutcome, OrderToken, RiderLogin
 from bytemark_sync.storage.portal_schema import renews_tokens
 from bytemark_sync.times import dated
 
@@ -64,30 +62,34 @@ def login_story(login: RiderLogin) -> LoginStory:
     if login.refused_at:
         facts.append(("Refused", moment(login.refused_at)))
     if login.state == LoginState.REFUSED and login.next_at:
-        facts.append(("Next login", _next(login.next_at)))
+        is_over = login.next_at <= timezone.now()
+        facts.append(("Next login", "with the next run" if is_over else not_before(login.next_at)))
     state = badge(LoginState(login.state).label, VARIANTS[login.state])
     return LoginStory(state, words, todo, facts)
 
 
-def with_login(advice: Advice, login: RiderLogin | None, tried_at: datetime) -> Advice:
+def with_login(advice: Advice, outcome: OrderOutcome) -> Advice:
     """The advice for an order that no token was found for, with what became of the rider's login."""
-    if login is None:
-        return advice
-    if login.state == LoginState.REFUSED:
+    login = login_of(outcome.user_id)
+    if login and login.state == LoginState.REFUSED:
         return Advice(f"{advice.meaning} {_words(login)}", _todo(login))
-    if login.state == LoginState.RENEWED and login.renewed_at and login.renewed_at > tried_at:
-        return replace(
-            advice, todo=f"Nothing: the token was renewed on {dated(login.renewed_at)}, and the next run uses it."
-        )
+    if login and login.renewed_at and login.renewed_at > outcome.last_at:
+        renewed = f"the token was renewed on {dated(login.renewed_at)}, and the next run uses it."
+        return replace(advice, todo=f"Nothing: {renewed}")
+    if not has_account(outcome.user_id):
+        return Advice(f"{advice.meaning} {NO_ACCOUNT}", NO_ACCOUNT_TODO)
+    run = outcome.last_run
+    if run and run.logins_stopped:
+        return Advice(f"{advice.meaning} {run.logins_stopped}.", STOPPED_TODO)
     return advice
 
 
 def _words(login: RiderLogin) -> str:
     match login.state:
         case LoginState.REFUSED:
-            return f"The last login gave no token that works: {login.detail}."
+            return f"The last login gave no token that works: {login.detail}.{_wait(login)}"
         case LoginState.RENEWED:
-            return "The last login gave a token, which is in the portal."
+            return "The last login gave a token."
         case LoginState.UNANSWERED:
             return f"The last login got no answer: {login.detail}. The next run asks again."
         case _:
@@ -99,10 +101,10 @@ def _todo(login: RiderLogin) -> str:
     return login_todo(LoginCause(login.cause)) if login.cause in list(LoginCause) else ""
 
 
-def _next(at: datetime) -> SafeString | str:
-    if at <= timezone.now():
-        return "with the next run"
-    return format_html(
-        "not before {}, unless token, e-mail, password or a setting of the login changes; a resync tries at once",
-        moment(at),
+def _wait(login: RiderLogin) -> str:
+    if not login.next_at or login.next_at <= timezone.now():
+        return ""
+    return (
+        f" No other is made before {dated(login.next_at)}, unless token, e-mail, password or a setting of the login"
+        " changes, or somebody resyncs the rider."
     )

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from bytemark_sync.admin.labels import moment, page_of, reason_badge, rider_link, run_link
-from bytemark_sync.admin.logins import login_of, with_login
+from bytemark_sync.admin.logins import with_login
 from bytemark_sync.admin.order_states import State, outcome_of, state_of, waits_until
 from bytemark_sync.domain.reasons import token_reasons
 from bytemark_sync.models import Order, OrderAttempt, OrderItem, OrderOutcome, OrderToken, StoredOrder
@@ -32,7 +32,7 @@ class Story:
 
 
 def tell(order: Order) -> Story:
-    """Read the history of an order, with seven queries at most."""
+    """Read the history of an order, with nine queries at most."""
     items = list(OrderItem.objects.filter(order_id=order.pk).order_by("pk").defer("oauth_token")[: MAX_ITEMS + 1])
     attempts = list(OrderAttempt.objects.filter(order_id=order.pk).order_by("-at", "-pk")[:MAX_ATTEMPTS])
     stored = StoredOrder.objects.filter(order_id=order.pk).first()
@@ -40,7 +40,7 @@ def tell(order: Order) -> Story:
     has_token_row = OrderToken.objects.filter(user_id=order.user_id).exists()
     state = state_of(order, has_items=bool(items), has_token_row=has_token_row)
     if state.pending and outcome and outcome.reason in token_reasons() and renews_tokens():
-        state = replace(state, advice=with_login(state.advice, login_of(order.user_id), outcome.last_at))
+        state = replace(state, advice=with_login(state.advice, outcome))
     return Story(
         order=order,
         state=state,

@@ -60,11 +60,12 @@ _WORDS = {
 
 
 class LoginRefused(BytemarkError):
-    """The login is not repeated in this run, and later ones are deferred."""
+    """The login is not repeated in this run, and later ones are deferred. `how` it was refused: status and codes."""
 
     def __init__(self, cause: LoginCause, how: str) -> None:
         super().__init__(Kind.LOGIN_REFUSED, f"{cause.words} ({how})")
         self.cause = cause
+        self.how = how
 
 
 _AGAIN = {408: (Kind.TIMEOUT, "the server gave up waiting"), 500: (Kind.SERVER_ERROR, "the server failed")}

@@ -8,6 +8,14 @@ from bytemark_sync.bytemark.account_errors import LoginCause
 
 AT_ONCE = "The next run then logs in at once."
 """A deferral ends when something changes that the login depends on."""
+NO_ACCOUNT = "The portal keeps no e-mail and password for this rider, so no login can be made."
+NO_ACCOUNT_TODO = (
+    f"Tell whoever runs the portal: bytemark_tokens needs email and password of the rider's Bytemark account. {AT_ONCE}"
+)
+STOPPED_TODO = (
+    "Find out what the logins are refused for: run manage.py bytemark_probe, and look at the client's settings. The "
+    "next run logs in again."
+)
 
 
 def login_todo(cause: LoginCause) -> str:

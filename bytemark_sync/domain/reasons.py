@@ -16,9 +16,9 @@ SWITCH_ON = (
     "Switch renewal on: with BYTEMARK_ACCOUNT_API_URL and BYTEMARK_CLIENT_ID set, the next run logs in for the rider."
 )
 NOT_RENEWED = (
-    "A login gave no token that works, or none could be made: the detail says why, and the rider's page has the last "
-    "login. What it depends on ends the wait when it changes, and a resync tries a login at once. If renewal was "
-    "switched on after the last try, the next run logs in."
+    "A login gave no token that works, or none could be made: the order's detail says why, and the rider's page has "
+    "the last login. A resync tries one at once. If renewal was switched on only after the last try, wait for the next "
+    "run: it logs in."
 )
 
 

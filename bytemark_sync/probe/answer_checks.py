@@ -74,7 +74,7 @@ def token_accepted(seen: Evidence) -> Check:
         return differs(
             name,
             f"{said} The last: {last.words}.",
-            "Name riders who signed in lately (--user). Does the portal's token belong to this API?",
+            "Name riders whose token is new (--user), or renew one (--login). Does the token belong to this API?",
         )
     return not_seen(name, "No rider's token was answered with a list or a rejection.")
 

@@ -45,7 +45,8 @@ def wrong_login(seen: Evidence) -> Check:
         return differs(name, f"A made-up user's login is not answered: {one.error.detail}.", _AWAY)
     match one.error.cause:
         case LoginCause.WRONG_PASSWORD | LoginCause.UNKNOWN_ACCOUNT:
-            return holds(name, f"A made-up user is refused: {one.error.detail}.")
+            word = "its account" if one.error.cause is LoginCause.UNKNOWN_ACCOUNT else "its password"
+            return holds(name, f"A made-up user is refused for {word} ({one.error.how}).")
         case LoginCause.CLIENT_REFUSED:
             advice = login_todo(one.error.cause)
         case _:

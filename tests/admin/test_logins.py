@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bytemark_sync.bytemark.account_errors import LoginCause
-from bytemark_sync.domain.login_advice import login_todo
+from bytemark_sync.domain.login_advice import NO_ACCOUNT, NO_ACCOUNT_TODO, STOPPED_TODO, login_todo
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import LoginState, OrderOutcome, OrderToken, RiderLogin, RunKind, RunStatus, SyncRun
 from tests.support.admin_data import SECRET, Filled
@@ -80,6 +80,7 @@ class TestRider:
             assert "Token renewed 2026-11-15 11:50 UTC" in said
             assert "Refused 2026-11-24 11:50 UTC" in said
             assert "Next login not before" in said
+            assert "No other is made before" in said
         refused(user, "of-a-later-version", next_at=AT)
         said = rider_page(client, user)
         assert "What to do" not in said
@@ -135,8 +136,15 @@ class TestAdvice:
         for reason in (Reason.TOKEN_REJECTED, Reason.NO_TOKEN):
             user = filled.riders_left_for(reason)[0]
             said = order_page(client, user)
+            assert f"{NO_ACCOUNT} What to do: {NO_ACCOUNT_TODO}" in said
+            OrderToken.objects.filter(user_id=user).update(email=MAIL, password=PASSWORD)
+            said = order_page(client, user)
             assert f"What to do: {reason.record.todo_renewing}" in said
             assert "BYTEMARK_CLIENT_ID" not in said
+            SyncRun.objects.update(logins_stopped="Logins are stopped, for a reason")
+            said = order_page(client, user)
+            assert f"Logins are stopped, for a reason. What to do: {STOPPED_TODO}" in said
+            SyncRun.objects.update(logins_stopped="")
             for cause in LoginCause:
                 refused(user, cause)
                 said = order_page(client, user)

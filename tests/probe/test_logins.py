@@ -51,14 +51,20 @@ def ask(url: str, riders: Any = (), account: str = "", **more: Any) -> Asked:
     return Asked(seen, checks["wrong_login"], waits)
 
 
-@pytest.mark.parametrize("reason", ["unknown_account", "wrong_password"])
-def test_a_made_up_user_is_refused_for_what_is_made_up(reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("unknown_account", "its account (HTTP 400: the answer carries error 400104 (user not registered))"),
+        ("wrong_password", "its password (HTTP 401: the answer carries an error without a code)"),
+    ],
+)
+def test_a_made_up_user_is_refused_for_what_is_made_up(reason: str, said: str) -> None:
     with Sandbox(world_of(3), faults=f"refuse:reason={reason}") as sandbox:
         asked = ask(sandbox.url)
         (sent,) = sandbox.logins()
         assert (sent.user_id, sent.client_id) == (None, CLIENT)
     assert (asked.check.verdict, asked.check.advice) == (Verdict.HOLDS, "")
-    assert asked.check.seen.startswith("A made-up user is refused: Bytemark ")
+    assert asked.check.seen == f"A made-up user is refused for {said}."
     assert may_log_in(asked.seen)
     assert (asked.seen.requests, asked.waits) == (1, [])
 

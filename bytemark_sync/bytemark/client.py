@@ -101,6 +101,13 @@ class BytemarkClient:
             pass
         return own
 
+    def is_held(self) -> bool:
+        """In an outage a turn at waiting, or at asking the witness; whether it goes on. Raises `Interrupted`."""
+        if self.outage.is_open or not self.outage.has_witness:
+            return False
+        self._try_pass()
+        return not self.outage.is_open
+
     def _try_pass(self) -> Pass | None:
         """A pass to send one's own request. In an outage a turn at waiting, or at asking the witness, and None."""
         if self.stop.is_set():

@@ -163,6 +163,11 @@ class Outage:
             return self._clock() - self._out_at if self._state is _State.OUT else 0.0
 
     @property
+    def has_witness(self) -> bool:
+        """Somebody was answered who can be asked whether Bytemark is back."""
+        return bool(self._witnesses)
+
+    @property
     def blind_trials(self) -> int:
         """Trials of an outage in which nobody was ever answered. The users under way may all fail by themselves."""
         return self._trials + 1 if self._state is _State.OUT and not self._witnesses else 0

@@ -20,6 +20,8 @@ def repeated(client: BytemarkClient, attempts: Attempts, send: Callable[[], T]) 
     """
     refused_since: float | None = None
     while True:
+        while client.is_held():
+            yield 1  # where no thread could be started, it is the engine that waits here
         try:
             return send()
         except RateLimited:

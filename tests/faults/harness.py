@@ -414,4 +414,4 @@ class _Scene:
 
 
 def _renewed(seen: SeenLogin) -> bool:
-    return seen.outcome == "granted" and renewal.has_arrived(seen)
+    return seen.outcome == "granted" and renewal.is_answered(seen)

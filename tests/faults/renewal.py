@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPException
 from random import Random
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -133,12 +134,20 @@ def _portal_renews(control: SandboxControl, portal: Portal, rng: Random) -> None
     """The portal signs some riders in and writes the tokens down, whatever the rows hold by then."""
     rows = portal.all("SELECT id, email, password FROM bytemark_tokens WHERE email IS NOT NULL ORDER BY id")
     for row_id, email, password in rng.sample(rows, min(3, len(rows))):
-        sent = {"email": email, "password": password, "client_id": PORTAL_ID, "client_secret": SECRET}
-        request = Request(f"{control.url}/users/login", data=json.dumps(sent).encode())
-        with suppress(OSError), build_opener(ProxyHandler({})).open(request, timeout=5) as response:
-            answer = json.loads(response.read())
-            token = answer.get("data", answer)["oauth_token"]
+        if token := sign_in(control, email, password):
             portal.execute("UPDATE bytemark_tokens SET token = %s WHERE id = %s", token, row_id)
+
+
+def sign_in(control: SandboxControl, email: str, password: str) -> str | None:
+    """As the portal does."""
+    sent = {"email": email, "password": password, "client_id": PORTAL_ID, "client_secret": SECRET}
+    request = Request(f"{control.url}/users/login", data=json.dumps(sent).encode())
+    failures = (OSError, ValueError, LookupError, TypeError, AttributeError, HTTPException)
+    with suppress(*failures), build_opener(ProxyHandler({})).open(request, timeout=5) as response:
+        answer = json.loads(response.read())
+        token = answer.get("data", answer)["oauth_token"]
+        return token if isinstance(token, str) and token.strip() else None
+    return None
 
 
 # --- Promises -------------------------------------------------------------------------------------------------------
@@ -173,16 +182,15 @@ def rows_work(tokens: Tokens, rows: Iterable[tuple[int | None, str | None]], rid
 
 def logged_in_once(logins: list[SeenLogin], most: int, what: str) -> Iterator[str]:
     """Of the logins whose answer came to its end, each rider has at most as many as there are runs."""
-    answered = Counter(
-        seen.user_id for seen in logins if seen.client_id == CLIENT_ID and seen.outcome and has_arrived(seen)
-    )
+    answered = Counter(seen.user_id for seen in logins if is_answered(seen))
     for user, times in answered.items():
         if user is not None and times > most:
             yield f"rider {user} was logged in {times} times by {what}"
 
 
-def has_arrived(seen: SeenLogin) -> bool:
-    return set(seen.fault.split()) <= ARRIVES
+def is_answered(seen: SeenLogin) -> bool:
+    """A login of the product's that was given or refused, and whose answer came to its end."""
+    return seen.client_id != PORTAL_ID and bool(seen.outcome) and set(seen.fault.split()) <= ARRIVES
 
 
 def secrets(world: World) -> set[str]:

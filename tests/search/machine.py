@@ -18,18 +18,20 @@ from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from bytemark_sync.models import SyncBatch, SyncRun, Trigger
+from bytemark_sync.models import OrderToken, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches, schedules
 from bytemark_sync.queue.requests import request_run
 from bytemark_sync.runs import engine, writer
-from bytemark_sync.sandbox import FaultRule, Sandbox, World
+from bytemark_sync.sandbox import ExpectedItem, FaultRule, Sandbox, World
+from bytemark_sync.storage.pending import pending_orders
 from tests.faults import checks
+from tests.faults.renewal import Tokens, rows_work
 from tests.search.clock import Clock
 from tests.search.moves import Before, Deliver, Fate, GoOn, Move, Watch, moves
 from tests.search.process import Blow, Process
 from tests.search.promises import OPEN, Book, nobody_is_blamed, settled
-from tests.search.world import KINDS, LISTS, NoThreads, by_clock, empty_tables, world_of
+from tests.search.world import KINDS, LISTS, by_clock, empty_tables, no_threads, world_of
 
 MOST_PROCESSES = 3
 CURSED, ROUNDS = 10, 24
@@ -52,7 +54,7 @@ class Search(RuleBasedStateMachine):
         self.clock = Clock()
         self.patch = pytest.MonkeyPatch()
         self.clock.install(self.patch)
-        self.patch.setattr(engine, "FetchPool", NoThreads)
+        self.patch.setattr(engine, "FetchPool", no_threads(self.clock))
         by_clock(self.patch, self.clock)
         self.patch.setattr(batches, "_answered", {})
         self.patch.setattr(engine, "USERS_PER_FLUSH", 1)
@@ -60,6 +62,10 @@ class Search(RuleBasedStateMachine):
         self.lists: tuple[str, ...] = ()
         self.failing: set[int] = set()
         self.api: tuple[FaultRule, ...] = ()
+        self.logins: tuple[FaultRule, ...] = ()
+        self.locked_out: set[int] = set()
+        """Riders whose password the portal has wrong."""
+        self.tokens = Tokens(self.world, self.sandbox)
         self.blameless = True
         """Bytemark has done nothing yet by which a user may fail."""
         self.curse: Curse = {}
@@ -101,6 +107,7 @@ class Search(RuleBasedStateMachine):
         self.lists = LISTS[lists]
         if self.lists:
             self.patch.setattr(settings, "BYTEMARK_PAGE_SIZE", 3)
+        self.sandbox.reset()
         self.serve()
         self.sandbox.set_world(self.world)
         request_run(trigger=Trigger.COMMAND)
@@ -123,8 +130,15 @@ class Search(RuleBasedStateMachine):
 
     def serve(self) -> None:
         """Bytemark as it is now."""
-        failing = [f"status:users={each}" for each in sorted(self.failing)]
-        self.sandbox.set_faults(*self.lists, *self.api, *failing)
+        # It ends some time, for a process without threads does nothing else while it asks whether Bytemark is back.
+        failing = [f"status:users={each},times=100" for each in sorted(self.failing)]
+        self.sandbox.set_faults(*self.lists, *self.api, *self.logins, *failing)
+
+    def expected(self) -> list[ExpectedItem]:
+        """What may be stored now. Which of a rider's tokens fetched an order is not for the world to say."""
+        self.tokens = Tokens(self.world, self.sandbox)
+        self.tokens.look()
+        return self.tokens.expected(self.world.expected_items(renewal=True))
 
     # --- Processes ----------------------------------------------------------------------------------------------------
 
@@ -146,7 +160,8 @@ class Search(RuleBasedStateMachine):
             process.go(fate)
         self.processes = [each for each in dict.fromkeys([*self.processes, process]) if not each.ended]
         assert process.expected(), f"{process.name}: {process.error!r}"
-        self.hold(self.book.look(self.world.expected_items(), process.name))
+        expected = self.expected()
+        self.hold(self.book.look(expected, self.tokens.owner, self.sandbox.logins(), process.name))
         if self.blameless:
             self.hold(nobody_is_blamed())
 
@@ -193,8 +208,9 @@ class Search(RuleBasedStateMachine):
     def settle(self) -> None:
         """Bytemark is well, a cluster works, and whatever still stands goes to its end."""
         self.log.append("--- all comes to rest")
-        self.failing, self.api = set(), ()
+        self.failing, self.api, self.logins = set(), (), ()
         self.serve()
+        self.let_in()
         self.at_rest = True
         for process in self.processes:
             self.lead(process, None)
@@ -211,11 +227,22 @@ class Search(RuleBasedStateMachine):
         self.hold(self.book.succeeded())
         self.hold(settled(self.due))
         self.curse = {}
+        worked = {user for user in pending_orders().values_list("user_id", flat=True) if user is not None}
         self.clean_run()
-        self.hold(checks.end_state(self.world.expected_items(), self.world.expected_reasons(), 0))
+        expected, reasons = self.expected(), self.world.expected_reasons(renewal=True)
+        self.hold(checks.end_state(expected, reasons, 0, self.tokens.owner))
+        failing = self.world.expected_failed_users(renewal=True)
+        rows = OrderToken.objects.values_list("user_id", "token")
+        self.hold(rows_work(self.tokens, rows, worked - failing))
         before = checks.stored_rows()
         self.clean_run()
         assert checks.stored_rows() == before
+
+    def let_in(self) -> None:
+        """The portal has every rider's right password again."""
+        for row in self.world.tokens:
+            OrderToken.objects.filter(user_id=row.user_id).update(password=row.password)
+        self.locked_out = set()
 
     def restless(self) -> bool:
         open_batches = SyncBatch.objects.filter(status__in=OPEN).exists()

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 from django_q.models import OrmQ
 from django_q.scheduler import scheduler
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bytemark_sync import tasks
 from bytemark_sync.audit.strategy import AuditStrategy
 from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.run_scope import AuditScope, Scope
-from bytemark_sync.models import Order, Trigger
+from bytemark_sync.models import Order, OrderToken, Trigger
 from bytemark_sync.queue.requests import request_audit, request_run, request_stop
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.runs.in_process import work_here
 from bytemark_sync.runs.strategy import SyncStrategy
-from bytemark_sync.sandbox import FaultRule
+from bytemark_sync.sandbox import FaultRule, parse_faults
+from bytemark_sync.sandbox.wire import LOGIN_REFUSALS
+from tests.faults.renewal import sign_in
 from tests.search.process import FINAL, Blow
 from tests.search.world import add_order
 
@@ -251,7 +254,7 @@ class Change:
         Order.objects.create(
             pk=order.id, order_uuid=order.order_uuid, user_id=order.user_id, oauth_token=order.oauth_token, amount="0"
         )
-        search.sandbox.set_world(search.world)
+        search.sandbox.set_world(search.world, keep_tokens=True)
 
 
 @dataclass(frozen=True)
@@ -272,7 +275,49 @@ class Api:
         search.serve()
 
 
-Move = Ask | Here | Stop | Deliver | Overtake | Race | GoOn | Watch | LookAtSchedules | Close | Lose | Change | Api
+@dataclass(frozen=True)
+class Account:
+    """A rider's tokens expire; the portal signs the rider in; or it has a wrong password, until the next time."""
+
+    what: str
+    which: int
+
+    def play(self, search: Search) -> None:
+        rider = one(search.world.riders, self.which)
+        rows = OrderToken.objects.filter(user_id=rider.user_id)
+        if self.what == "expires":
+            search.sandbox.end_tokens(rider.user_id)
+        elif self.what == "wrong password":
+            search.locked_out ^= {rider.user_id}
+            wrong = rider.user_id in search.locked_out
+            rows.exclude(password=None).update(password="wrong" if wrong else rider.password)
+        elif rider.email and (token := sign_in(search.sandbox, rider.email, rider.password)):
+            rows.update(token=token)
+
+
+@dataclass(frozen=True)
+class Logins:
+    """The account API answers the next logins otherwise."""
+
+    rule: str
+    times: int
+
+    def play(self, search: Search) -> None:
+        search.blameless = search.blameless and self.rule not in UNANSWERED
+        (rule,) = parse_faults(self.rule)
+        search.logins = (structs.replace(rule, on="login", times=self.times),)
+        search.serve()
+
+
+UNANSWERED = ("status:status=500", "cut", "close")
+"""Answers to a login that cost an attempt."""
+LOGINS = (
+    *(f"refuse:reason={reason}" for reason in LOGIN_REFUSALS),
+    *("no_token", "dead_token", "dead_token", "status:status=429", *UNANSWERED),
+)
+
+Moving = Ask | Here | Stop | Deliver | Overtake | Race | GoOn | Watch | LookAtSchedules | Close | Lose
+Move = Moving | Change | Api | Account | Logins
 
 _flushes = st.builds(Before, st.sampled_from((1, 1, 2, 2, 2, 3)))
 """Before the first or second time that a worker writes what it has fetched, or a planner a batch."""
@@ -300,6 +345,8 @@ _weights: tuple[tuple[int, st.SearchStrategy[Move]], ...] = (
     (1, st.builds(Close, which, fates)),
     (1, st.builds(Lose)),
     (3, st.builds(Api, st.booleans(), st.sampled_from((1, 3, 8, 100)), st.sampled_from(("", "", "1", "20")))),
+    (4, st.builds(Account, st.sampled_from(("expires", "expires", "portal renews", "wrong password")), which)),
+    (2, st.builds(Logins, st.sampled_from(LOGINS), st.sampled_from((1, 1, 2, 5)))),
     (4, st.builds(Change, st.sampled_from(("fails", "listed", "listed", "listed", "not listed")), which)),
 )
 # Hypothesis takes the very same strategy once only, so each has as many copies as its weight says.

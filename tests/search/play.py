@@ -52,6 +52,8 @@ def environment() -> Iterator[None]:
         pytest.MonkeyPatch.context() as patch,
         override_settings(
             BYTEMARK_CUSTOMER_API_URL=sandbox.url,
+            BYTEMARK_ACCOUNT_API_URL=sandbox.url,
+            BYTEMARK_CLIENT_ID="search",
             BYTEMARK_BACKOFF_BASE=0.001,
             BYTEMARK_BACKOFF_CAP=0.001,
             BYTEMARK_MAX_ATTEMPTS=2,

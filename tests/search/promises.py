@@ -30,8 +30,10 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue.batches import MAX_TRIES
 from bytemark_sync.queue.schedules import SYNC
 from bytemark_sync.sandbox import ExpectedItem
+from bytemark_sync.sandbox.request_counts import SeenLogin
 from bytemark_sync.storage.pending import pending_orders
 from tests.faults import checks
+from tests.faults.renewal import is_answered
 
 OPEN = (BatchStatus.QUEUED, BatchStatus.RUNNING)
 COUNTED = {
@@ -67,16 +69,25 @@ class Book:
         """By claim of a batch: the process that made it."""
         self._due: dict[int, datetime] = {}
         """By schedule of the sync: when it is due next."""
+        self._own_runs: dict[str, int] = {}
+        """By process: the run that it has opened for itself."""
+        self._seen_logins = 0
+        self._logins: Counter[tuple[int, int | None]] = Counter()
+        """By run and rider: logins that were answered."""
+        self._granted: Counter[int] = Counter()
 
-    def look(self, expected: Sequence[ExpectedItem], process: str) -> Iterator[str]:
-        """After `process`, and no other, has acted since the last look."""
+    def look(
+        self, expected: Sequence[ExpectedItem], owner: checks.Told, logins: Sequence[SeenLogin], process: str
+    ) -> Iterator[str]:
+        """After `process`, and no other, has acted since the last look. `logins`: all since the beginning."""
         runs, batches = _rows(SyncRun), _rows(SyncBatch)
         yield from self._forward(runs, batches)
+        yield from self._logged_in_once(runs, batches, logins, process)
         yield from self._one_holder(batches, process)
         yield from self._no_due_time_lost()
         yield from _counts(runs, batches)
         yield from _worked_once(runs, batches)
-        yield from checks.whole_orders(list(expected))
+        yield from checks.whole_orders(list(expected), owner)
         self._runs, self._batches = runs, batches
 
     def _forward(self, runs: dict[int, Row], batches: dict[int, Row]) -> Iterator[str]:
@@ -109,6 +120,25 @@ class Book:
                 yield f"batch {batch['id']} was tried {batch['tries']} times more"
             if batch["status"] in OPEN and runs[batch["run_id"]]["status"] not in ALIVE:
                 yield f"batch {batch['id']} is {batch['status']} of a run that is {runs[batch['run_id']]['status']}"
+
+    def _logged_in_once(
+        self, runs: dict[int, Row], batches: dict[int, Row], logins: Sequence[SeenLogin], process: str
+    ) -> Iterator[str]:
+        """No rider is logged in twice by one run, and a run counts no more renewals than it was given tokens."""
+        for run_id in runs.keys() - self._runs.keys():
+            if runs[run_id]["pid"]:
+                self._own_runs[process] = run_id
+        for seen in filter(is_answered, logins[self._seen_logins :]):
+            task, _, rest = process.partition(" ")
+            run_id = batches[int(rest.split()[0])]["run_id"] if task == "sync_batch" else self._own_runs[process]
+            self._logins[run_id, seen.user_id] += 1
+            self._granted[run_id] += seen.outcome == "granted"
+            if self._logins[run_id, seen.user_id] > 1:
+                yield f"run {run_id} logged rider {seen.user_id} in once more"
+        self._seen_logins = len(logins)
+        for run_id, run in runs.items():
+            if run["tokens_renewed"] > self._granted[run_id]:
+                yield f"run {run_id} counts {run['tokens_renewed']} renewals of {self._granted[run_id]}"
 
     def _one_holder(self, batches: dict[int, Row], process: str) -> Iterator[str]:
         for batch_id, batch in batches.items():

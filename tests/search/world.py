@@ -12,6 +12,7 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.outage import Outage
+from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
 from bytemark_sync.models import (
     AuditFinding,
@@ -23,6 +24,7 @@ from bytemark_sync.models import (
     OrderItem,
     OrderOutcome,
     OrderToken,
+    RiderLogin,
     RunOutage,
     SharedPace,
     StoredOrder,
@@ -36,7 +38,7 @@ from tests.search.clock import Clock, Waits
 
 TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, NamedLock),
-    *(RunOutage, LimitedMinute, SharedPace),
+    *(RunOutage, LimitedMinute, SharedPace, RiderLogin),
     *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
 )
 LISTS = {
@@ -46,17 +48,26 @@ LISTS = {
     "fewer, no signal": ("clamp:size=1", "no_pagination"),
 }
 """How Bytemark lists orders: pages of one order, though three are asked for, with fewer signals of more."""
-KINDS = ("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token")
+KINDS = (
+    *("listed", "two orders", "long list", "no passes", "not listed", "malformed", "rejected", "no token"),
+    *("expired", "no token yet"),
+)
+"""All but the rejected and those with no token have an account that the portal knows."""
 
 
 def world_of(kinds: list[str]) -> World:
     """A rider a kind, with the user ids 1, 2, 3 ..."""
     world = World()
     for user_id, kind in enumerate(kinds, 1):
-        token = "" if kind == "no token" else f"key-{user_id}"
-        opens = ["another"] if kind == "rejected" else [f"key-{user_id}"]
-        world.riders.append(Rider(user_id, [f"{each}-{user_id}" for each in opens] if kind == "rejected" else opens))
-        world.tokens.append(PortalToken(user_id, token))
+        token = "" if kind in ("no token", "no token yet") else f"key-{user_id}"
+        rider, row = Rider(user_id, [f"key-{user_id}"]), PortalToken(user_id, token)
+        if kind in ("rejected", "expired"):
+            rider.tokens = [f"another-{user_id}"]
+        if kind not in ("rejected", "no token"):
+            rider.email = row.email = f"rider-{user_id}@x"
+            rider.password = row.password = f"word-{user_id}"
+        world.riders.append(rider)
+        world.tokens.append(row)
         add_order(world, user_id, token, kind)
         for _ in range({"two orders": 1, "no passes": 1, "long list": 4}.get(kind, 0)):
             add_order(world, user_id, token, "listed")
@@ -102,8 +113,17 @@ def by_clock(patch: pytest.MonkeyPatch, clock: Clock) -> None:
     patch.setattr(engine, "BytemarkClient", client)
 
 
-class NoThreads(FetchPool):
+def no_threads(clock: Clock) -> type[FetchPool]:
     """As if the system lent no thread, whose moments nobody can repeat: the caller takes the turns."""
 
-    def _grow(self) -> None:
-        pass
+    class NoThreads(FetchPool):
+        def _grow(self) -> None:
+            pass
+
+        def next(self, timeout: float) -> UserResult | None:
+            if self._turns.empty() and self._results.empty():  # all wait for another process
+                clock.advance(timeout)
+                timeout = 0
+            return super().next(timeout)
+
+    return NoThreads

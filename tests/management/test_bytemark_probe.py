@@ -236,7 +236,7 @@ def test_with_an_account_api_a_made_up_user_is_refused_and_nobody_real_is_logged
 def test_a_login_that_is_asked_for_renews_the_portals_token(server_scenario: MakeScenario, server: Databases) -> None:
     world = expired_world(2)
     at = server_scenario(world, client_ids=[CLIENT])
-    args = ("--user", 101, "--login", "--json")
+    args = ("--user", 101, "--login", "--json", "-v", 3)
     refused = probe(at, *args, **of_renewal(at))
     assert (refused.status, "--login: " in refused.stderr) == (2, True), "it may not write the token"
     assert at.sandbox.stats().logins.requests == 0

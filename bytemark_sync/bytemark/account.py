@@ -52,11 +52,11 @@ class AccountClient:
 
         `is_last`: it is the user's last attempt. If it fails, it is found out whether the order API answers.
         """
-        one = self._pass()
+        one, generation = self._turn()
         kind = Kind.INTERRUPTED
         failed: TryAgain | None = None
         try:
-            token = self._send(one, credentials)
+            token = self._send(generation, credentials)
             kind = Kind.LOGIN
             return token
         except BytemarkError as error:
@@ -70,9 +70,9 @@ class AccountClient:
                 if is_last:
                     self._customer.outage.doubt(eras)
 
-    def _pass(self) -> Pass:
+    def _turn(self) -> tuple[Pass, int]:
         try:
-            return self._customer.wait_for_pass()
+            return self._customer.wait_for_turn()
         except Interrupted:
             raise NotSent from None
 
@@ -83,12 +83,7 @@ class AccountClient:
         told = kind if one.is_trial else Kind.INTERRUPTED
         return self._customer.outage.leave(one, told, Witness(user, Token("")))
 
-    def _send(self, one: Pass, credentials: Credentials) -> Token:
-        gate = self._customer.gate
-        generation = gate.enter()
-        if generation is None:
-            raise NotSent
-        self._customer.outage.sending(one)
+    def _send(self, generation: int, credentials: Credentials) -> Token:
         started = time.perf_counter()
         kind = Kind.INTERRUPTED
         try:
@@ -105,7 +100,7 @@ class AccountClient:
         finally:
             self._customer.stats.record(kind, time.perf_counter() - started)
             if kind not in PACE_UNKNOWN:
-                gate.good(generation)
+                self._customer.gate.good(generation)
 
 
 def _body(credentials: Credentials, settings: BytemarkSettings) -> bytes:

@@ -77,7 +77,8 @@ class BytemarkClient:
         429 or 503 pauses everybody.
         """
         headers = self._headers(token)
-        return self._send(self.wait_for_pass(), Witness(user, token), page, headers, attempt)
+        one, generation = self.wait_for_turn()
+        return self._send(one, generation, Witness(user, token), page, headers, attempt)
 
     def settle(self) -> None:
         """Wait while it is being found out whether there is an outage. Raises `Interrupted`."""
@@ -95,11 +96,17 @@ class BytemarkClient:
                 raise Interrupted
             left -= _POLL_SECONDS
 
-    def wait_for_pass(self) -> Pass:
-        """The right to send one request, which `outage.leave` ends. Waits in an outage. Raises `Interrupted`."""
-        while (own := self._try_pass()) is None:
-            pass
-        return own
+    def wait_for_turn(self) -> tuple[Pass, int]:
+        """A pass to send one request, which `outage.leave` ends, and the generation of its permit of the shared pace.
+
+        Waits while there is an outage, and then at the gate. If an outage is thought of meanwhile, from the beginning.
+        Raises `Interrupted`.
+        """
+        while True:
+            own = self._try_pass()
+            generation = self._permit(own) if own is not None else None
+            if own is not None and generation is not None:
+                return own, generation
 
     def is_held(self) -> bool:
         """In an outage a turn at waiting, or at asking the witness; whether it goes on. Raises `Interrupted`."""
@@ -116,39 +123,54 @@ class BytemarkClient:
         if one is None:
             self.stop.wait(_POLL_SECONDS)
         elif one.witness is not None:
-            with suppress(TryAgain, RateLimited, TokenRejected, GiveUp):
-                self._send(one, one.witness, 1, self._headers(one.witness.token), 1)
+            self._ask(one, one.witness)
         return one if one is not None and one.witness is None else None
 
-    def _send(self, one: Pass, asked: Witness, page: int, headers: dict[str, str], attempt: int) -> Page:
+    def _ask(self, trial: Pass, witness: Witness) -> None:
+        headers = self._headers(witness.token)
+        generation = self._permit(trial)
+        if generation is not None:
+            with suppress(TryAgain, RateLimited, TokenRejected, GiveUp):
+                self._send(trial, generation, witness, 1, headers, 1)
+
+    def _permit(self, one: Pass) -> int | None:
+        """Wait at the gate; a trial comes before all others. None: the pass is no longer good. Raises `Interrupted`."""
+        generation = self.gate.enter(is_first=one.is_trial)
+        if generation is None:
+            self.outage.give_back(one)
+            raise Interrupted
+        return generation if self.outage.sending(one) else None
+
+    def _send(
+        self, one: Pass, generation: int, asked: Witness, page: int, headers: dict[str, str], attempt: int
+    ) -> Page:
         params = {"page": page, "per_page": self.settings.page_size}
         kind = Kind.INTERRUPTED
         failed: TryAgain | None = None
-        generation: int | None = None
-        started = 0.0
+        started = time.perf_counter()
         try:
-            generation = self.gate.enter()
-            if generation is None:
-                raise Interrupted
-            self.outage.sending(one)
-            started = time.perf_counter()
             found = self._page(params, headers, asked.token)
             kind = Kind.OK
             return found
         except BytemarkError as error:
             kind = error.kind
             failed = error if isinstance(error, TryAgain) else None
-            if generation is not None:
-                self.note_pause(error, generation)
+            self.note_pause(error, generation)
             raise
         finally:
-            if started and generation is not None:
-                self.stats.record(kind, time.perf_counter() - started)
-                if kind not in PACE_UNKNOWN:
-                    self.gate.good(generation)
-            eras = self.outage.leave(one, kind, asked, is_last=attempt >= self.settings.max_attempts)
+            self.stats.record(kind, time.perf_counter() - started)
+            if kind not in PACE_UNKNOWN:
+                self.gate.good(generation)
+            eras = self.outage.leave(one, kind, asked, is_last=self._is_last(attempt))
             if failed is not None:
                 failed.eras = eras
+
+    def _is_last(self, attempt: int) -> bool:
+        """Whether it must be known now if this failure is the user's own.
+
+        Where the witness has to wait for a permit, the outage may end before it is asked. Then an attempt must be left.
+        """
+        return attempt >= self.settings.max_attempts - (not self.gate.is_open)
 
     def note_pause(self, error: BytemarkError, generation: int) -> None:
         """Tell the gate what an answer says of the pace."""

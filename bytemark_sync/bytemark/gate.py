@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from bytemark_sync.bytemark.pace_state import PERIOD_SECONDS, Lease, Report
 
@@ -51,6 +52,7 @@ class Gate:
         self._next_own = 0.0
         self._held_since = clock() if is_shared else None
         self._waiting = 0
+        self._first_waits = False
         self._is_sated = False
         self._was_bound = False
         self._used = self._overdrawn = 0
@@ -65,9 +67,10 @@ class Gate:
 
     # --- What the requests do ------------------------------------------------------------------------------------
 
-    def enter(self, meanwhile: Callable[[], None] = lambda: None) -> int | None:
+    def enter(self, meanwhile: Callable[[], None] = lambda: None, *, is_first: bool = False) -> int | None:
         """Wait for a permit; returns its generation, or None if asked to stop.
 
+        `is_first`: for the next permit, before all others who wait.
         `meanwhile` is called again and again while waiting: a process of one thread makes its exchanges there.
         """
         if self._stop.is_set():
@@ -77,10 +80,11 @@ class Gate:
             return self._generation
         with self._lock:
             self._waiting += 1
+            self._first_waits = self._first_waits or is_first
         try:
-            with self._turn:
+            with nullcontext() if is_first else self._turn:
                 while not self._stop.is_set():
-                    left = self.seconds_left()
+                    left = self.seconds_left(is_first=is_first)
                     if left <= 0:
                         return self._generation
                     meanwhile()
@@ -88,13 +92,19 @@ class Gate:
         finally:
             with self._lock:
                 self._waiting -= 1
+                self._first_waits = self._first_waits and not is_first
         return None
 
-    def seconds_left(self) -> float:
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to wait: no limit is known, and there is no pause."""
+        return self._is_open
+
+    def seconds_left(self, *, is_first: bool = False) -> float:
         """0 and a permit is taken; otherwise the seconds until one may be there."""
         with self._lock:
             now = self._clock()
-            left = self._left(now)
+            left = self._left(now) if is_first or not self._first_waits else LONGEST_LOOK_SECONDS
             if left <= 0:
                 self._used += 1
             else:

@@ -106,12 +106,25 @@ class Outage:
             self._trial = Pass(self._era, is_trial=True, witness=self._witness())
             return self._trial
 
-    def sending(self, one: Pass) -> None:
-        """The request is being sent now. It may have waited for its turn since `enter`."""
-        one.sent_at = self._clock()
+    def sending(self, one: Pass) -> bool:
+        """The request is being sent now. It may have waited for its turn since `enter`.
+
+        False: the pass is no longer good, for an outage was thought of meanwhile. The caller must wait for another.
+        """
+        with self._lock:
+            if self._state is not _State.ANSWERS and not one.is_trial:
+                return False
+            one.era, one.sent_at = self._era, self._clock()
+            return True
+
+    def give_back(self, unsent: Pass) -> None:
+        """Nothing was sent with this pass, and nothing will be."""
+        with self._lock:
+            if self._trial is unsent:
+                self._trial = None
 
     def leave(self, sent: Pass, kind: Kind, asked: Witness, *, is_last: bool = False) -> Eras:
-        """Report the answer to a request for `asked`. `is_last`: it was the user's last attempt.
+        """Report the answer to a request for `asked`. `is_last`: it was the user's last attempt, or the last but one.
 
         The result matters only if the request failed.
         """
@@ -120,7 +133,7 @@ class Outage:
             if self._trial is sent:
                 self._trial = None
             if kind in GOOD:
-                self._good(now, asked if kind is Kind.OK else None)
+                self._good(sent, now, asked if kind is Kind.OK else None)
             elif kind is not Kind.INTERRUPTED:
                 self._failed(sent, kind, asked.user, now, is_last=is_last)
             return sent.era, self._era
@@ -189,16 +202,18 @@ class Outage:
             return self._has_given_up or (hangs and now - self._good_at > self._patience)
 
     # --- The rules --------------------------------------------------------------------------------------------------
-    def _good(self, now: float, witness: Witness | None) -> None:
+    def _good(self, sent: Pass, now: float, witness: Witness | None) -> None:
         if witness is not None:
             self._witnesses.pop(witness.user, None)
             self._witnesses[witness.user] = witness
             if len(self._witnesses) > WITNESSES:
                 del self._witnesses[next(iter(self._witnesses))]
         self._good_at = now
+        self.has_heard = True
+        if self._state is _State.ASKING and not sent.is_trial:
+            return  # it was sent before the failures were known, perhaps before the outage
         self._era += 1
         self._has_given_up = False
-        self.has_heard = True
         self._forget_failures()
 
     def _forget_failures(self) -> None:

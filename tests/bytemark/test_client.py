@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import queue
 import socket
 import ssl
 import subprocess
@@ -21,9 +22,13 @@ from bytemark_sync import __version__
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, RateLimited, TokenRejected, TryAgain
+from bytemark_sync.bytemark.gate import Gate
+from bytemark_sync.bytemark.outage import Witness
+from bytemark_sync.bytemark.pace_state import Lease
 from bytemark_sync.bytemark.token import Token
 from tests.support.misbehaving_server import Handler, Request, dripping, hang, reset, send, sending, serve
 from tests.support.scripted_api import order, page
+from tests.support.servers import wait_for
 
 KEY = Token("made-up-key")
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -430,6 +435,67 @@ def test_a_limit_of_the_client_pauses_every_thread() -> None:
         assert time.monotonic() - started >= 0.19
         assert not any(thread.is_alive() for thread in threads)
     assert len(server.requests) == 4
+
+
+def test_the_witness_of_an_outage_is_asked_before_all_who_wait_for_a_permit() -> None:
+    """They wait on: what is sent after it would be lost in the outage, or hide it after its end."""
+
+    def handler(request: Request, sock: socket.socket) -> None:
+        send(sock, 200 if is_there else 503, BODY)
+
+    is_there = True
+    with serve(handler) as server:
+        one = BytemarkClient(
+            BytemarkSettings(server.url), gate=Gate(threading.Event(), is_shared=True, clock=lambda: 0)
+        )
+        one.gate.accept(one.gate.report(), Lease(0, None))
+        one.get_page(Token("seven"), 1, user=7)
+        last = one.outage.enter()
+        assert last is not None
+        one.outage.sending(last)
+        one.gate.accept(one.gate.report(), Lease(1, 10.0))
+        got: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+        def ask(user: int) -> None:
+            got.put(len(one.get_page(Token(f"user-{user}"), 1, user=user).orders))
+
+        waiting = [threading.Thread(target=ask, args=(user,)) for user in (1, 2, 3)]
+        for thread in waiting:
+            thread.start()
+        wait_for(lambda: one.gate.report().wanted == 3, 10, "three wait for a permit")
+        is_there = False
+        one.outage.leave(last, Kind.TIMEOUT, Witness(4, KEY), is_last=True)
+        settling = threading.Thread(target=one.settle)
+        settling.start()
+        wait_for(lambda: one.gate.report().wanted == 4, 10, "so does the witness")
+        one.gate.accept(one.gate.report(), Lease(1, 10.0, permits=4))
+        settling.join(10)
+        assert one.outage.silent_for is not None
+        assert [request.token for request in server.requests] == ["seven", "seven"]
+        is_there = True
+        one.gate.accept(one.gate.report(), Lease(2, None))
+        assert [got.get(timeout=20) for _ in waiting] == [1, 1, 1]
+        assert [request.token for request in server.requests[:3]] == ["seven"] * 3
+        assert sorted(request.token for request in server.requests[3:]) == ["user-1", "user-2", "user-3"]
+
+
+@pytest.mark.parametrize(("limit", "told_at"), [(None, 5), (1000.0, 4)], ids=["no limit", "a limit"])
+def test_where_the_witness_may_have_to_wait_it_is_asked_while_an_attempt_is_left(
+    limit: float | None, told_at: int
+) -> None:
+    """An outage that ends before the witness is asked then fails nobody."""
+    with serve(lambda request, sock: send(sock, 200 if request.token == "seven" else 503, BODY)) as server:
+        one = BytemarkClient(BytemarkSettings(server.url), gate=Gate(threading.Event(), is_shared=True))
+        one.gate.accept(one.gate.report(), Lease(1, limit, permits=20))
+        one.get_page(Token("seven"), 1, user=7)
+        for attempt in range(1, 6):
+            assert not one.outage.is_asking
+            with pytest.raises(TryAgain) as failed:
+                one.get_page(KEY, 1, user=1, attempt=attempt)
+            assert one.outage.is_asking == (attempt >= told_at)
+            one.settle()
+            assert not one.outage.is_forgiven(failed.value.eras)
+        assert [request.token for request in server.requests].count("seven") == 1 + 6 - told_at
 
 
 def test_a_503_without_retry_after_pauses_nobody_else() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 
 import pytest
 
 from bytemark_sync.bytemark.gate import OVERDUE_SECONDS, Gate
 from bytemark_sync.bytemark.pace_state import Lease
+from tests.support.servers import wait_for
 
 
 class Clock:
@@ -100,3 +102,24 @@ def test_a_process_that_wants_more_than_before_asks_at_once(gate: Gate, clock: C
     lease(gate, permits=1)
     asks.join(10)
     assert not asks.is_alive()
+
+
+def test_who_is_to_be_first_has_the_next_permit_whoever_waits(gate: Gate, clock: Clock) -> None:
+    lease(gate)
+    passed: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def enter(name: str, is_first: bool) -> None:
+        if gate.enter(is_first=is_first) is not None:
+            passed.put(name)
+
+    waiting = [("one", False), ("two", False), ("trial", True)]
+    threads = [threading.Thread(target=enter, args=each) for each in waiting]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        wait_for(lambda number=number: gate.report().wanted == number, 10, "it waits")  # type: ignore[misc]
+    lease(gate, permits=1)
+    assert passed.get(timeout=10) == "trial"
+    lease(gate, permits=2)
+    assert {passed.get(timeout=10), passed.get(timeout=10)} == {"one", "two"}
+    for thread in threads:
+        thread.join(10)

@@ -299,6 +299,58 @@ def test_a_good_answer_begins_the_patience_with_429_anew() -> None:
     assert not play.outage.has_given_up
 
 
+def test_who_waits_for_a_permit_sends_nothing_once_an_outage_is_thought_of() -> None:
+    play = Play()
+    play.ask(7, Kind.OK)
+    waiting = [play.outage.enter() for _ in range(13)]
+    play.ask(1, Kind.TIMEOUT, is_last=True)
+    assert [play.outage.sending(one) for one in waiting if one] == [False] * 13
+    play.ask(7, Kind.TIMEOUT)
+    assert play.outage.silent_for is not None
+    assert [play.outage.sending(one) for one in waiting if one] == [False] * 13
+    play.clock.now += 1
+    play.ask(7, Kind.OK)
+    assert [play.outage.sending(one) for one in waiting if one] == [True] * 13
+
+
+def test_a_request_that_waited_through_an_outage_fails_by_itself_after_it() -> None:
+    play = Play()
+    play.ask(7, Kind.OK)
+    waiting = play.outage.enter()
+    assert waiting is not None
+    play.ask(1, Kind.TIMEOUT, is_last=True)
+    play.ask(7, Kind.TIMEOUT)
+    play.clock.now += 1
+    play.ask(7, Kind.OK)
+    assert play.outage.sending(waiting)
+    assert not play.outage.is_forgiven(play.end(waiting, 2, Kind.TIMEOUT))
+
+
+def test_an_answer_to_a_request_from_before_does_not_speak_for_the_witness() -> None:
+    play = Play()
+    play.ask(7, Kind.OK)
+    slow = play.begin()
+    assert slow is not None
+    failed = play.ask(1, Kind.TIMEOUT, is_last=True)
+    play.end(slow, 2, Kind.OK)
+    assert play.outage.is_asking
+    assert play.outage.is_unclear(failed)
+    trial = play.begin()
+    assert trial is not None
+    play.end(trial, 2, Kind.TIMEOUT)
+    assert play.outage.silent_for == 0
+    assert play.outage.is_forgiven(failed)
+
+
+def test_a_trial_that_is_not_sent_leaves_the_turn_to_the_next() -> None:
+    play = asking()
+    trial = play.outage.enter()
+    assert trial is not None
+    assert play.outage.enter() is None
+    play.outage.give_back(trial)
+    assert play.begin() is not None
+
+
 def test_a_stop_is_no_failure() -> None:
     play = Play()
     for user in range(20):

@@ -205,8 +205,8 @@ class Gate:
         """The store has taken the report and given a lease."""
         with self._lock:
             now = self._clock()
-            if lease.pause:  # permits that were due meanwhile must not all be used at its end
-                self._permits.clear()
+            if lease.pause:  # permits that are due in it must not all be used at its end
+                self._permits = deque(at for at in self._permits if at >= now + lease.pause)
             if lease.generation != self._generation:
                 self._permits.clear()
                 self._good = self._refused = 0

@@ -31,14 +31,19 @@ PROBED_SHARE = 0.92
 """Of the rate at a refusal, where the pace was beyond its ceiling."""
 SETTLING_SECONDS = 1.2
 """So long after a lowering further refusals lower nothing: others have yet to learn of it, and a burst is used up."""
+PAUSED_SETTLING_SECONDS = 0.4
+"""With a pause all have learnt of it when it ends."""
 HOLD_SECONDS, HOLD_REQUESTS = 0.1, 1.5
 
-RECOVERY_SECONDS = 25.0
+RECOVERY_SECONDS = 28.0
 """Seconds of use from a lowering until the pace is back at its ceiling. Then it probes beyond."""
 RECOVERY_POWER = 12
 """How fast the pace comes back: with 12, at 99 % of the ceiling after a quarter of the time."""
 PROBING = 0.2
 """So much of the ceiling the pace probes beyond it in `RECOVERY_SECONDS`, by a cubic curve."""
+
+FOUND_AGE = 1.2
+"""A ceiling that was just found is uncertain: so much of `RECOVERY_SECONDS` is skipped, unless a pause is the price."""
 
 MIN_RATE = 0.2
 MIN_FIRST_RATE = 2.0
@@ -120,7 +125,7 @@ def _refused(state: PaceState, report: Report, rate: float, now: float) -> PaceS
         wait = min(MAX_TRIAL_SECONDS, max(MIN_TRIAL_SECONDS, TRIAL_SHARE * (now - since)))
         return replace(state, blocked_since=since, generation=state.generation + 1, leased_until=now + wait)
     seconds = now - state.opened_at
-    if seconds >= SETTLING_SECONDS:
+    if seconds >= (PAUSED_SETTLING_SECONDS if report.pause else SETTLING_SECONDS):
         return _lower(state, report, _ceiling(state, rate, seconds), now)
     if state.ceiling is None and seconds >= SETTLING_SECONDS / 3:
         lower = max(MIN_RATE, rate * SEARCH_LOWERING)
@@ -133,6 +138,8 @@ def _lower(state: PaceState, report: Report, ceiling: float, now: float) -> Pace
     opened = replace(_open(state, now), ceiling=ceiling)
     if report.pause:  # in which Bytemark has saved up a burst
         return replace(opened, rate=ceiling, age=RECOVERY_SECONDS / 4)
+    if state.ceiling is None:
+        opened = replace(opened, age=FOUND_AGE * RECOVERY_SECONDS)
     rate = max(MIN_RATE, ceiling * LOWERING)
     return replace(opened, rate=rate, leased_until=now + _hold(rate))
 

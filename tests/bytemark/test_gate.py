@@ -64,6 +64,21 @@ def test_a_pause_holds_all_for_its_whole_length(gate: Gate, clock: Clock) -> Non
     assert passes(gate, clock, 6.9) == 0
 
 
+def test_permits_for_the_time_after_a_pause_are_kept_by_the_exchanges_in_it(gate: Gate, clock: Clock) -> None:
+    lease(gate, permits=2, pause=0.4, delay=0.4, step=0.1)
+    clock.now += 0.3
+    lease(gate, permits=1, pause=0.1, delay=0.3, step=0.1)
+    assert passes(gate, clock, 0.09) == 0
+    assert passes(gate, clock, 0.11) == 1
+    assert passes(gate, clock, 0.2) == 2
+
+
+def test_permits_that_are_due_in_a_pause_are_not_used_at_its_end(gate: Gate, clock: Clock) -> None:
+    lease(gate, permits=3, delay=0.1, step=0.1)
+    lease(gate, permits=1, pause=0.35, delay=0.35)
+    assert passes(gate, clock, 1.0) == 1
+
+
 def test_a_refusal_holds_the_process_until_the_new_pace_is_known(gate: Gate, clock: Clock) -> None:
     gate.accept(gate.report(), Lease(0, None))
     assert gate.enter() == 0

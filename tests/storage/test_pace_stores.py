@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,23 +20,34 @@ from tests.support.servers import ROOT, Redis, clean_environment, spawn
 RATE = 200.0
 PROCESSES = 3
 RACE = f"""
-import sys, time
+import multiprocessing, sys, time
 import django
 django.setup()
 from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.storage.pace_store import StoreBusy, pace_store
-store, generation, permits = pace_store(), 0, 0
-print("ready", flush=True)
-sys.stdin.readline()
-began = time.time()
-while time.time() < began + 1:
-    try:
-        lease = store.exchange(Report(sys.argv[1], generation=generation, wanted=400), {RATE})
-    except StoreBusy:
-        continue
-    generation = lease.generation
-    permits += lease.permits
-print(permits, began, time.time())
+
+def race(number):
+    line.wait(60)
+    store, generation, permits, began = pace_store(), 0, 0, time.time()
+    while time.time() < began + 1:
+        try:
+            lease = store.exchange(Report(f"racer {{number}}", generation=generation, wanted=400), {RATE})
+        except StoreBusy:
+            continue
+        generation = lease.generation
+        permits += lease.permits
+    ended.put((permits, began, time.time()))
+
+processes = multiprocessing.get_context("fork")  # each would need a second of a processor to set Django up
+line, ended = processes.Barrier({PROCESSES}), processes.Queue()
+racers = [processes.Process(target=race, args=(number,), daemon=True) for number in range({PROCESSES})]
+for racer in racers:
+    racer.start()
+for _ in racers:
+    print(*ended.get(timeout=60))
+for racer in racers:
+    racer.join()
+    assert racer.exitcode == 0
 """
 
 
@@ -48,28 +59,12 @@ def test_processes_that_race_never_lease_more_than_the_pace(
     url = fresh_database("sqlite" if redis else backend)
     env = {"DEBUG": "1", "DJANGO_SETTINGS_MODULE": "project.settings", **places(url)}
     env |= {"REDIS_URL": redis.url} if redis else {}
-    racers = [_racer(f"racer {number}", env) for number in range(PROCESSES)]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    ended = [racer.communicate(timeout=60)[0].split() for racer in racers]
+    race = spawn([sys.executable, "-c", RACE], env=clean_environment(env), cwd=ROOT, stdout=subprocess.PIPE)
+    ended = [line.split() for line in race.communicate(timeout=120)[0].splitlines()]
+    assert (race.returncode, len(ended)) == (0, PROCESSES)
     seconds = max(float(end) for _, _, end in ended) - min(float(begin) for _, begin, _ in ended)
     permits = [int(each) for each, _, _ in ended]
     assert 0 < sum(permits) <= RATE * (seconds + 1.0)
-
-
-def _racer(name: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
-    return spawn(
-        [sys.executable, "-c", RACE, name],
-        env=clean_environment(env),
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
 
 
 Spoil = Callable[[str], object]

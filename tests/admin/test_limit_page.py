@@ -131,6 +131,7 @@ def test_it_is_for_whoever_may_see_the_runs_and_changes_nothing(
     assert logged_in("superuser").post(LIMIT).status_code == 405
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_run_against_a_limit_with_an_outage_leaves_its_figures_on_the_pages(
     logged_in: Callable[[str], Client], sandbox: Callable[..., Sandbox], settings: Any

@@ -29,6 +29,7 @@ def replayed(found: Probed, path: Path) -> Probed:
         return probe_url(sandbox.url, riders_of(replay.world))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -89,6 +89,7 @@ def test_task_arguments_are_ids_alone(serve: Serve, queue: Queue) -> None:
         assert row.kwargs() == {}
 
 
+@pytest.mark.slow
 def test_a_few_batches_are_handed_out_at_a_time(serve: Serve, queue: Queue, settings: Any) -> None:
     settings.SYNC_BATCH_USERS = 1
     serve(World.sample(users=30, seed=3))
@@ -111,6 +112,7 @@ def test_more_are_handed_out_where_more_workers_live(serve: Serve, queue: Queue,
     assert len(queue.tasks()) == 20
 
 
+@pytest.mark.slow
 def test_a_batch_hands_back_what_it_did_not_reach_in_its_time(serve: Serve, queue: Queue, settings: Any) -> None:
     settings.SYNC_BATCH_USERS = 40
     settings.BYTEMARK_WORKERS = 1
@@ -131,6 +133,7 @@ def test_a_batch_hands_back_what_it_did_not_reach_in_its_time(serve: Serve, queu
     assert items() == world.expected_items()
 
 
+@pytest.mark.slow
 def test_a_busy_batch_whose_run_is_asked_to_stop_stops(serve: Serve, queue: Queue, settings: Any) -> None:
     """Every half second something is stored, so no sign of life of its own is due."""
     settings.SYNC_BATCH_USERS = 1000
@@ -179,6 +182,7 @@ def test_a_batch_whose_run_is_closed_writes_nothing_more_and_is_given_up(serve: 
     assert (batch.status, len(batch.user_ids)) == (BatchStatus.GIVEN_UP, 3)
 
 
+@pytest.mark.slow
 def test_a_batch_that_never_gets_anywhere_is_given_up(serve: Serve, queue: Queue, settings: Any) -> None:
     settings.Q_CLUSTER = django_settings.Q_CLUSTER | {"timeout": 1}
     settings.BYTEMARK_READ_TIMEOUT = 1.0

@@ -29,7 +29,7 @@ from bytemark_sync.storage.order_items import write
 from tests.support.queue import Queue, ask, items
 from tests.support.scenario import add_user, listed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 Serve = Callable[..., Sandbox]
 LONG, SHORT = 101, 102
 PAGES = 20

@@ -13,7 +13,7 @@ from bytemark_sync.sandbox import Sandbox
 from tests.support.queue import Queue, ask, items
 from tests.support.scenario import simple_world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 ROUNDS = batches.MAX_TRIES + 1
 
 

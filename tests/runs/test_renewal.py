@@ -216,6 +216,7 @@ def test_a_login_that_fails_now_and_then_is_repeated(renewing: MakeRenewing) -> 
     assert (at.logins(), at.granted()) == ({"101": 3, "102": 3}, {"101": 1, "102": 1})
 
 
+@pytest.mark.slow
 def test_in_an_outage_of_all_of_bytemark_logins_wait_too(renewing: MakeRenewing) -> None:
     """Although only logins fail in it: somebody who was answered before is asked for once more."""
     world = World()
@@ -251,6 +252,7 @@ def test_a_dry_run_logs_nobody_in_and_counts_who_would_be(renewing: MakeRenewing
     assert [model.objects.count() for model in (RiderLogin, SyncRun, OrderOutcome)] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_portal_that_renews_meanwhile_wins(renewing: MakeRenewing) -> None:
     """Its token is tried first; ours is written over it only where it is rejected and ours works."""
     world = World()

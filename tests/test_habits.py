@@ -138,6 +138,7 @@ def test_pre_commit_runs_the_checkers_of_make_lint() -> None:
 # --- tests ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_test_module_is_imported_by_another() -> None:
     """What they share is in tests/support, fixtures in a conftest.py."""
     importers = [

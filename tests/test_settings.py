@@ -183,6 +183,7 @@ def readings() -> list[dict[str, Any]]:
     return read_settings(*environments)
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_the_contract(readings: list[dict[str, Any]]) -> None:
     found = readings[0]["settings"]
     assert {name: found[name] for name in DEFAULTS} == DEFAULTS
@@ -381,6 +382,7 @@ def check(installation: Path, env: Mapping[str, str | None]) -> Finished:
     return finish(process)
 
 
+@pytest.mark.slow
 def test_a_dotenv_file_beside_manage_py_is_read_and_the_environment_wins(installation: Path) -> None:
     dotenv = installation / ".env"
     dotenv.write_text(
@@ -392,6 +394,7 @@ def test_a_dotenv_file_beside_manage_py_is_read_and_the_environment_wins(install
     assert check(installation, {"DEBUG": None, "BYTEMARK_WORKERS": "3"}).status == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00junk", b"no equals sign\n=\n==\n\x00\n", b"BYTEMARK_WORKERS='3\n"])
 def test_a_dotenv_file_that_cannot_be_read_ends_in_words(installation: Path, content: bytes) -> None:
     (installation / ".env").write_bytes(content)

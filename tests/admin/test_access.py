@@ -22,6 +22,7 @@ DAILY = "/admin/bytemark_sync/syncrun/daily/"
 
 
 class TestGroups:
+    @pytest.mark.slow
     def test_migrate_makes_three_and_leaves_a_changed_one_alone(self, db: None) -> None:
         def rights(name: str) -> set[str]:
             return set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
@@ -35,6 +36,7 @@ class TestGroups:
         assert rights("operator") == set()
         assert rights("manager") == manager
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("group", ["viewer", "operator", "manager"])
     def test_nobody_changes_records_here(self, logged_in: Callable[[str], Client], filled: Filled, group: str) -> None:
         client = logged_in(group)
@@ -45,6 +47,7 @@ class TestGroups:
 
 
 class TestSchedules:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("group", "sees"), [("viewer", 403), ("operator", 403), ("manager", 200)])
     def test_only_superusers_write_schedules(self, logged_in: Callable[[str], Client], group: str, sees: int) -> None:
         client = logged_in(group)
@@ -232,6 +235,7 @@ page = client.get("/admin/", **meta).content.decode()
 print("OperationalError" in page, "Request information" in page, "s3cret" in page, "h1dden" in page)
 """
 
+    @pytest.mark.slow
     def test_it_shows_no_address_with_a_password(self) -> None:
         url = "mysql://portal:s3cret-pass@127.0.0.1:1/portal"
         env = {"REDIS_URL": "redis://:h1dden-pass@127.0.0.1:1/0"}

@@ -160,6 +160,7 @@ class TestSchedules:
     def _save(self, client: Client, **changed: str) -> Any:
         return client.post(f"{SCHEDULES}{sync().pk}/change/", self._fields(**changed))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("cron", [*NEVER_COME, *NOT_CRON, ""])
     def test_an_expression_without_a_next_time_is_an_error_in_the_form(
         self, logged_in: Callable[[str], Client], cron: str

@@ -116,6 +116,7 @@ def test_an_empty_list_says_why_and_leads_back(logged_in: Callable[[str], Client
     assert "Go to the dashboard" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EMPTY)
 def test_a_search_that_finds_nothing_can_be_cleared(
     logged_in: Callable[[str], Client], filled: Filled, name: str

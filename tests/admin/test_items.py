@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -72,6 +73,7 @@ def test_it_is_read_in_pages_and_each_row_once(logged_in: Callable[[str], Client
     assert len([each for each in queries if f"LIMIT {ROWS_PER_PAGE}" in each["sql"]]) == 3
 
 
+@pytest.mark.slow
 def test_an_item_whose_order_is_gone_is_in_the_list_and_in_the_file(
     logged_in: Callable[[str], Client], filled: Filled
 ) -> None:

@@ -129,6 +129,7 @@ class TestAdvice:
             assert "he portal logs in for" in said
             assert "bytemark_tokens.token" in said
 
+    @pytest.mark.slow
     def test_where_it_is_on_it_says_why_it_did_not_help(
         self, logged_in: LOGGED_IN, filled: Filled, renewal: None
     ) -> None:

@@ -33,6 +33,7 @@ class TestPendingOrders:
         assert sorted(keys) == sorted(pending_orders().values_list("pk", flat=True))
         assert len(keys) == 28
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("reason", [*Reason])
     def test_the_filter_by_reason(self, logged_in: Callable[[str], Client], filled: Filled, reason: Reason) -> None:
         html = page(logged_in("operator"), f"{APP}pendingorder/?reason={reason}")

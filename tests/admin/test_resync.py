@@ -100,6 +100,7 @@ def test_the_action_asks_for_the_users_behind_the_orders(logged_in: Callable[[st
     assert response["Location"] == f"{RESYNC}?user=5001&user=5002"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["users=5001", "user=5001&order=1", "status=failed", "reason=not_found&status=x"])
 def test_an_address_that_names_what_is_not_known_is_never_taken_for_all(
     logged_in: Callable[[str], Client], filled: Filled, query: str
@@ -111,6 +112,7 @@ def test_an_address_that_names_what_is_not_known_is_never_taken_for_all(
     assert SyncRun.objects.count() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "query"), [("pendingorder", "?reason=not_found"), ("portaluser", "")])
 def test_an_action_with_nobody_left_goes_back_to_the_list(
     logged_in: Callable[[str], Client], filled: Filled, name: str, query: str
@@ -136,6 +138,7 @@ def test_no_users_are_never_everybody(logged_in: Callable[[str], Client], filled
     assert not SyncRun.objects.filter(trigger="admin").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "scope"),
     [
@@ -224,6 +227,7 @@ def test_a_retry_says_beforehand_who_is_under_way(logged_in: Callable[[str], Cli
     assert newest().scope == {"users": [user for user in failed if user not in (failed[0], failed[2], failed[3])]}
 
 
+@pytest.mark.slow
 def test_nothing_pending_queues_nothing(logged_in: Callable[[str], Client], filled: Filled) -> None:
     client = logged_in("operator")
     before = SyncRun.objects.count()

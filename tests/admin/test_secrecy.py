@@ -53,6 +53,7 @@ def test_no_page_shows_a_key(logged_in: Callable[[str], Client], filled: Filled)
     assert f"{APP}orderitem/export/" in seen
 
 
+@pytest.mark.slow
 def test_no_query_reads_a_key(logged_in: Callable[[str], Client], filled: Filled) -> None:
     client = logged_in("superuser")
     pages = [f"{APP}{name}/" for name in LISTS]
@@ -82,6 +83,7 @@ LOOKUPS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_the_address_bar_filters_by_nothing_else(logged_in: Callable[[str], Client], filled: Filled, name: str) -> None:
     client = logged_in("viewer")
@@ -97,6 +99,7 @@ def test_no_row_can_be_opened_by_its_key(logged_in: Callable[[str], Client], fil
     assert client.get(f"{APP}{name}/{key}/change/?_to_field=oauth_token").status_code in (302, 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_a_key_is_not_found_by_searching(logged_in: Callable[[str], Client], filled: Filled, name: str) -> None:
     text = body(logged_in("viewer").get(f"{APP}{name}/", {"q": f"{SECRET}-1000"}))

@@ -199,6 +199,7 @@ def test_every_page_speaks_the_same_words(logged_in: Callable[[str], Client]) ->
     assert (f"{A}pendingorder/resync/", frozenset({"failed_of"})) in reached
 
 
+@pytest.mark.slow
 def test_a_list_has_one_name_in_sidebar_title_and_breadcrumb(logged_in: Callable[[str], Client]) -> None:
     client = logged_in("superuser")
     fill_with_one_of_each()

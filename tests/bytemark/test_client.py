@@ -161,6 +161,7 @@ def test_a_token_that_cannot_be_sent_is_rejected_without_a_request_or_a_trace(va
         assert value not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "drop"),
     [
@@ -383,6 +384,7 @@ def bomb() -> bytes:
     return packed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 302])
 def test_a_gzip_bomb_costs_no_memory(bomb: bytes, status: int) -> None:
     headers = {"Content-Encoding": "gzip, gzip", "Location": "https://localhost/elsewhere"}
@@ -416,6 +418,7 @@ def test_gzip_and_chunks_are_read(chunked: bool) -> None:
     assert server.connections == 1
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_client_pauses_every_thread() -> None:
     def handler(_request: Request, sock: socket.socket) -> None:
         first = len(server.requests) == 1
@@ -437,6 +440,7 @@ def test_a_limit_of_the_client_pauses_every_thread() -> None:
     assert len(server.requests) == 4
 
 
+@pytest.mark.slow
 def test_the_witness_of_an_outage_is_asked_before_all_who_wait_for_a_permit() -> None:
     """They wait on: what is sent after it would be lost in the outage, or hide it after its end."""
 
@@ -581,6 +585,7 @@ def test_a_trusted_certificate_is_accepted_and_the_connection_kept(certificate: 
     assert server.connections == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "drop"), [(b"", b"H"), (OK + b"Content-Length: 1000\r\n\r\n", b" ")])
 def test_the_deadline_holds_over_tls(certificate: Path, start: bytes, drop: bytes) -> None:
     with serve(dripping(start, drop), tls(certificate)) as server:
@@ -619,6 +624,7 @@ def test_many_threads_share_a_client() -> None:
     assert server.connections == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secure", [True, False])
 def test_a_silence_shorter_than_the_read_timeout_loses_nothing(certificate: Path, secure: bool) -> None:
     head = OK + b"Content-Length: %d\r\n\r\n" % len(BODY)

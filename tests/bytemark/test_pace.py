@@ -87,6 +87,7 @@ def test_a_fixed_limit_that_is_too_high_is_learnt_like_any_other() -> None:
     assert world.used() >= 0.8
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_lifted_is_found_again() -> None:
     learnt = World("rate=50,burst=10", 1, 64, seconds=60).run()
     lifted = World("rate=400,burst=20", 1, 64, seconds=150, state=learnt.state, begins=learnt.now).run()

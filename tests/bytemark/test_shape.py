@@ -92,6 +92,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(values=st.lists(trees, max_size=3))
 @settings(max_examples=30, deadline=None)
 def test_whatever_is_answered_the_memory_is_bounded(values: list[Any]) -> None:

@@ -82,6 +82,7 @@ def test_a_portal_with_one_table_missing_is_an_error(database_url: str) -> None:
     assert (done.status, "(bytemark_sync.E002)" in done.stderr, "bytemark_tokens" in done.stderr) == (1, True, True)
 
 
+@pytest.mark.slow
 def test_an_empty_database_is_fine_before_migrate(tmp_path: object) -> None:
     assert check(f"sqlite:///{tmp_path}/empty.sqlite3").status == 0
 

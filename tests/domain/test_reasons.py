@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 START = """
 import gc
 import django
@@ -19,6 +21,7 @@ assert Reason.NOT_FOUND.record and made() == 1
 """
 
 
+@pytest.mark.slow
 def test_django_starts_without_the_records_so_that_mypy_can_name_a_field_that_is_missing() -> None:
     """mypy's Django plugin starts Django before mypy reads a line. If that fails, mypy says INTERNAL ERROR alone."""
     done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, timeout=60)

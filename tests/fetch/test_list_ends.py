@@ -126,6 +126,7 @@ habits_with_a_truthful_signal = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(habits=habits_with_a_truthful_signal, lengths=st.lists(st.integers(0, 20), min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_listed_order_is_missed_while_a_signal_is_truthful(api: Api, habits: Habits, lengths: list[int]) -> None:

@@ -149,6 +149,7 @@ def test_a_stop_ends_every_user_and_keeps_what_was_found(api: Api) -> None:
     pool.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused", [1, 5, 1000])
 def test_threads_that_cannot_be_started_are_tried_again_and_missed_by_nobody(
     api: Api, refused: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -132,6 +132,7 @@ def test_a_user_whose_every_request_fails_costs_exactly_its_attempts(
     assert client.stats.drain().retries == maximum - 1
 
 
+@pytest.mark.slow
 def test_a_429_costs_no_attempt_and_the_same_page_is_asked_again(api: Api) -> None:
     whole = paged(MANY)
     api.answer = lambda request: whole(request) if api.asked.count(("k1", request.page)) == 3 else (429, b"")
@@ -143,6 +144,7 @@ def test_a_429_costs_no_attempt_and_the_same_page_is_asked_again(api: Api) -> No
     assert client.stats.drain().answers == {"ok": 2, "rate_limited": 4}
 
 
+@pytest.mark.slow
 def test_a_user_who_alone_gets_nothing_but_429_fails_after_the_patience(api: Api) -> None:
     api.answer = lambda request: (429, b"") if request.token == "busy" else (200, page(order("A", "a"), total=1))
     api.headers = {"Retry-After": "0.01"}

@@ -236,6 +236,7 @@ def test_sqlite_is_guarded_too(tmp_path: Path) -> None:
     assert portal.tables() == ["auth_user"]
 
 
+@pytest.mark.slow
 def test_the_web_server_does_not_start_on_foreign_tables(tmp_path: Path) -> None:
     portal = Portal(sqlite_url(tmp_path / "other.sqlite3"))
     portal.execute("CREATE TABLE auth_user (id INTEGER PRIMARY KEY, email TEXT)")

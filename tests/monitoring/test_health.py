@@ -156,6 +156,7 @@ def test_a_fresh_installation_is_well_before_its_first_run(client: Client) -> No
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_an_answer_too() -> None:
     done = manage("sync_status", "--json", database_url="mysql://nobody:hidden-word@127.0.0.1:1/portal")
     assert done.status == 1

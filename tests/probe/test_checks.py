@@ -26,6 +26,7 @@ def test_an_api_as_assumed_differs_in_nothing() -> None:
     assert "order_items[].passes[].uuid: text" in found.checks["order_shape"].seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "different"),
     [
@@ -129,6 +130,7 @@ def test_a_path_that_is_not_there_is_told() -> None:
     assert found.checks["envelope"].advice == "Look at BYTEMARK_ORDERS_PATH."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults", ["hang:seconds=2", "close", "status:status=500", "status:status=503,retry_after=1", "cut"]
 )

@@ -90,6 +90,7 @@ def test_any_other_answer_differs(faults: str, said: str, advice: str, may: bool
     assert may_log_in(asked.seen) is may
 
 
+@pytest.mark.slow
 def test_a_failing_account_api_is_asked_three_times_and_the_rest_goes_on() -> None:
     world = world_of(130, 25)
     with Sandbox(world, faults="status:status=503,on=login,retry_after=1,times=1;status:on=login") as sandbox:

@@ -86,6 +86,7 @@ def test_users_under_audit_may_be_resynced(queue: Queue, world: World) -> None:
     assert request_run(trigger=Trigger.ADMIN, users=[user]).run is not None
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_queued_again_keeps_each_finding_once(queue: Queue, world: World) -> None:
     OrderItem.objects.update(product_uuid="other")
     run = audited(queue, AuditScope())

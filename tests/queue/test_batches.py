@@ -48,6 +48,7 @@ def planned(**wanted: Any) -> SyncRun:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [0.0, 0.4])
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_run_stores_everything_once_in_whatever_order_its_batches_come(
@@ -293,6 +294,7 @@ def test_a_batch_leaves_the_orders_that_the_database_refuses_and_stores_their_ne
     assert set(OrderOutcome.objects.values_list("order_id", flat=True)) == {order.id for order in refused}
 
 
+@pytest.mark.slow
 def test_a_worker_whose_batch_was_queued_again_meanwhile_writes_nothing_more(serve: Serve, queue: Queue) -> None:
     world = World.sample(users=3, listed=(3, 5), seed=3)
     serve(world, latency=0.5)
@@ -387,6 +389,7 @@ def test_users_who_were_done_meanwhile_cost_nothing(serve: Serve, queue: Queue) 
     assert (box.stats().requests, SyncRun.objects.get().status) == (0, RunStatus.SUCCEEDED)
 
 
+@pytest.mark.slow
 def test_a_task_that_runs_out_of_time_hands_its_batch_back(serve: Serve, settings: Any) -> None:
     """As django-q2 does it: an alarm raises a SystemExit in the main thread, and the process dies 3 s later."""
     from django_q.exceptions import TimeoutException

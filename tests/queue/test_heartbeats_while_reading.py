@@ -72,6 +72,7 @@ def planned() -> list[int]:
     return [user_id for batch in batches for user_id in batch]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filters", "users", "deferred"), [({}, [1, 7], 20), ({"reason": "api_error"}, [], 0), ({"user": 7}, [7], 0)]
 )
@@ -95,6 +96,7 @@ def test_planning_that_reads_slowly_past_many_users_is_no_dead_planning(
     assert queue.tasks().count(("plan_run", (run.pk,))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_users", [1, 2])
 @pytest.mark.parametrize(
     ("scope", "users", "deferred"), [({}, [1, 7], 20), ({"filters": {"user": 7}}, [7], 0), ({"limit": 1}, [1], 0)]
@@ -155,6 +157,7 @@ def sync_here(act: Callable[[int], None]) -> tuple[in_process.RunReport, list[in
     return report, read
 
 
+@pytest.mark.slow
 def test_a_command_gives_a_sign_of_life_for_each_group_that_it_passes_over(settings: Any) -> None:
     settings.SYNC_HEARTBEAT_LIMIT = 0.2
     seen: list[datetime] = []

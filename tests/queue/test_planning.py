@@ -71,6 +71,7 @@ def test_deferred_orders_are_passed_over_and_counted_once(users: list[int]) -> N
     assert planned(ask(orders=["A-9 "])) == [9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filters", "matched"),
     [

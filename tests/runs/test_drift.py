@@ -88,6 +88,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["command", "queue"])
 def test_a_change_is_shown_on_each_run_that_has_it_and_told_once(
     job: Job, fake_slack: FakeSlack, admin_client: Client, way: str
@@ -153,6 +154,7 @@ def test_a_bad_run_says_it_in_its_own_message(job: Job, fake_slack: FakeSlack) -
     assert "gone: `server_time` (text)" in post["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["command", "queue"])
 def test_no_value_and_no_key_that_is_data_appears_anywhere(job: Job, fake_slack: FakeSlack, way: str) -> None:
     def shaper(body: dict[str, Any], request: Request) -> dict[str, Any]:

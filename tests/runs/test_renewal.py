@@ -125,6 +125,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_login_has_its_own_words_and_is_deferred(renewing: MakeRenewing, name: str) -> None:
     fault, cause, words = REFUSALS[name]

@@ -86,6 +86,7 @@ def test_a_hanging_outage_answers_nobody_until_its_end(sandbox: Sandbox) -> None
         assert time.monotonic() < until, "it never came back"
 
 
+@pytest.mark.slow
 def test_a_refusing_outage_takes_no_connection_until_its_end(sandbox: Sandbox) -> None:
     host, port = urlsplit(sandbox.url).netloc.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as idle:

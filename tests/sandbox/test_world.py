@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 from bytemark_sync.sandbox.sample import NOISE, TROUBLES
@@ -79,6 +81,7 @@ def test_a_great_many_rows_are_filled_in_bulk(portal: Portal) -> None:
     assert {row[0] for row in per_user} <= {2, 3}
 
 
+@pytest.mark.slow
 def test_the_command_serves_a_saved_world_from_a_process_of_its_own(tmp_path: Path) -> None:
     world = World.sample(users=2, seed=9)
     with SandboxProcess(world, faults="status:status=500,times=1") as sandbox:

@@ -13,6 +13,7 @@ from tests.search.process import Blow
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "move", [Here(False, (), (Blow.KILL, 2)), Deliver(0, False, (Blow.KILL, 4))], ids=["run", "batch"]
 )
@@ -26,6 +27,7 @@ def test_requests_are_counted_with_their_answers_where_a_user_is_written_in_part
         state.teardown()
 
 
+@pytest.mark.slow
 def test_an_outage_ends_a_run_whose_caller_fetches_by_itself() -> None:
     """Where the system starts no thread the engine itself asks the witness, and must come to look at the time."""
     with environment():

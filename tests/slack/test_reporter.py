@@ -152,6 +152,7 @@ def test_a_refused_connection_is_tried_again_and_told(
     assert len(naps) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [hang, DRIP], ids=["hangs", "drips"])
 def test_a_slack_that_is_slow_is_left_alone(
     fake_slack: FakeSlack, monkeypatch: pytest.MonkeyPatch, answer: Handler

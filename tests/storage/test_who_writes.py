@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.servers import ROOT
 
 PACKAGE = ROOT / "bytemark_sync"
@@ -25,6 +27,7 @@ def writes(path: Path) -> Iterator[tuple[str, str]]:
             yield ast.unparse(node.func).split(".objects")[0], text
 
 
+@pytest.mark.slow
 def test_only_the_store_of_items_and_the_renewal_write_portal_tables() -> None:
     found = {
         str(path.relative_to(PACKAGE))

@@ -8,7 +8,7 @@ STEPS = 20000
 # After a whole campaign, not after one that N or LANE narrows.
 SEARCH = $(filter search,$(LANE))$(if $(LANE),,$(filter file,$(origin N)))
 PYTHON = .venv/bin/python
-PYTEST_ARGS = -n 2 --dist loadscope --no-loadscope-reorder
+PYTEST_ARGS = -n 3 --dist loadscope --no-loadscope-reorder
 # The tests start hundreds of processes. Containers often ask Python to keep no bytecode: each would compile everything anew.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(PYTEST_ARGS)
 FAST = not server and not cluster and not browser and not slow

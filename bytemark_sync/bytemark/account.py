@@ -6,9 +6,8 @@ import time
 
 import msgspec
 
-from bytemark_sync import __version__
 from bytemark_sync.bytemark.account_errors import read_login
-from bytemark_sync.bytemark.client import PACE_UNKNOWN, BytemarkClient
+from bytemark_sync.bytemark.client import HEADERS, PACE_UNKNOWN, BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, Eras, Interrupted, Kind, PauseRule, TryAgain
 from bytemark_sync.bytemark.exchange import exchange
@@ -16,12 +15,7 @@ from bytemark_sync.bytemark.outage import Pass, Witness
 from bytemark_sync.bytemark.token import Credentials, Secret, Token
 from bytemark_sync.bytemark.transport import Transport
 
-HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip",
-    "Content-Type": "application/json",
-    "User-Agent": f"bytemark-sync/{__version__}",
-}
+_HEADERS = {"Content-Type": "application/json", **HEADERS}
 
 
 class NotSent(Interrupted):
@@ -89,7 +83,7 @@ class AccountClient:
         try:
             deadline = self._transport.deadline()
             body = _body(credentials, self._settings)
-            answer = exchange(lambda: self._transport.post(body, HEADERS, deadline), deadline)
+            answer = exchange(lambda: self._transport.post(body, _HEADERS, deadline), deadline)
             token = read_login(answer, credentials, PauseRule(self._settings.outage_patience, time.time()))
             kind = Kind.LOGIN
             return token

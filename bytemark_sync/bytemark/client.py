@@ -32,6 +32,9 @@ from bytemark_sync.bytemark.stats import ApiStats
 from bytemark_sync.bytemark.token import Token
 from bytemark_sync.bytemark.transport import Transport
 
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": f"bytemark-sync/{__version__}"}
+"""Of every request, to both of Bytemark's APIs."""
+
 _POLL_SECONDS = 0.2
 """How often a thread that waits for the end of an outage looks."""
 
@@ -193,12 +196,7 @@ class BytemarkClient:
         # The errors of requests and http.client repeat the value, so it is checked before they see it.
         if not value or not value.isascii() or not value.isprintable():
             raise TokenRejected("the token holds characters that cannot be sent; it was not tried")
-        return {
-            "Authorization": f"Bearer {value}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"bytemark-sync/{__version__}",
-        }
+        return {"Authorization": f"Bearer {value}", **HEADERS}
 
     def _page(self, params: dict[str, int], headers: dict[str, str], token: Token) -> Page:
         answer = self._answer(params, headers)

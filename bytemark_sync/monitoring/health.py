@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Count, Min, Subquery
@@ -24,6 +24,9 @@ from bytemark_sync.storage.pending import pending_orders, still_pending
 from bytemark_sync.times import dated, hours
 
 T = TypeVar("T")
+
+Part = Literal["database", "schedule", "cluster", "broker", "due run", "last run"]
+"""What may be unwell. Monitors read these words."""
 
 CLUSTER_SILENCE = timedelta(seconds=90)
 """After this long without a heartbeat a cluster counts as dead. It sends one every 15 s."""
@@ -46,7 +49,10 @@ class Pending:
 
 @dataclass(slots=True)
 class Health:
-    """The answer to a monitor. `problems` is written for people, and empty when all is well. Holds no secrets."""
+    """The answer to a monitor. `problems` is written for people, and empty when all is well. Holds no secrets.
+
+    `unwell` names the part that each problem is about.
+    """
 
     healthy: bool = True
     problems: list[str] = field(default_factory=list)
@@ -62,9 +68,27 @@ class Health:
     cluster_alive: bool = False
     cluster_seen_at: datetime | None = None
     next_scheduled_run: datetime | None = None
+    unwell: list[Part] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def add(self, part: Part, problem: str) -> None:
+        self.healthy = False
+        self.problems.append(problem)
+        if part not in self.unwell:
+            self.unwell.append(part)
+
+    def in_full(self) -> dict[str, Any]:
+        """For whoever may know of runs and orders."""
+        return {name: value for name, value in asdict(self).items() if name != "unwell"}
+
+    def in_brief(self) -> dict[str, Any]:
+        """For everybody: which parts are not well. No count, id or time (docs/contract.md#http)."""
+        return {
+            "healthy": self.healthy,
+            "problems": self.unwell,
+            "database": self.database,
+            "broker": self.broker,
+            "cluster_alive": self.cluster_alive,
+        }
 
 
 def look() -> Health:
@@ -74,27 +98,27 @@ def look() -> Health:
         _look(health, timezone.now())
     except (DatabaseError, InterfaceError):
         health.database = "unreachable"
-        health.problems.append("The database cannot be reached, or `migrate` has not been run.")
-    health.healthy = not health.problems
+        health.add("database", "The database cannot be reached, or `migrate` has not been run.")
     return health
 
 
 def _look(health: Health, now: datetime) -> None:
     vital = _vital_signs(now)
     if vital is None:
-        health.problems.append("`migrate` has not created the schedules yet.")
+        health.add("schedule", "`migrate` has not created the schedules yet.")
         return
     health.cluster_seen_at = vital["beat"]
     health.cluster_alive = bool(vital["beat"] and now - vital["beat"] < CLUSTER_SILENCE)
     if not health.cluster_alive:
-        health.problems.append("No cluster is alive: start `manage.py qcluster`.")
+        health.add("cluster", "No cluster is alive: start `manage.py qcluster`.")
     if broker.is_away():
         health.broker = "unreachable"
-        health.problems.append(f"{broker.AWAY}: runs wait for it.")
+        health.add("broker", f"{broker.AWAY}: runs wait for it.")
     plans = schedules.sync_schedules()
     _look_at_schedules(health, now, plans)
     if vital["waiting_since"] and now - vital["waiting_since"] > OVERDUE:
-        health.problems.append(f"Run {vital['waiting']} was due at {dated(vital['waiting_since'])} and has not begun.")
+        waiting = f"Run {vital['waiting']} was due at {dated(vital['waiting_since'])} and has not begun."
+        health.add("due run", waiting)
     _look_at_last_run(health, now, vital, schedules.longest_silence(plans))
     pending = count_pending()
     health.pending_orders = pending.orders
@@ -132,10 +156,10 @@ def _vital_signs(now: datetime) -> dict[str, Any] | None:
 def _look_at_schedules(health: Health, now: datetime, plans: list[Schedule]) -> None:
     health.next_scheduled_run = plans[0].next_run if plans else None
     if health.next_scheduled_run is None:
-        health.problems.append("The schedule of the daily run is missing, or has no repeats left: no run will start.")
+        health.add("schedule", "The schedule of the daily run is missing, or has no repeats left: no run will start.")
     elif health.cluster_alive and health.broker == "ok" and now - health.next_scheduled_run > OVERDUE:
-        health.problems.append(
-            "The daily run is overdue although a cluster is alive: one of the schedules is malformed."
+        health.add(
+            "schedule", "The daily run is overdue although a cluster is alive: one of the schedules is malformed."
         )
 
 
@@ -145,7 +169,7 @@ def _look_at_last_run(health: Health, now: datetime, vital: dict[str, Any], long
     if health.last_run_at:
         health.last_run_age_seconds = int((now - health.last_run_at).total_seconds())
     if now - (health.last_run_at or vital["created_at"]) > longest:
-        health.problems.append(f"No run has worked for {hours(longest)}: neither as a whole nor in part.")
+        health.add("last run", f"No run has worked for {hours(longest)}: neither as a whole nor in part.")
 
 
 class Kept(Generic[T]):

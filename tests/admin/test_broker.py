@@ -21,6 +21,7 @@ from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun
 from bytemark_sync.queue import broker
 from bytemark_sync.storage.pace_store import pace_store
 from tests.support.admin_data import Filled
+from tests.support.job_state import monitor
 from tests.support.servers import ROOT, Redis
 
 pytestmark = [pytest.mark.server, pytest.mark.django_db(transaction=True)]
@@ -81,7 +82,8 @@ def test_a_broker_that_takes_nothing_though_it_answers_is_named_too(
     assert "The broker has not taken a task for this run yet" in page
 
 
-def test_healthz_names_the_broker_and_not_the_cluster(client: Client, filled: Filled, redis: Redis) -> None:
+def test_healthz_names_the_broker_and_not_the_cluster(settings: Any, filled: Filled, redis: Redis) -> None:
+    client = monitor(settings)
     ClusterBeat.objects.update_or_create(name="here:1", defaults={"heartbeat_at": timezone.now()})
     SyncRun.objects.filter(status=RunStatus.QUEUED).delete()
     well = client.get("/healthz").json()
@@ -92,6 +94,8 @@ def test_healthz_names_the_broker_and_not_the_cluster(client: Client, filled: Fi
     assert answer.json()["broker"] == "unreachable"
     assert f"{AWAY}: runs wait for it." in answer.json()["problems"]
     assert not any("luster" in problem for problem in answer.json()["problems"])
+    brief = Client().get("/healthz").json()
+    assert ("broker" in brief["problems"], "cluster" in brief["problems"]) == (True, False)
 
 
 def test_the_pace_in_redis_is_shown_and_where_redis_is_away_the_pages_say_so_and_stay_up(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -17,6 +18,7 @@ from bytemark_sync import tasks
 from bytemark_sync.admin.pending_figures import count_pending_figures
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.models import (
+    ClusterBeat,
     NamedLock,
     Order,
     OrderItem,
@@ -30,10 +32,16 @@ from bytemark_sync.models import (
 from bytemark_sync.monitoring import health
 from bytemark_sync.queue import schedules
 from tests.support.harness import manage
-from tests.support.job_state import all_well, cluster_seen, installed, run_ended
+from tests.support.job_state import all_well, cluster_seen, installed, monitor, run_ended
 from tests.support.slack import FakeSlack
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client(settings: Any) -> Client:
+    """A monitor that has the token."""
+    return monitor(settings)
 
 
 def test_all_is_well(client: Client) -> None:
@@ -195,6 +203,34 @@ def test_a_weekly_schedule_is_well_in_the_middle_of_the_week(client: Client, fak
         "No run has worked for 252 hours: neither as a whole nor in part." in client.get("/healthz").json()["problems"]
     )
     assert tasks.check_silence() == "sent"
+
+
+# --- To strangers ---------------------------------------------------------------------------------------------------
+
+WELL = {"healthy": True, "problems": [], "database": "ok", "broker": "ok", "cluster_alive": True}
+
+
+@pytest.mark.parametrize("given", [None, "Bearer ", "Bearer wrong", "sekret", "Basic sekret", "Bearer s\u00e9kret"])
+@pytest.mark.parametrize("token", ["", "sekret"])
+def test_strangers_learn_no_count_no_id_and_no_time(settings: Any, token: str, given: str | None) -> None:
+    settings.METRICS_TOKEN = token
+    stranger = Client(headers={} if given is None else {"Authorization": given})
+    all_well()
+    OrderToken.objects.create(user_id=1, token="t")
+    Order.objects.create(order_uuid="a", user_id=1, amount="0")
+    answer = stranger.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, WELL)
+
+    ClusterBeat.objects.all().delete()
+    SyncRun.objects.update(finished_at=timezone.now() - timedelta(days=9))
+    NamedLock.objects.update(created_at=timezone.now() - timedelta(days=9))
+    SyncRun.objects.create(trigger=Trigger.SCHEDULE, due_at=timezone.now() - timedelta(hours=1))
+    Schedule.objects.all().delete()
+    answer = stranger.get("/healthz")
+    unwell = ["cluster", "schedule", "due run", "last run"]
+    assert answer.status_code == 503
+    assert answer.json() == WELL | {"healthy": False, "problems": unwell, "cluster_alive": False}
+    assert not re.search(r"\d", answer.content.decode())
 
 
 # --- The command ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import get_args
 
 import pytest
 from django.apps import apps
@@ -14,7 +15,7 @@ from bytemark_sync.domain.reasons import Reason, deferred_reasons, user_failures
 from bytemark_sync.management.output import queued_line
 from bytemark_sync.models import RunStatus
 from bytemark_sync.models.portal import bare_name
-from bytemark_sync.monitoring.health import Health
+from bytemark_sync.monitoring.health import Health, Part
 from bytemark_sync.storage.portal_schema import PORTAL
 from tests.papers import known
 from tests.papers.reading import BY_NAME, Table, spans
@@ -151,7 +152,9 @@ def test_ends_of_a_run_are_told() -> None:
 def test_the_keys_of_healthz_are_told() -> None:
     (table,) = CONTRACT.tables_with("path", below="HTTP")
     (answer,) = [row[1] for row in table.body if row[0] == "`/healthz`"]
-    assert list(spans(answer)) == list(Health().as_dict())
+    assert list(spans(answer)) == list(Health().in_full())
+    (brief,) = re.findall(r"Without that token (.*?)The status is", (ROOT / CONTRACT.name).read_text(), re.DOTALL)
+    assert list(spans(brief)) == ["/healthz", *Health().in_brief(), "problems", *get_args(Part)]
 
 
 # --- Decisions ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.db import connections
-from django.test import Client
 from django.utils import timezone
 from django_q.models import Schedule
 from django_q.scheduler import scheduler
@@ -19,6 +18,7 @@ from bytemark_sync.models import ClusterBeat, RunStatus, SyncRun, Trigger
 from bytemark_sync.queue import schedules
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
+from tests.support.job_state import monitor
 from tests.support.queue import Queue, items
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,19 +211,19 @@ def test_a_run_that_a_clock_weeks_ahead_made_does_not_stand_for_those_due_now() 
 # --- What /healthz says ---------------------------------------------------------------------------------------------
 
 
-def problems(client: Client) -> list[str]:
+def problems(settings: Any) -> list[str]:
     ClusterBeat.objects.update_or_create(name="here:1", defaults={"heartbeat_at": timezone.now()})
-    return list(client.get("/healthz").json()["problems"])
+    return list(monitor(settings).get("/healthz").json()["problems"])
 
 
-def test_a_due_run_that_has_not_begun_within_15_minutes_is_said(client: Client, queue: Queue) -> None:
+def test_a_due_run_that_has_not_begun_within_15_minutes_is_said(settings: Any, queue: Queue) -> None:
     at = due(timedelta(minutes=14))
     scheduler()
-    assert problems(client) == []
+    assert problems(settings) == []
     (run,) = runs()
     SyncRun.objects.update(due_at=at - timedelta(minutes=2))
-    (problem,) = problems(client)
+    (problem,) = problems(settings)
     assert f"Run {run.pk} was due at" in problem
     assert "has not begun" in problem
     SyncRun.objects.update(status=RunStatus.RUNNING)
-    assert problems(client) == []
+    assert problems(settings) == []

@@ -5,9 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.test import Client
 from django.utils import timezone
 
 from bytemark_sync.models import ClusterBeat, NamedLock, RunStatus, SyncRun, Trigger
+
+
+def monitor(settings: Any) -> Client:
+    """A client that may know all of `/healthz`."""
+    settings.METRICS_TOKEN = "sekret"
+    return Client(headers={"Authorization": "Bearer sekret"})
 
 
 def run_ended(ago: timedelta, status: str = RunStatus.SUCCEEDED, **fields: Any) -> SyncRun:

@@ -1,4 +1,4 @@
-"""`manage.py sync_status`: what `/healthz` says, for a person or (`--json`) a monitor."""
+"""`manage.py sync_status`: what `/healthz` says in full, for a person or (`--json`) a monitor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         now = health.look()
         if options["json"]:
-            self.stdout.write(json.dumps(now.as_dict(), cls=DjangoJSONEncoder))
+            self.stdout.write(json.dumps(now.in_full(), cls=DjangoJSONEncoder))
         else:
             self._print(now)
         if not now.healthy:

@@ -14,7 +14,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(PYTEST_ARGS)
 FAST = not server and not cluster and not browser and not slow
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain screenshots setup setup-dev setup-test clean
+.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain update screenshots setup setup-dev setup-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ mutation: setup-test ## mutation tests, an hour (PART=answers|client|config|matc
 
 supply-chain: setup-test ## licences and known vulnerabilities of everything that is pinned
 	@$(PYTHON) scripts/supply_chain.py
+
+update: setup ## renew what is pinned and show what changed; installs nothing (PACKAGE=django: that alone)
+	@$(PYTHON) scripts/update.py $(if $(PACKAGE),"$(PACKAGE)")
 
 screenshots: setup-test ## the README's pictures, taken anew in Chromium
 	$(PYTHON) scripts/screenshots.py

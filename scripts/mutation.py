@@ -14,11 +14,10 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from zlib import crc32
 
-ROOT = Path(__file__).resolve().parent.parent
+from tool_venv import ROOT, tool_venv
+
 VENV = ROOT / ".venv-mutation"
-TOOLS = ROOT / "requirements-mutation.txt"
 COPY = ROOT / ".test-tmp" / "mutation"
 WANTED = 0.9
 
@@ -76,16 +75,10 @@ def main(names: list[str]) -> int:
 
 
 def prepare() -> None:
-    stamp, wanted = VENV / "stamp", str(crc32(TOOLS.read_bytes()))
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-r", TOOLS]
-    subprocess.run([*pip, "--quiet", "--disable-pip-version-check"], check=True)
+    venv = tool_venv("mutation")
     packages = next(path for path in map(Path, sys.path) if path.name == "site-packages")
-    own = next((VENV / "lib").glob("python*/site-packages"))
+    own = next((venv / "lib").glob("python*/site-packages"))
     (own / "product.pth").write_text(f"{packages}\n")
-    stamp.write_text(wanted)
 
 
 def part(name: str) -> tuple[int, int]:

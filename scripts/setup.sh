@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv with the pinned requirements, and install what they need from the system.
+# Make .venv with the pinned requirements, each held against its hashes, and install what they need from the system.
 #   scripts/setup.sh demo   for `make demo` and `make serve`
 #   scripts/setup.sh dev    besides: the checkers and pytest
 #   scripts/setup.sh test   besides: MariaDB, Redis and Chromium
@@ -74,7 +74,7 @@ find_python() {
 good_venv() { usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
 stamp=.venv/stamp-$requirements
-wanted=$(cat requirements.txt requirements-dev.txt scripts/setup.sh | cksum)
+wanted=$(cat requirements*.txt scripts/setup.sh | cksum)
 
 if [ "$kind" = test ]; then
     missing=
@@ -114,7 +114,8 @@ if [ -n "$missing" ] && ! .venv/bin/python -c 'import MySQLdb' >/dev/null 2>&1; 
 
 say "installing $requirements into .venv"
 for try in 1 2 3; do
-    if .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" </dev/null; then
+    if .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements" \
+        </dev/null; then
         echo "$wanted" >"$stamp"
         exit 0
     fi

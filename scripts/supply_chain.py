@@ -11,12 +11,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from zlib import crc32
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv-audit"
-TOOLS = ROOT / "requirements-audit.txt"
-PINNED = ("requirements.txt", "requirements-dev.txt", "requirements-audit.txt")
+from tool_venv import ROOT, tool_venv
 
 ALLOWED = {
     "MIT",
@@ -44,26 +40,15 @@ EXCEPTIONS = {
 
 
 def main() -> int:
-    prepare()
-    bad = licences()
-    found = vulnerabilities()
+    programs = tool_venv("audit") / "bin"
+    bad = licences(programs)
+    found = vulnerabilities(programs)
     return 1 if bad or found else 0
 
 
-def prepare() -> None:
-    """The tools in a venv of their own, so that they never change what the product runs on."""
-    stamp, wanted = VENV / "stamp", str(crc32(TOOLS.read_bytes()))
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "install", "-r", TOOLS]
-    subprocess.run([*pip, "--quiet", "--disable-pip-version-check"], check=True)
-    stamp.write_text(wanted)
-
-
-def licences() -> list[str]:
+def licences(programs: Path) -> list[str]:
     """Packages whose licence is not on the list."""
-    tool: list[str | Path] = [VENV / "bin" / "pip-licenses", "--python", sys.executable, "--format=json"]
+    tool: list[str | Path] = [programs / "pip-licenses", "--python", sys.executable, "--format=json"]
     done = subprocess.run(tool, check=True, capture_output=True, text=True)
     packages = json.loads(done.stdout)
     bad = []
@@ -87,16 +72,16 @@ def allowed(licence: str) -> bool:
     return any(all(part.strip() in ALLOWED for part in re.split(r" AND |;", choice)) for choice in choices)
 
 
-def vulnerabilities() -> list[str]:
+def vulnerabilities(programs: Path) -> list[str]:
     """Packages with a known vulnerability, as far as the service could be asked."""
     found: list[str] = []
-    for name in PINNED:
-        found += _ask(ROOT / name)
+    for path in sorted(ROOT.glob("requirements*.txt")):
+        found += _ask(programs / "pip-audit", path)
     return found
 
 
-def _ask(requirements: Path) -> list[str]:
-    tool: list[str | Path] = [VENV / "bin" / "pip-audit", "-r", requirements]
+def _ask(program: Path, requirements: Path) -> list[str]:
+    tool: list[str | Path] = [program, "-r", requirements]
     options = ("--no-deps", "--disable-pip", "--progress-spinner=off", "--format=json")
     try:
         done = subprocess.run([*tool, *options], capture_output=True, text=True, timeout=300, check=False)

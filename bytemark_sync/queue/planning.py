@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -14,10 +13,10 @@ from django.db.models import F, Max
 from django.utils import timezone
 
 from bytemark_sync.domain.run_scope import Scope
-from bytemark_sync.log_fields import log_fields
 from bytemark_sync.models import RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.queue import batches, broker
+from bytemark_sync.queue import batches
+from bytemark_sync.queue.broker import PLAN, enqueue
 from bytemark_sync.queue.kinds import strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
@@ -44,10 +43,12 @@ def hand_over(run_id: int) -> bool:
     """
     now = timezone.now()
     mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
-    with log_fields(run=run_id), suppress(DatabaseError, InterfaceError):
-        if not mine.filter(planner_at=None).update(planner_at=now) or broker.plan(run_id):
+    try:
+        if not mine.filter(planner_at=None).update(planner_at=now) or enqueue(PLAN, run_id):
             return True
         mine.filter(planner_at=now).update(planner_at=None)
+    except (DatabaseError, InterfaceError):
+        pass
     return False
 
 
@@ -57,18 +58,17 @@ def plan(run_id: int) -> None:
     If the database is away, the watchdog has the planning continued later. After any other error the run works only
     what was planned before it, and keeps the error.
     """
-    with log_fields(run=run_id):
-        try:
-            _plan(run_id)
-        except DatabaseAway:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run must be closed and reported
-            words = explain(error)
-            logger.error("run %s: planning broke off: %s", run_id, words)
-            now = timezone.now()
-            planning = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None)
-            retrying(lambda: planning.update(planned_at=now, error=words))
-            retrying(lambda: batches.go_on(run_id))
+    try:
+        _plan(run_id)
+    except DatabaseAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run must be closed and reported
+        words = explain(error)
+        logger.error("run %s: planning broke off: %s", run_id, words)
+        now = timezone.now()
+        planning = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None)
+        retrying(lambda: planning.update(planned_at=now, error=words))
+        retrying(lambda: batches.go_on(run_id))
 
 
 def _plan(run_id: int) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import Counts, Totals
-from bytemark_sync.log_fields import bind
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.drift import note_drift
@@ -68,7 +67,6 @@ def work_here(
         if not dry_run:
             dead = retrying(lifecycle.close_dead_runs)
             run = lifecycle.open_run(strategy.kind, strategy.scope, requested_by=requested_by)
-            bind(run=run.pk)
         nothing_to_work = strategy.nothing_to_work()
         work(
             strategy.users(deferred),

@@ -38,6 +38,16 @@ def fill(world: Records) -> None:
         _insert(statement, rows)
 
 
+def is_empty() -> bool:
+    """Whether the portal's tables hold no row."""
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(placed(f"SELECT 1 FROM {table} LIMIT 1", settings.PORTAL_DATABASE))  # noqa: S608 - ours
+            if cursor.fetchone():
+                return False
+    return True
+
+
 def inserts(world: Records) -> Iterator[tuple[str, Rows]]:
     """The statements that fill the tables, with `%s` for each value, each with its rows."""
     yield ORDERS, ((o.id, o.order_uuid, o.user_id, o.oauth_token, o.amount) for o in world.orders)

@@ -55,6 +55,15 @@ class World(Records, omit_defaults=True):
 
         fill(self)
 
+    def fill_empty_portal(self) -> bool:
+        """The same, but nothing is inserted where there are orders or tokens already; whether rows were inserted."""
+        from bytemark_sync.sandbox.portal_rows import is_empty
+
+        if not is_empty():
+            return False
+        self.fill_portal()
+        return True
+
     def pending(self) -> list[PortalOrder]:
         """The pending orders (docs/contract.md#which-orders-are-pending), by key."""
         with_row = {row.user_id for row in self.tokens}

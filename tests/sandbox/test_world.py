@@ -12,7 +12,7 @@ from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import ExpectedItem, ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 from bytemark_sync.sandbox.sample import NOISE, TROUBLES
 from bytemark_sync.sandbox.wire import FORMS
-from tests.support.harness import Finished, Portal
+from tests.support.harness import Finished, Portal, as_owner, finish, start_manage
 from tests.support.servers import SandboxProcess
 
 
@@ -87,6 +87,25 @@ def test_the_command_serves_a_saved_world_from_a_process_of_its_own(tmp_path: Pa
     with SandboxProcess(world, faults="status:status=500,times=1") as sandbox:
         sandbox.set_faults("status:status=503")
         assert sandbox.stats().requests == 0
+
+
+@pytest.mark.slow
+def test_the_command_fills_empty_tables_of_the_portal_and_no_others(portal: Portal) -> None:
+    def start() -> str:
+        options = ("--port", 0, "--users", 3, "--fill-portal")
+        process = start_manage("bytemark_sandbox", *options, database_url=as_owner(portal.url))
+        assert process.stdout is not None
+        first, address = process.stdout.readline(), process.stdout.readline()
+        process.terminate()
+        assert finish(process).status == 0
+        assert "http://127.0.0.1:" in address
+        return first.strip()
+
+    assert start() == "The portal's tables are filled."
+    orders = [(order.id, order.order_uuid) for order in World.sample(users=3, accounts=True).orders]
+    assert portal.all("SELECT id, order_uuid FROM bytemark_orders ORDER BY id") == orders
+    assert start() == "The portal's tables hold rows already."
+    assert portal.value("SELECT COUNT(*) FROM bytemark_orders") == len(orders)
 
 
 def test_unusable_arguments_of_the_sandbox_end_with_status_2(run_manage: Callable[..., Finished]) -> None:

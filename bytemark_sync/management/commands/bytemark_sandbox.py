@@ -42,6 +42,9 @@ class Command(BaseCommand):
         parser.add_argument("--lifetimes", default="", metavar="SPEC", help=f"of tokens: {LIFETIME_FORMS}")
         parser.add_argument("--keep-older-tokens", action="store_true", help="a login does not end the rider's tokens")
         parser.add_argument("--save-world", metavar="FILE", help="write the world that is served as JSON")
+        parser.add_argument(
+            "--fill-portal", action="store_true", help="insert its orders into the portal's tables, if these are empty"
+        )
         parser.add_argument("--log-requests", action="store_true", help="a line a request on standard error, no tokens")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,6 +52,9 @@ class Command(BaseCommand):
         world = replay.world if replay else _world(options)
         if options["save_world"]:
             world.save(Path(options["save_world"]))
+        if options["fill_portal"]:
+            filled = world.fill_empty_portal()
+            self.stdout.write("The portal's tables are filled." if filled else "The portal's tables hold rows already.")
         sandbox = Sandbox(
             world,
             faults=[*(replay.faults if replay else []), *_faults(options["faults"])],

@@ -14,7 +14,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(PYTEST_ARGS)
 FAST = not server and not cluster and not browser and not slow
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain update screenshots setup setup-dev setup-test clean
+.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain update screenshots image test-image setup setup-dev setup-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -55,8 +55,8 @@ check: setup-dev ## Django's system checks, and that no migration is missing
 	$(LAPTOP) $(PYTHON) manage.py check
 	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
 
-bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUICK=1: two minutes; PARTS=million)
-	@QUICK=$(QUICK) SCALE=$(SCALE) $(PYTHON) -m tests.benchmark $(PARTS)
+bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUICK=1: two minutes, prints alone)
+	@QUICK=$(QUICK) $(PYTHON) -m tests.benchmark $(PARTS)
 
 faults: setup-test ## N fault scenarios from SEED (LANE=sqlite|mariadb|redis|clock|mysql: one alone), or LANE=search: STEPS
 	@$(if $(filter search,$(LANE)),:,$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS))
@@ -73,6 +73,12 @@ update: setup ## renew what is pinned and show what changed; installs nothing (P
 
 screenshots: setup-test ## the README's pictures, taken anew in Chromium
 	$(PYTHON) scripts/screenshots.py
+
+image: ## the container's image (IMAGE=bytemark-sync:latest BASE_IMAGE=debian:trixie-slim ENGINE=docker|podman|buildah)
+	@scripts/image.sh
+
+test-image: setup-test image ## build the image and try it: web, a run through the queue, SIGTERM, read-only
+	@$(PYTHON) -m tests.container
 
 setup: ## .venv with what the product runs on; what the system lacks is said, then installed by apt or sudo apt
 	@scripts/setup.sh demo

@@ -39,10 +39,9 @@ def main() -> None:
     except (DatabaseError, InterfaceError) as error:
         if "--traceback" in sys.argv:
             raise
-        from bytemark_sync.monitoring.logs import last_words
         from bytemark_sync.storage.database_retry import explain
 
-        last_words(f"Database error: {explain(error)}")
+        sys.stderr.write(f"Database error: {explain(error)}\n")
         sys.exit(1)
     except OSError as error:
         if "--traceback" in sys.argv:

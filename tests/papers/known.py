@@ -13,7 +13,7 @@ from django.core.management import BaseCommand, get_commands, load_command_class
 
 from tests.support.servers import ROOT
 
-CODE = (".py", ".sh", ".toml", ".html", ".js", ".css", ".c", ".yaml", "Makefile", ".env.example")
+CODE = (".py", ".sh", ".toml", ".html", ".js", ".css", ".c", ".yaml", "Makefile", "Dockerfile", ".env.example")
 
 
 def _git(*args: str) -> list[str]:
@@ -85,7 +85,7 @@ def is_variable_of_make(name: str) -> bool:
     if f"$({name})" in makefile or f"$${name}" in makefile:
         return True
     scripts = (text for path, text in code().items() if path.startswith(("scripts/", "tests/")))
-    return any(f'"{name}"' in text for text in scripts)
+    return any(f'"{name}"' in text or f"${{{name}:-" in text for text in scripts)
 
 
 @cache

@@ -23,7 +23,7 @@ _CAPITALS = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _COMMAND = re.compile(r"manage\.py +([a-z_]+)([^\n|&;#]*)")
 _MAKE = re.compile(r"^(?:\$ )?((?:[A-Z_]+=\S+ )*)make ([a-z][a-z-]*)((?: +[A-Z_]+=(?:\"[^\"]*\"|\S+))*)", re.MULTILINE)
 _OF_SERVERS = {"GET_LOCK"}  # functions of MySQL and MariaDB that no code uses
-_ELSEWHERE = ("/etc/", "/srv/")  # on the machine where the product is installed
+_ELSEWHERE = ("/etc/", "/srv/", "/dev/", "/tmp")  # on the machine, or in the container, where the product is installed
 
 
 # --- Files and links ------------------------------------------------------------------------------------------------

@@ -27,10 +27,11 @@ import pytest
 import requests
 
 from bytemark_sync.sandbox import FaultRule, PortalToken, Sandbox, World
+from tests.support.children import spawn
 from tests.support.harness import FreshDatabase, Portal, finish, places, start_manage
 from tests.support.renewal import may_renew
 from tests.support.scenario import add_user, listed
-from tests.support.servers import ROOT, clean_environment, free_port, spawn, wait_for
+from tests.support.servers import ROOT, clean_environment, free_port, wait_for
 from tests.support.slack import FakeSlack, reply
 
 MARK = "hushhush"  # in every secret below; in nothing else

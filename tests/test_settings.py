@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
+from tests.support.children import spawn
 from tests.support.harness import Finished, Portal, finish, manage, python
 from tests.support.scenario import simple_world
-from tests.support.servers import ROOT, clean_environment, spawn
+from tests.support.servers import ROOT, clean_environment
 
 SECRET = "s3cret-never-shown"
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bytemark_sync.sandbox import World
+from tests.support.children import spawn
 from tests.support.harness import Portal, copy_database, manage, places
-from tests.support.servers import ROOT, MariaDB, SandboxProcess, clean_environment, spawn
+from tests.support.servers import ROOT, MariaDB, SandboxProcess, clean_environment
 
 PENDING_USERS, ORDERS_PER_USER, LISTED, SEED = 200, 3, (10, 60), 1
 FIRST_BULK_USER = 1_000_000

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.faults.plan import LANES, lane_of, plan
-from tests.support.servers import ROOT, clean_environment, spawn
+from tests.support.children import spawn
+from tests.support.servers import ROOT, clean_environment
 
 
 def main() -> int:

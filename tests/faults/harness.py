@@ -45,7 +45,7 @@ from tests.faults import chaos, checks, processes, renewal
 from tests.faults.machines import Machines, start_sandbox, start_slack
 from tests.faults.processes import Child, HangsError, fork, manage
 from tests.faults.scenario import PATIENCE, Actor, Scenario
-from tests.support.servers import spawn
+from tests.support.children import spawn
 
 TABLES = (
     *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, LimitedMinute, RiderLogin, SyncRun),

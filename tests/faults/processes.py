@@ -17,7 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
-from tests.support.servers import ROOT, die_with_parent
+from tests.support.children import die_with_parent
+from tests.support.servers import ROOT
 
 POLL = 0.005
 

@@ -13,7 +13,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from tests.support.servers import die_with_parent
+from tests.support.children import die_with_parent
 
 _QUERY = b"\x00\x03"
 """The end of a packet's head: number 0, and the command COM_QUERY; the text follows."""

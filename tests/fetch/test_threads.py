@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import FaultRule
+from tests.support.children import spawn
 from tests.support.harness import Finished, finish, places
 from tests.support.scenario import MakeScenario, Scenario, add_user, listed, simple_world
-from tests.support.servers import ROOT, clean_environment, spawn, wait_for
+from tests.support.servers import ROOT, clean_environment, wait_for
 
 STACK = 1024 * 1024
 """KiB of address space that each thread takes here: the limit on all of it is then one on the number of threads."""

@@ -20,9 +20,10 @@ import pytest
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import World
 from bytemark_sync.sandbox.sample import TROUBLES
+from tests.support.children import spawn
 from tests.support.harness import Finished, Portal, finish, manage, places
 from tests.support.scenario import CONTRACT_KEYS, Env, MakeScenario, Scenario, add_user, listed, simple_world
-from tests.support.servers import ROOT, clean_environment, spawn, wait_for
+from tests.support.servers import ROOT, clean_environment, wait_for
 
 
 def test_a_good_run_reports_its_counts_as_json_as_a_run_and_as_a_summary(scenario: MakeScenario) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from tests.support.children import spawn
 from tests.support.harness import manage, places
-from tests.support.servers import ROOT, clean_environment, free_port, spawn, wait_for
+from tests.support.servers import ROOT, clean_environment, free_port, wait_for
 
 ENV = {
     "SECRET_KEY": "made-up-but-long-and-with-many-different-letters-0123456789",

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.children import spawn
 from tests.support.harness import Finished, finish, places
 from tests.support.scenario import MakeScenario, Scenario, simple_world
-from tests.support.servers import ROOT, clean_environment, spawn, wait_for
+from tests.support.servers import ROOT, clean_environment, wait_for
 from tests.support.slack import FakeSlack
 
 LIMIT = 2.0

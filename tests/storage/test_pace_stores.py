@@ -14,8 +14,9 @@ from redis import Redis as Client
 from bytemark_sync.bytemark.pace_state import Report
 from bytemark_sync.models import SharedPace
 from bytemark_sync.storage.pace_store import ROW, DatabasePace, PaceStore, pace_store
+from tests.support.children import spawn
 from tests.support.harness import BACKENDS, FreshDatabase, places
-from tests.support.servers import ROOT, Redis, clean_environment, spawn
+from tests.support.servers import ROOT, Redis, clean_environment
 
 RATE = 200.0
 PROCESSES = 3

@@ -12,8 +12,9 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from bytemark_sync.sandbox import World
+from tests.support.children import spawn
 from tests.support.harness import Portal, finish, manage, places, sqlite_url, start_manage
-from tests.support.servers import ROOT, SandboxProcess, clean_environment, free_port, spawn, wait_for
+from tests.support.servers import ROOT, SandboxProcess, clean_environment, free_port, wait_for
 
 PASSWORD = "a-made-up-password"
 PEOPLE = ("viewer", "operator", "manager", "superuser")

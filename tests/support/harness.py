@@ -20,7 +20,8 @@ import MySQLdb
 
 from bytemark_sync.sandbox import ExpectedItem, World
 from bytemark_sync.sandbox.portal_rows import TABLES, inserts, inserts_many, placed
-from tests.support.servers import OWNER, PASSWORD, ROOT, clean_environment, spawn
+from tests.support.children import spawn
+from tests.support.servers import OWNER, PASSWORD, ROOT, clean_environment
 
 SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
 BACKENDS = ("sqlite", *SERVERS)

@@ -1,20 +1,14 @@
-"""Private servers for tests: MariaDB, Redis, a sandbox process. Own folders, sockets and free ports; stopped by pid.
-
-Every child is told by the kernel to die with the test process, so that a killed run leaves nothing behind.
-"""
+"""Private servers for tests: MariaDB, Redis, a sandbox process. Own folders, sockets and free ports; stopped by pid."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import queue
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,61 +17,13 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import SandboxControl, World
+from tests.support.children import spawn
 from tests.support.portal_tables import PORTAL_TABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "portal-password"  # made up; the server listens on loopback alone
 OWNER = "portal"
 """Who owns every database of the tests: the tests look and fill with it. In two places the product has less."""
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """For `preexec_fn`: SIGKILL for this process when the thread that started it ends.
-
-    And Ctrl-C as on a terminal, also where the tests run as a shell's background job, which ignores SIGINT.
-    """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class _Spawner:
-    """Starts children from one thread that lives as long as the process: PDEATHSIG follows the *thread* that forked."""
-
-    def __init__(self) -> None:
-        self._wanted: queue.Queue[tuple[Callable[[], subprocess.Popen[str]], queue.Queue[object]]] = queue.Queue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def start(self, args: Sequence[str | Path], **options: object) -> subprocess.Popen[str]:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="spawner", daemon=True)
-                self._thread.start()
-        answer: queue.Queue[object] = queue.Queue()
-        command = [str(arg) for arg in args]
-        self._wanted.put(
-            (lambda: subprocess.Popen(command, text=True, preexec_fn=die_with_parent, **options), answer)  # type: ignore[call-overload]
-        )
-        result = answer.get()
-        if isinstance(result, BaseException):
-            raise result
-        assert isinstance(result, subprocess.Popen)
-        return result
-
-    def _work(self) -> None:
-        while True:
-            start, answer = self._wanted.get()
-            try:
-                answer.put(start())
-            except BaseException as error:
-                answer.put(error)
-
-
-_SPAWNER = _Spawner()
-spawn = _SPAWNER.start
-"""`subprocess.Popen` in text mode whose child dies with this process."""
 
 
 def free_port() -> int:

@@ -32,6 +32,7 @@ from tests.support.scenario import MakeScenario, make_scenario
 from tests.support.scripted_api import Api
 from tests.support.servers import Databases, MariaDB, MySQL, Redis, Server
 from tests.support.slack import TOKEN, FakeSlack
+from tests.support.warm import warm_interpreter
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,6 +54,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     Server.allowed = item.get_closest_marker("server") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> Iterator[None]:
+    """Commands start warm, but for those that serve."""
+    with warm_interpreter():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -466,7 +466,7 @@ def test_enqueue_plans_nothing_itself_and_says_the_runs_id(scenario: MakeScenari
 @pytest.mark.parametrize("delay", [0.15, 0.25, 0.35])
 def test_ctrl_c_during_start_up_shows_no_traceback(sqlite_scenario: MakeScenario, delay: float) -> None:
     at = sqlite_scenario(simple_world(users=60), latency=0.2)
-    process = at.start("--workers", "2")
+    process = at.start("--workers", "2", cold=True)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     done = finish(process, 20)

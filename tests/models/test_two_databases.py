@@ -265,7 +265,7 @@ def test_migrate_that_is_killed_is_never_refused_afterwards(one_place: Callable[
     """Whatever else it then says: MySQL knows no transaction over the making of tables."""
     for seconds in (0.6, 0.9, 1.2):
         portal = one_place()
-        process = start_manage("migrate", database_url=portal.url)
+        process = start_manage("migrate", database_url=portal.url, cold=True)
         time.sleep(seconds)
         process.kill()
         finish(process)

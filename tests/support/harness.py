@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from bytemark_sync.sandbox import ExpectedItem, World
 from bytemark_sync.sandbox.portal_rows import TABLES, inserts, inserts_many, placed
 from tests.support.children import spawn
 from tests.support.servers import OWNER, PASSWORD, ROOT, clean_environment
+from tests.support.warm import WarmCommand, may_be_warm
 
 SERVERS = ("mariadb", "mysql") if os.environ.get("TEST_MYSQL_URL") else ("mariadb",)
 BACKENDS = ("sqlite", *SERVERS)
@@ -69,13 +70,18 @@ def with_option(url: str, option: str) -> str:
 
 
 def start_manage(
-    *args: object, database_url: str, env: Mapping[str, str | None] | None = None, **options: Any
+    *args: object, database_url: str, env: Mapping[str, str | None] | None = None, cold: bool = False, **options: Any
 ) -> subprocess.Popen[str]:
-    """`manage.py` in a process of its own with a clean environment; it dies with the tests."""
-    command: Sequence[str | Path] = [sys.executable, ROOT / "manage.py", *(str(arg) for arg in args)]
+    """`manage.py` in a process of its own with a clean environment; it dies with the tests.
+
+    `cold`: from a new interpreter, where a warm one might serve.
+    """
+    command = [str(ROOT / "manage.py"), *(str(arg) for arg in args)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = clean_environment(places(database_url) | dict(env or {}))
-    return spawn(command, env=environment, cwd=ROOT, **(pipes | options))
+    if not cold and may_be_warm(command[1], environment):
+        return WarmCommand(command, env=environment, text=True, **(pipes | options))
+    return spawn([sys.executable, *command], env=environment, cwd=ROOT, **(pipes | options))
 
 
 def manage(

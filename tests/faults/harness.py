@@ -18,25 +18,9 @@ from typing import Any, TypeVar
 
 from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
-from django_q.models import OrmQ, Schedule, Task
 
 from bytemark_sync.domain.reasons import Reason, token_reasons
-from bytemark_sync.models import (
-    ClusterBeat,
-    LimitedMinute,
-    NamedLock,
-    Order,
-    OrderAttempt,
-    OrderItem,
-    OrderOutcome,
-    OrderToken,
-    RiderLogin,
-    RunOutage,
-    SharedPace,
-    StoredOrder,
-    SyncBatch,
-    SyncRun,
-)
+from bytemark_sync.models import OrderItem, OrderToken, SharedPace, SyncRun
 from bytemark_sync.models.portal import bare_name
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.sandbox import ExpectedItem, SandboxControl, World
@@ -46,12 +30,8 @@ from tests.faults.machines import Machines, start_sandbox, start_slack
 from tests.faults.processes import Child, HangsError, fork, manage
 from tests.faults.scenario import PATIENCE, Actor, Scenario
 from tests.support.children import spawn
+from tests.support.tables import all_tables
 
-TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, SyncBatch, RunOutage, LimitedMinute, RiderLogin, SyncRun),
-    *(SharedPace, ClusterBeat, NamedLock),
-    *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
-)
 ENDS_WITHIN = 30.0
 """Seconds that a command may take; a restart of the database may add what the product waits for it."""
 HEALS_WITHIN = 60.0
@@ -108,7 +88,7 @@ class Harness:
             for end in ("-wal", "-shm"):
                 Path(f"{self.machines.sqlite}{end}").unlink(missing_ok=True)
             shutil.copy(self.template, self.machines.sqlite)
-        for model in TABLES:
+        for model in all_tables():
             self.machines.portal.execute(f"DELETE FROM {bare_name(model)}")
         if self.machines.redis is not None:
             import redis

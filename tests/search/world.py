@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 import pytest
-from django_q.models import OrmQ, Schedule, Task
 
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
@@ -14,33 +13,12 @@ from bytemark_sync.bytemark.gate import Gate
 from bytemark_sync.bytemark.outage import Outage
 from bytemark_sync.domain.matching import UserResult
 from bytemark_sync.fetch.pool import FetchPool
-from bytemark_sync.models import (
-    AuditFinding,
-    ClusterBeat,
-    LimitedMinute,
-    NamedLock,
-    Order,
-    OrderAttempt,
-    OrderItem,
-    OrderOutcome,
-    OrderToken,
-    RiderLogin,
-    RunOutage,
-    SharedPace,
-    StoredOrder,
-    SyncBatch,
-    SyncRun,
-)
 from bytemark_sync.queue import schedules
 from bytemark_sync.runs import engine, outage_watch
 from bytemark_sync.sandbox import ListedItem, ListedOrder, PortalOrder, PortalToken, Rider, World
 from tests.search.clock import Clock, Waits
+from tests.support.tables import all_tables
 
-TABLES = (
-    *(OrderAttempt, OrderOutcome, StoredOrder, AuditFinding, SyncBatch, SyncRun, ClusterBeat, NamedLock),
-    *(RunOutage, LimitedMinute, SharedPace, RiderLogin),
-    *(OrderItem, OrderToken, Order, OrmQ, Task, Schedule),
-)
 LISTS = {
     "as asked": (),
     "fewer": ("clamp:size=1",),
@@ -88,7 +66,7 @@ def add_order(world: World, user_id: int, token: str, kind: str) -> PortalOrder:
 
 
 def empty_tables() -> None:
-    for model in TABLES:
+    for model in all_tables():
         model._base_manager.all()._raw_delete("default")
     schedules.create_schedules()
 

@@ -31,15 +31,7 @@ class AccountClient:
     def __init__(self, settings: BytemarkSettings, customer: BytemarkClient, *, ca_file: str | None = None) -> None:
         self._settings = settings
         self._customer = customer
-        self._transport = Transport(
-            settings.login_url,
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            request_deadline=settings.request_deadline,
-            stop=customer.stop,
-            ca_file=ca_file,
-            method="POST",
-        )
+        self._transport = Transport(settings.login_url, settings, customer.stop, ca_file=ca_file, method="POST")
 
     def log_in(self, credentials: Credentials, *, user: int = 0, is_last: bool = False) -> Token:
         """Make one POST. Raises only `BytemarkError`: `LoginRefused`, `RateLimited`, `TryAgain`, `Interrupted`.

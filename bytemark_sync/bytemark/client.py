@@ -64,14 +64,7 @@ class BytemarkClient:
         self.outage = outage or Outage(settings.outage_patience)
         self.backoff = Backoff(settings.backoff_base, settings.backoff_cap, rng)
         self.gate = gate or Gate(self.stop)
-        self._transport = Transport(
-            settings.orders_url,
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            request_deadline=settings.request_deadline,
-            stop=self.stop,
-            ca_file=ca_file,
-        )
+        self._transport = Transport(settings.orders_url, settings, self.stop, ca_file=ca_file)
 
     def get_page(self, token: Token, page: int, *, user: int = 0, attempt: int = 1) -> Page:
         """Make one GET for a page (from 1) and decode it. Raises only `BytemarkError`.

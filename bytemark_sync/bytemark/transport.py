@@ -24,6 +24,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from bytemark_sync.bytemark.config import BytemarkSettings
+
 _STOP_POLL = 0.25
 """Seconds between looks at the stop event while the server is silent."""
 
@@ -146,7 +148,7 @@ class _Session(requests.Session):
 
 
 class Transport:
-    """Requests to one URL by one method; one `requests.Session` a thread.
+    """Requests to one URL by one method, with the times of `settings`; one `requests.Session` a thread.
 
     `trust_env` is off on purpose. Otherwise requests would replace the rider's `Authorization` by a password from
     `.netrc`, and send tokens to any proxy that the environment names.
@@ -156,17 +158,15 @@ class Transport:
     def __init__(
         self,
         url: str,
-        *,
-        connect_timeout: float,
-        read_timeout: float,
-        request_deadline: float,
+        settings: BytemarkSettings,
         stop: threading.Event,
+        *,
         ca_file: str | None = None,
         method: str = "GET",
     ) -> None:
-        self._timeout = (min(connect_timeout, request_deadline), min(read_timeout, request_deadline))
-        self._read_timeout = read_timeout
-        self._seconds = request_deadline
+        self._seconds = settings.request_deadline
+        self._read_timeout = settings.read_timeout
+        self._timeout = (min(settings.connect_timeout, self._seconds), min(self._read_timeout, self._seconds))
         self._stop = stop
         self._url = url
         self._method = method

@@ -33,6 +33,16 @@ def _item(title: str, icon: str, url: str, permission: str) -> dict[str, Any]:
     }
 
 
+def _section(title: str, *items: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "separator": True, "items": list(items)}
+
+
+def _list(title: str, icon: str, model: str) -> dict[str, Any]:
+    """The entry of a list, for those who may view its rows."""
+    app, name = model.split(".")
+    return _item(title, icon, f"{app}_{name}_changelist", f"{app}.view_{name}")
+
+
 def unfold(title: str, stage: str) -> dict[str, Any]:
     """django-unfold's `UNFOLD` setting; `title` and `stage` tell one installation from another."""
     return {
@@ -60,58 +70,35 @@ def unfold(title: str, stage: str) -> dict[str, Any]:
 
 
 def _navigation() -> list[dict[str, Any]]:
+    dashboard = {"title": "Dashboard", "icon": "dashboard", "link": reverse_lazy("admin:index")}
     return [
         {
             "items": [
-                {"title": "Dashboard", "icon": "dashboard", "link": reverse_lazy("admin:index")},
-                _item(
-                    "Pending orders",
-                    "hourglass_top",
-                    "bytemark_sync_pendingorder_changelist",
-                    "bytemark_sync.view_pendingorder",
-                ),
-                _item("Riders", "group", "bytemark_sync_portaluser_changelist", "bytemark_sync.view_portaluser"),
-                _item("Runs", "sync", "bytemark_sync_syncrun_changelist", "bytemark_sync.view_syncrun")
-                | {"active": _is_runs},
+                dashboard,
+                _list("Pending orders", "hourglass_top", "bytemark_sync.pendingorder"),
+                _list("Riders", "group", "bytemark_sync.portaluser"),
+                _list("Runs", "sync", "bytemark_sync.syncrun") | {"active": _is_runs},
                 _item("Bytemark's limit", "speed", "bytemark_sync_syncrun_limit", "bytemark_sync.view_syncrun"),
             ]
         },
-        {
-            "title": "Records",
-            "separator": True,
-            "items": [
-                _item("Orders", "receipt_long", "bytemark_sync_order_changelist", "bytemark_sync.view_order"),
-                _item(
-                    "Items", "confirmation_number", "bytemark_sync_orderitem_changelist", "bytemark_sync.view_orderitem"
-                ),
-                _item(
-                    "Audit findings",
-                    "rule",
-                    "bytemark_sync_auditfinding_changelist",
-                    "bytemark_sync.view_auditfinding",
-                ),
-                _item(
-                    "Attempts", "history", "bytemark_sync_orderattempt_changelist", "bytemark_sync.view_orderattempt"
-                ),
-            ],
-        },
-        {
-            "title": "Queue",
-            "separator": True,
-            "items": [
-                _item("Daily run", "schedule", "bytemark_sync_syncrun_daily", "bytemark_sync.schedule"),
-                _item("Schedules", "calendar_month", "django_q_schedule_changelist", "django_q.view_schedule"),
-                _item("Failed tasks", "error", "django_q_failure_changelist", "django_q.view_failure"),
-                _item("Finished tasks", "task_alt", "django_q_success_changelist", "django_q.view_success"),
-            ],
-        },
-        {
-            "title": "Access",
-            "separator": True,
-            "items": [
-                _item("Staff", "badge", "auth_user_changelist", "auth.view_user"),
-                _item("Groups", "shield_person", "auth_group_changelist", "auth.view_group"),
-                _item("Login attempts", "lock", "axes_accessattempt_changelist", "axes.view_accessattempt"),
-            ],
-        },
+        _section(
+            "Records",
+            _list("Orders", "receipt_long", "bytemark_sync.order"),
+            _list("Items", "confirmation_number", "bytemark_sync.orderitem"),
+            _list("Audit findings", "rule", "bytemark_sync.auditfinding"),
+            _list("Attempts", "history", "bytemark_sync.orderattempt"),
+        ),
+        _section(
+            "Queue",
+            _item("Daily run", "schedule", "bytemark_sync_syncrun_daily", "bytemark_sync.schedule"),
+            _list("Schedules", "calendar_month", "django_q.schedule"),
+            _list("Failed tasks", "error", "django_q.failure"),
+            _list("Finished tasks", "task_alt", "django_q.success"),
+        ),
+        _section(
+            "Access",
+            _list("Staff", "badge", "auth.user"),
+            _list("Groups", "shield_person", "auth.group"),
+            _list("Login attempts", "lock", "axes.accessattempt"),
+        ),
     ]

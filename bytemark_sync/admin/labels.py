@@ -6,7 +6,6 @@ Lists, columns and advice say "rider" for a person of the portal. Sentences abou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -22,14 +21,13 @@ from django.utils.timesince import timesince
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.pending_filter import NEVER_TRIED
 from bytemark_sync.domain.reasons import Reason
-from bytemark_sync.models import RunKind, RunStatus, SyncRun
+from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.storage.portal_schema import renews_tokens
 from bytemark_sync.times import dated, dated_text
 
 NEVER = NEVER_TRIED
 NEVER_LABEL = "never tried"
-EVERYTHING = "all pending orders, including deferred"
 STATUS_VARIANTS: dict[str, str] = {
     RunStatus.QUEUED: "info",
     RunStatus.RUNNING: "info",
@@ -189,24 +187,19 @@ def progress(run: SyncRun) -> SafeString | str:
 def scope_words(run: SyncRun) -> str:
     """The scope of the run in words."""
     scope: dict[str, Any] = run.scope or {}
-    parts = [*_audited(run.kind, scope), *_named(scope)]
+    named = _named(scope)
+    parts = [run.kind_record.subject(scope, is_named=bool(named))]
+    if "order_ids" in scope:
+        parts.append(f"{len(scope['order_ids']):,} of them")
+    if scope.get("since"):
+        parts.append(f"stored since {dated_text(scope['since'])}")
+    parts += named
     if scope.get("limit") is not None:
         parts.append(f"at most {many(scope['limit'], 'user')}")
-    if run.kind == RunKind.SYNC and not _named(scope):
-        parts.insert(0, EVERYTHING if scope.get("include_deferred") else "all pending orders that are due")
-    elif scope.get("include_deferred"):
+    if named and scope.get("include_deferred"):
         parts.append("including deferred")
-    words = "; ".join(parts)
+    words = "; ".join(filter(None, parts))
     return words[:1].upper() + words[1:]
-
-
-def _audited(kind: str, scope: dict[str, Any]) -> Iterator[str]:
-    if kind == RunKind.AUDIT:
-        yield "audit of stored orders" + (", missing passes repaired" if scope.get("repair") else "")
-    if "order_ids" in scope:
-        yield f"{len(scope['order_ids']):,} of them"
-    if scope.get("since"):
-        yield f"stored since {dated_text(scope['since'])}"
 
 
 def _named(scope: dict[str, Any]) -> list[str]:

@@ -18,13 +18,14 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from bytemark_sync.admin.background_counts import WatchedEach
-from bytemark_sync.admin.labels import EVERYTHING, page_of, reason_words, scope_words
+from bytemark_sync.admin.labels import page_of, reason_words, scope_words
 from bytemark_sync.admin.pagination import MAX_LISTS
 from bytemark_sync.admin.pending_figures import PENDING_FIGURES
 from bytemark_sync.admin.pending_filters import AGES, filter_of, this_minute
 from bytemark_sync.admin.read_only import RESYNC, came_from, user_id_of, uuids_of
 from bytemark_sync.domain.pending_filter import PendingFilter
 from bytemark_sync.domain.reasons import user_failures
+from bytemark_sync.domain.run_kinds import EVERYTHING
 from bytemark_sync.models import Order, OrderOutcome, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker

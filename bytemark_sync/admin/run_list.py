@@ -22,7 +22,7 @@ from bytemark_sync.admin.read_only import RESYNC, ReadOnlyAdmin, user_id_of
 from bytemark_sync.admin.resync import Wanted, failures_of
 from bytemark_sync.admin.run_page import RunPage, run_page
 from bytemark_sync.admin.run_results import results
-from bytemark_sync.models import RunKind, SyncRun
+from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue.requests import request_stop
 
@@ -97,7 +97,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
             context |= {"run": run, "page": page, "back_url": back, "above": [runs, (self.title_of(run), back)]}
             return TemplateResponse(request, "bytemark_sync/stop.html", context)
         if request.method == "POST" and request_stop(run.pk, requested_by=request.user.get_username()):
-            kept = "the findings so far are kept" if run.kind == RunKind.AUDIT else "what is fetched is stored"
+            kept = run.kind_record.kept
             messages.success(request, f"The {run.get_kind_display()} stops within seconds; {kept}.")
         else:
             messages.info(request, "The run has ended, or was asked to stop before.")

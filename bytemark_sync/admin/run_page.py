@@ -28,15 +28,16 @@ from bytemark_sync.admin.labels import (
 )
 from bytemark_sync.admin.limit_page import refused_table
 from bytemark_sync.admin.outages import outages_table
-from bytemark_sync.admin.run_results import audit_counts, audit_headline, findings_table
+from bytemark_sync.admin.run_results import findings_table
 from bytemark_sync.bytemark.stats import Histogram
-from bytemark_sync.domain.counters import done_of, many
+from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.drift import Change
-from bytemark_sync.models import OrderAttempt, RunKind, RunStatus, SyncRun
+from bytemark_sync.domain.run_kinds import Figures
+from bytemark_sync.models import OrderAttempt, RunStatus, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import broker
 from bytemark_sync.slack.reporter import BUDGET, SENDING
-from bytemark_sync.storage.finding_counts import Found, found_by
+from bytemark_sync.storage.finding_counts import found_of
 from bytemark_sync.storage.portal_schema import renews_tokens
 from bytemark_sync.times import dated
 
@@ -86,19 +87,20 @@ class RunPage:
 
 def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> RunPage:
     """Collect everything with five queries, six if requests were refused. The page does not wait for slow figures."""
-    answered, left = _answered(run), _left_by_reason(run) if run.kind == RunKind.SYNC else []
+    has_findings = run.kind_record.has_findings
+    answered, left = _answered(run), [] if has_findings else _left_by_reason(run)
     answers, latency = answered or ({}, Histogram())
     is_counting = run.status not in ALIVE and (answered is None or left is None)  # a live run's page updates anyway
     figures_url = reverse("admin:bytemark_sync_syncrun_change", args=[run.pk]) if is_counting else ""
-    found = found_by([run.pk])[run.pk] if run.kind == RunKind.AUDIT else None
+    figures = Figures.of(run, found_of(run))
     return RunPage(
         run=run,
         state=status_badge(run),
-        headline=_headline(run, found),
+        headline=_headline(run, figures),
         percent=run_percent(run),
         times=_times(run),
-        counts=_counts(run, found),
-        reasons=_reasons(run, left or []) if found is None else findings_table(run, found),
+        counts=_counts(run, figures),
+        reasons=findings_table(run, figures.found) if has_findings else _reasons(run, left or []),
         answers=_answers(answers),
         latency=_latency(latency),
         drift=_drift(run),
@@ -115,7 +117,7 @@ def run_page(run: SyncRun, *, live_url: str, stop_url: str, retry_url: str) -> R
     )
 
 
-def _headline(run: SyncRun, found: Found | None) -> str:
+def _headline(run: SyncRun, figures: Figures) -> str:
     """The run in one sentence."""
     if run.status == RunStatus.QUEUED and broker.is_away():
         return f"{broker.AWAY}. The run waits for it, and begins by itself once the broker is back."
@@ -126,17 +128,10 @@ def _headline(run: SyncRun, found: Found | None) -> str:
     if run.status == RunStatus.RUNNING and run.stop_requested:
         return "Stopping: what is fetched is being stored."
     if run.status == RunStatus.RUNNING and run.silent_since:
-        return f"Bytemark has not answered since {dated(run.silent_since)}. {_so_far(run, found)}"
+        return f"Bytemark has not answered since {dated(run.silent_since)}. {run.kind_record.headline(figures)}"
     if run.status == RunStatus.RUNNING and not (run.users_planned or run.users):
         return "Looking for the users to ask Bytemark about."
-    return _so_far(run, found)
-
-
-def _so_far(run: SyncRun, found: Found | None) -> str:
-    if found is not None:
-        return audit_headline(run, found)
-    stored = f"{run.orders_synced:,} of {many(run.orders, 'order')} stored"
-    return f"{done_of(run.users, run.users_planned, 'user')}, {stored}, {many(run.users_failed, 'user')} failed."
+    return run.kind_record.headline(figures)
 
 
 def _times(run: SyncRun) -> list[tuple[str, object]]:
@@ -168,26 +163,17 @@ def _awaits_slack(run: SyncRun) -> bool:
     return timezone.now() - run.finished_at < timedelta(seconds=2 * BUDGET)
 
 
-def _counts(run: SyncRun, found: Found | None) -> list[tuple[str, str]]:
-    counts = _sync_counts(run) if found is None else audit_counts(run, found)
-    if run.tokens_renewed or renews_tokens():
-        counts.append(("Tokens renewed", run.tokens_renewed))
-    return [(label, f"{count:,}") for label, count in counts]
-
-
-def _sync_counts(run: SyncRun) -> list[tuple[str, int]]:
-    return [
-        ("Items stored", run.items_created),
-        ("Orders stored", run.orders_synced),
-        ("Orders not listed", run.orders_not_found),
-        ("Orders without passes", run.orders_without_passes),
-        ("Orders malformed", run.orders_invalid),
-        ("Orders deferred", run.orders_deferred),
+def _counts(run: SyncRun, figures: Figures) -> list[tuple[str, str]]:
+    counts = [
+        *run.kind_record.counts(figures),
         ("Users failed", run.users_failed),
         ("Requests", run.api_requests),
         ("Retries", run.retries),
         ("Refused (429)", run.rate_limited),
     ]
+    if run.tokens_renewed or renews_tokens():
+        counts.append(("Tokens renewed", run.tokens_renewed))
+    return [(label, f"{count:,}") for label, count in counts]
 
 
 def _left_by_reason(run: SyncRun) -> list[tuple[str, int]] | None:

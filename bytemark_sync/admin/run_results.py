@@ -1,4 +1,4 @@
-"""The result of a run, in words and links, for syncs and for audits."""
+"""The result of a run, in words and links."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from django.utils.safestring import SafeString
 
 from bytemark_sync.admin.labels import badge, link
 from bytemark_sync.domain.comparison import FINDING_LABELS, FindingKind
-from bytemark_sync.domain.counters import done_of, many
-from bytemark_sync.models import RunKind, SyncRun
-from bytemark_sync.storage.finding_counts import Found, found_by
+from bytemark_sync.domain.counters import Found, many
+from bytemark_sync.domain.run_kinds import Figures
+from bytemark_sync.models import SyncRun
+from bytemark_sync.storage.finding_counts import found_by
 
 MEANINGS: dict[str, str] = {
     FindingKind.PASS_MISSING: "Bytemark lists a pass that is not stored. An audit with --repair stores it.",
@@ -36,55 +37,29 @@ class Result:
 def results(runs: Iterable[SyncRun]) -> dict[int, Result]:
     """The result of each run, with one query for all of them."""
     runs = list(runs)
-    found = found_by([run.pk for run in runs if run.kind == RunKind.AUDIT])
-    return {run.pk: _of_audit(run, found[run.pk]) if run.kind == RunKind.AUDIT else _of_sync(run) for run in runs}
+    found = found_by([run.pk for run in runs if run.kind_record.has_findings])
+    return {run.pk: _result(run, found.get(run.pk)) for run in runs}
 
 
-def _of_sync(run: SyncRun) -> Result:
+def _result(run: SyncRun, found: Found | None) -> Result:
+    done = run.kind_record.done(Figures.of(run, found or Found()))
+    return Result(f"{done}{_renewed(run)}", _left(run) if found is None else _findings(run, found))
+
+
+def _left(run: SyncRun) -> SafeString | str:
     left = run.orders - run.orders_synced
     attempts = reverse("admin:bytemark_sync_orderattempt_changelist")
-    return Result(
-        f"{many(run.orders_synced, 'order')}, {many(run.items_created, 'item')} stored{_renewed(run)}",
-        link(f"{attempts}?run={run.pk}", f"{many(left, 'order')} left") if left > 0 else "-",
-    )
+    return link(f"{attempts}?run={run.pk}", f"{many(left, 'order')} left") if left > 0 else "-"
 
 
-def _of_audit(run: SyncRun, found: Found) -> Result:
-    mended = f", {many(run.items_created, 'item')} added" if run.items_created else ""
+def _findings(run: SyncRun, found: Found) -> SafeString | str:
     words = many(found.total, "finding")
-    return Result(
-        f"{many(run.orders, 'order')} audited{mended}{_renewed(run)}",
-        link(_findings_url(run), words) if found.total else words,
-    )
+    return link(_findings_url(run), words) if found.total else words
 
 
 def _renewed(run: SyncRun) -> str:
     renewed = f", {many(run.tokens_renewed, 'token')} renewed" if run.tokens_renewed else ""
     return f"{renewed}, logins stopped" if run.logins_stopped else renewed
-
-
-def audit_headline(run: SyncRun, found: Found) -> str:
-    """The audit in one or two sentences."""
-    repaired = f" ({found.repaired:,} repaired)" if found.repaired else ""
-    users = done_of(run.users, run.users_planned, "user")
-    words = f"{users}, {many(run.orders, 'order')} audited, {many(found.total, 'finding')}{repaired}."
-    if run.users_failed:
-        words += f" {many(run.users_failed, 'user')} failed: their orders were not compared."
-    return words
-
-
-def audit_counts(run: SyncRun, found: Found) -> list[tuple[str, int]]:
-    return [
-        ("Orders audited", run.orders),
-        ("Findings", found.total),
-        ("Findings repaired", found.repaired),
-        ("Items added", run.items_created),
-        ("Orders malformed, not compared", run.orders_invalid),
-        ("Users failed", run.users_failed),
-        ("Requests", run.api_requests),
-        ("Retries", run.retries),
-        ("Refused (429)", run.rate_limited),
-    ]
 
 
 def findings_table(run: SyncRun, found: Found) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from bytemark_sync.audit.findings_writer import AuditWriter
 from bytemark_sync.audit.selection import audit_stream, audit_users
-from bytemark_sync.domain.counters import Counts
+from bytemark_sync.domain.counters import Counts, Found
 from bytemark_sync.domain.run_scope import AuditScope
 from bytemark_sync.models import RunKind, SyncRun
 from bytemark_sync.runs.engine import Writer
 from bytemark_sync.runs.run_rows import BatchClaim
-from bytemark_sync.storage.finding_counts import Found, found_by
+from bytemark_sync.storage.finding_counts import found_by
 from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo
 
 

@@ -57,6 +57,18 @@ class Counts:
 
 
 @dataclass(slots=True)
+class Found:
+    """An audit's findings by kind, repaired ones included, and the number of repaired ones."""
+
+    kinds: dict[str, int] = field(default_factory=dict)
+    repaired: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.kinds.values())
+
+
+@dataclass(slots=True)
 class Flushed:
     """What one flush has written: its counts, and the orders that it left, with their users, as they are on record."""
 

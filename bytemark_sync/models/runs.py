@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from django.db import models
 from django.utils import timezone
 
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.reasons import reason_choices
-from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.domain.run_kinds import AuditRecord, KindRecord, SyncRecord
 from bytemark_sync.models.portal import Order
 
 
@@ -18,6 +18,17 @@ class RunKind(models.TextChoices):
 
     SYNC = "sync", "run"
     AUDIT = "audit", "audit"
+
+    @property
+    def record(self) -> KindRecord:
+        """What is told of such runs."""
+        match self:
+            case RunKind.SYNC:
+                return SyncRecord()
+            case RunKind.AUDIT:
+                return AuditRecord()
+            case unknown:
+                assert_never(unknown)
 
 
 class Trigger(models.TextChoices):
@@ -124,8 +135,13 @@ class SyncRun(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self._state.adding:
-            self.whole = self.kind == RunKind.SYNC and Scope.from_json(self.scope).is_everything
+            self.whole = self.kind_record.is_whole_job(self.scope)
         super().save(*args, **kwargs)
+
+    @property
+    def kind_record(self) -> KindRecord:
+        """What is told of it. A run of a kind that only a newer version knows is told as a sync."""
+        return (RunKind(self.kind) if self.kind in RunKind.values else RunKind.SYNC).record
 
 
 class SyncBatch(models.Model):

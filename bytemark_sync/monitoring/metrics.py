@@ -70,7 +70,8 @@ def _last_run() -> Iterator[Metric]:
         "bytemark_sync_runs", "Runs on record, by trigger and status.", labels=["trigger", "status"]
     )
     # The trigger label of audits is "audit", as it was before runs had a kind.
-    label = Case(When(kind=RunKind.AUDIT, then=F("kind")), default=F("trigger"))
+    by_kind = [kind for kind in RunKind if not kind.record.names_trigger]
+    label = Case(When(kind__in=by_kind, then=F("kind")), default=F("trigger"))
     counted = SyncRun.objects.order_by().values_list(label, "status").annotate(Count("pk"))
     for trigger, status, count in counted:
         runs.add_metric([trigger, status], count)

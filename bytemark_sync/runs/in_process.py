@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bytemark_sync.bytemark.config import BytemarkSettings
-from bytemark_sync.domain.counters import Counts, Totals
+from bytemark_sync.domain.counters import Counts, Found, Totals
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.drift import note_drift
@@ -20,7 +20,6 @@ from bytemark_sync.runs.strategy import Strategy
 from bytemark_sync.runs.writer import DryRunWriter
 from bytemark_sync.slack.reporter import report_forgotten, report_run
 from bytemark_sync.storage.database_retry import DatabaseGone, RowRefused, explain, retrying
-from bytemark_sync.storage.finding_counts import Found
 from bytemark_sync.storage.pending import Deferred
 
 logger = logging.getLogger(__name__)

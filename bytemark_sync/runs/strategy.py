@@ -1,6 +1,7 @@
 """What a run does, by its kind: which users it works and what it writes. The engine is the same for all kinds.
 
-The sync is here, the audit in audit/strategy.py. For a queued run, queue/kinds.py chooses.
+The sync is here, the audit in audit/strategy.py. For a queued run, queue/kinds.py chooses. How each kind is told is in
+domain/run_kinds.py.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ from typing import ClassVar, Protocol
 
 from django.utils import timezone
 
-from bytemark_sync.domain.counters import Counts
+from bytemark_sync.domain.counters import Counts, Found
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import RunKind, SyncRun
 from bytemark_sync.runs.engine import Writer
 from bytemark_sync.runs.run_rows import BatchClaim
 from bytemark_sync.runs.writer import SyncWriter
-from bytemark_sync.storage.finding_counts import Found
 from bytemark_sync.storage.pending import Deferred, DueUser, ReadUpTo, stream, users_named_by, users_with_pending
 
 

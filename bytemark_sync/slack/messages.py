@@ -1,4 +1,7 @@
-"""Every text that is sent to Slack. None contains a token, e-mail or password. Names and errors are escaped."""
+"""Every text that is sent to Slack. None contains a token, e-mail or password. Names and errors are escaped.
+
+What a reason and a kind of run are called is in their records (domain/reasons.py, domain/run_kinds.py).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from django.utils import timezone
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.drift import Change
 from bytemark_sync.domain.reasons import Reason
-from bytemark_sync.models import OrderOutcome, RunKind, RunStatus, SyncRun
-from bytemark_sync.storage.finding_counts import found_by
+from bytemark_sync.domain.run_kinds import Figures
+from bytemark_sync.models import OrderOutcome, RunStatus, SyncRun
+from bytemark_sync.storage.finding_counts import found_of
 from bytemark_sync.times import dated, hours
 
 ORIGIN = "bytemark_sync/sync_order_items"
@@ -101,7 +105,7 @@ def _head(run: SyncRun, sign: str) -> str:
 
 def name_of(run: SyncRun) -> str:
     """ "run 7 (schedule)", "audit 8"."""
-    return str(run) if run.kind == RunKind.AUDIT else f"{run} ({run.trigger})"
+    return f"{run} ({run.trigger})" if run.kind_record.names_trigger else str(run)
 
 
 def _words(run: SyncRun) -> str:
@@ -111,31 +115,11 @@ def _words(run: SyncRun) -> str:
 def _counts(run: SyncRun) -> str:
     parts = [
         f"{many(run.users, 'user')}, {run.users_failed:,} failed",
-        *(_audited(run) if run.kind == RunKind.AUDIT else _synced(run)),
+        *run.kind_record.summary(Figures.of(run, found_of(run))),
         *([f"{many(run.tokens_renewed, 'token')} renewed"] if run.tokens_renewed else []),
         f"{many(run.api_requests, 'request')}, {run.retries:,} repeated",
     ]
     return " · ".join(parts)
-
-
-def _audited(run: SyncRun) -> list[str]:
-    found = found_by([run.pk])[run.pk]
-    return [
-        f"{many(run.orders, 'order')} audited",
-        f"{many(found.total, 'finding')}, {found.repaired:,} repaired",
-        f"{run.orders_invalid:,} malformed",
-    ]
-
-
-def _synced(run: SyncRun) -> list[str]:
-    return [
-        f"{run.orders_synced:,} of {many(run.orders, 'order')} stored",
-        f"{run.orders_not_found:,} not listed",
-        f"{run.orders_without_passes:,} without passes",
-        f"{run.orders_invalid:,} malformed",
-        f"{run.orders_deferred:,} deferred",
-        f"{many(run.items_created, 'item')}",
-    ]
 
 
 def _reasons(run: SyncRun) -> Iterator[str]:

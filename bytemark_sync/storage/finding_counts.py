@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from django.db.models import Count, Q
 
-from bytemark_sync.models import AuditFinding
+from bytemark_sync.domain.counters import Found
+from bytemark_sync.models import AuditFinding, SyncRun
 from bytemark_sync.storage.keyset import fetched
 
 
-@dataclass(slots=True)
-class Found:
-    """Findings by kind, repaired ones included, and the number of repaired ones."""
-
-    kinds: dict[str, int] = field(default_factory=dict)
-    repaired: int = 0
-
-    @property
-    def total(self) -> int:
-        return sum(self.kinds.values())
+def found_of(run: SyncRun) -> Found:
+    """The findings of a run. None, and no query, if its kind has none. Raises `DatabaseGone`."""
+    return found_by([run.pk])[run.pk] if run.kind_record.has_findings else Found()
 
 
 def found_by(run_ids: Collection[int]) -> dict[int, Found]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bytemark_sync.domain.counters import Found
 from bytemark_sync.models import AuditFinding, Order, RunKind, SyncRun, Trigger
-from bytemark_sync.storage.finding_counts import Found, found_by
+from bytemark_sync.storage.finding_counts import found_by
 
 pytestmark = pytest.mark.django_db
 

@@ -67,36 +67,18 @@ def work_here(
             dead = retrying(lifecycle.close_dead_runs)
             run = lifecycle.open_run(strategy.kind, strategy.scope, requested_by=requested_by)
         nothing_to_work = strategy.nothing_to_work()
-        work(
-            strategy.users(deferred),
-            strategy.writer(run, stop) if run else DryRunWriter(),
-            Terms(
-                client_settings,
-                workers,
-                stop,
-                progress=progress,
-                dry_run=dry_run,
-                logins=logins_of(run, strategy.scope),
-            ),
-            totals,
-        )
+        logins = logins_of(run, strategy.scope)
+        terms = Terms(client_settings, workers, stop, progress=progress, dry_run=dry_run, logins=logins)
+        work(strategy.users(deferred), strategy.writer(run, stop) if run else DryRunWriter(), terms, totals)
         totals.orders_deferred = deferred.orders
     except RunClosed as closed:
         error = str(closed)
     except Exception as broken:  # noqa: BLE001 - whatever it is, the run is closed and told
         error = explain(broken)
-    unanswered = totals.unanswered_since
-    status = lifecycle.verdict(
-        totals.counts, stopped=totals.interrupted, broke_off=bool(error), unanswered=unanswered is not None
-    )
-    if unanswered and not error:
-        error = lifecycle.unanswered_words(unanswered)
+    status, error = _verdict(totals, error)
     report = RunReport(run.pk if run else None, status, totals, 0.0, error, nothing_to_work)
-    if run and (row := close(run, report.status, error, totals)):
-        report.status, report.error = RunStatus(row.status), row.error
-        totals.counts, totals.orders_deferred = Counts.of(row), row.orders_deferred
-        report.logins_stopped = row.logins_stopped
     if run:
+        _close_as_reported(run, report)
         _tell_of_the_dead(dead)
     report.seconds = time.monotonic() - began
     if report.run_id and not report.error:
@@ -104,6 +86,23 @@ def work_here(
     name = f"{strategy.kind.label} {report.run_id}" if report.run_id else "dry run" if dry_run else "no run"
     _log(name, report, strategy.words(totals.counts, report.found))
     return report
+
+
+def _verdict(totals: Totals, error: str) -> tuple[RunStatus, str]:
+    """How a run ended, and why it could not go on. `error`: it broke off."""
+    since = totals.unanswered_since
+    status = lifecycle.verdict(
+        totals.counts, stopped=totals.interrupted, broke_off=bool(error), unanswered=since is not None
+    )
+    return status, error or (lifecycle.unanswered_words(since) if since else "")
+
+
+def _close_as_reported(run: SyncRun, report: RunReport) -> None:
+    """Close the run. Another process may have closed it before: the report then says what the run's row says."""
+    row = close(run, report.status, report.error, report.totals)
+    if row is not None:
+        report.status, report.error, report.logins_stopped = RunStatus(row.status), row.error, row.logins_stopped
+        report.totals.counts, report.totals.orders_deferred = Counts.of(row), row.orders_deferred
 
 
 def close(run: SyncRun, status: RunStatus, error: str, totals: Totals) -> SyncRun | None:

@@ -20,7 +20,16 @@ def main() -> None:
     from django.core.management import BaseCommand, ManagementUtility
     from django.db import DatabaseError, InterfaceError
 
+    from bytemark_sync import __version__
+
     class Utility(ManagementUtility):
+        def execute(self) -> None:
+            """`--version` alone, and of any command, gives the product's version. `version` gives Django's."""
+            if ["--version"] in (self.argv[1:], self.argv[2:]):
+                sys.stdout.write(f"{__version__}\n")
+            else:
+                super().execute()
+
         def fetch_command(self, subcommand: str) -> BaseCommand:
             gc.freeze()
             gc.enable()

@@ -9,9 +9,10 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Case, Count, F, When
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bytemark_sync import __version__
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts
 from bytemark_sync.models import RunKind, SyncRun
@@ -21,7 +22,7 @@ QUANTILES = (0.5, 0.95)
 
 
 def text() -> bytes:
-    """All metrics of the job. If the database is away, only the health."""
+    """All metrics of the job. If the database is away, only the version and the health."""
     registry = CollectorRegistry()
     registry.register(_Job())
     return generate_latest(registry)
@@ -29,6 +30,7 @@ def text() -> bytes:
 
 class _Job(Collector):
     def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("bytemark_sync", "The product's version.", {"version": __version__})
         now = health.look()
         yield _gauge("healthy", "1 if /healthz answers 200, else 0.", now.healthy)
         yield _gauge("cluster_alive", "1 if a cluster is alive, else 0.", now.cluster_alive)

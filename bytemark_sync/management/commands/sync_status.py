@@ -12,6 +12,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError
 from django.utils.timesince import timesince
 
+from bytemark_sync import __version__
 from bytemark_sync.domain.counters import done_of, many
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
@@ -30,7 +31,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         now = health.look()
         if options["json"]:
-            self.stdout.write(json.dumps(now.in_full(), cls=DjangoJSONEncoder))
+            self.stdout.write(json.dumps({"version": __version__, **now.in_full()}, cls=DjangoJSONEncoder))
         else:
             self._print(now)
         if not now.healthy:
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             pending += f", the longest known for {timesince(now.oldest_pending_since)}"
         cluster = f"{'alive' if now.cluster_alive else 'not alive'}, last seen {_ago(now.cluster_seen_at)}"
         lines = {
+            "Version": __version__,
             "Database": now.database,
             "Last good run": last,
             "Pending": pending,

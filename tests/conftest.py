@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
+from tests.support.clusters import ClusterScenario, MakeClusterScenario
 from tests.support.harness import (
     BACKENDS,
     SERVERS,
@@ -230,6 +231,18 @@ def server_scenario(
 ) -> MakeScenario:
     """On the database servers alone."""
     return make_scenario(server_backend, fresh_database, sandbox)
+
+
+@pytest.fixture
+def cluster_scenario(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[MakeClusterScenario]:
+    with ExitStack() as stack:
+
+        def build(
+            backend: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3
+        ) -> ClusterScenario:
+            return ClusterScenario(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
+
+        yield build
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ NEVER_TRIED = "never_tried"
 """Used in place of a reason, for orders that no run has tried yet."""
 TIMES = ("first_before", "first_after", "next_after")
 KNOWN = frozenset({"reason", "user", *TIMES})
+REASONS = frozenset({*Reason, NEVER_TRIED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class PendingFilter:
     next_after: datetime | None = None
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.reasons) - {*Reason, NEVER_TRIED}):
+        if unknown := sorted(set(self.reasons) - REASONS):
             raise ValueError(f"unknown reason: {', '.join(unknown)}")
 
     def __bool__(self) -> bool:
@@ -51,15 +52,19 @@ class PendingFilter:
             values["user"] = self.user
         return values | {name: at.isoformat() for name in TIMES if (at := getattr(self, name))}
 
+    @staticmethod
+    def knows(values: Mapping[str, Any]) -> bool:
+        """Whether this version has every filter and reason that is named."""
+        return KNOWN.issuperset(values) and REASONS.issuperset(_reasons(values))
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Raises ValueError for an unknown filter or an unreadable value."""
         if unknown := sorted(set(values) - KNOWN):
             raise ValueError(f"unknown filter: {', '.join(unknown)}")
-        reasons = values.get("reason", ())
         user = values.get("user")
         return cls(
-            reasons=(reasons,) if isinstance(reasons, str) else tuple(reasons),
+            reasons=_reasons(values),
             user=None if user is None else int(user),
             **{name: _time(name, values[name]) for name in TIMES if name in values},
         )
@@ -73,3 +78,8 @@ def _time(name: str, value: object) -> datetime:
         return datetime.fromisoformat(str(value))
     except ValueError:
         raise ValueError(f"{name} is no ISO time") from None
+
+
+def _reasons(values: Mapping[str, Any]) -> tuple[str, ...]:
+    reasons = values.get("reason", ())
+    return (reasons,) if isinstance(reasons, str) else tuple(reasons)

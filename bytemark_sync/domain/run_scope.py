@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,11 @@ class Scope:
             "include_deferred": self.include_deferred,
         }
         return {name: value for name, value in values.items() if value not in ([], {}, None, False)}
+
+    @classmethod
+    def knows(cls, values: Mapping[str, Any]) -> bool:
+        """Whether this version has everything that the scope names. Otherwise it would work more than was asked for."""
+        return _has(cls, values) and PendingFilter.knows(values.get("filters", {}))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scope:
@@ -85,6 +90,11 @@ class AuditScope:
         return values
 
     @classmethod
+    def knows(cls, values: Mapping[str, Any]) -> bool:
+        """As `Scope.knows`."""
+        return _has(cls, values)
+
+    @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AuditScope:
         ids, since = values.get("order_ids"), values.get("since")
         return cls(
@@ -93,3 +103,7 @@ class AuditScope:
             since=None if since is None else datetime.fromisoformat(since),
             repair=bool(values.get("repair", False)),
         )
+
+
+def _has(scope: type[Scope | AuditScope], values: Mapping[str, Any]) -> bool:
+    return {field.name for field in fields(scope)}.issuperset(values)

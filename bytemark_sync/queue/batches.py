@@ -29,7 +29,7 @@ from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunKind, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.queue.broker import BATCH, enqueue
-from bytemark_sync.queue.kinds import strategy_of
+from bytemark_sync.queue.kinds import is_known, strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
@@ -99,13 +99,17 @@ def _live_clusters() -> QuerySet[ClusterBeat]:
 def work_batch(batch_id: int) -> str:
     """Claim the batch and work it. Return what happened, in words.
 
-    A second delivery of the same task finds nothing to do.
+    A second delivery of the same task finds nothing to do. A newer version's batch is left to that version's clusters.
     """
+    run = retrying(lambda: SyncRun.objects.filter(batches=batch_id).first())
+    if run is not None and not is_known(run):
+        waiting = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED)
+        retrying(lambda: waiting.update(queued_at=None))
+        return "handed back: its run is of a newer version"
     claim = retrying(lambda: _claim(batch_id))
-    if claim is None:
+    if run is None or claim is None:
         return "nothing to do: the batch is not waiting any more"
     began_at_page = pages_read(claim.bookmarks)
-    run = retrying(lambda: SyncRun.objects.get(batches=batch_id))
     try:
         totals = _work(run, claim)
         ended = _end_batch(claim, totals, got_on=pages_read(claim.bookmarks) > began_at_page)

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django_q.signals import post_execute_in_worker, pre_execute
 
 from bytemark_sync.models import ClusterBeat
-from bytemark_sync.queue import watchdog
+from bytemark_sync.queue import handing_back, watchdog
 from bytemark_sync.queue.locks import CLOCK_SKEW, take_turn
 from bytemark_sync.queue.supervisor import Hearing, end_guard
 
@@ -36,6 +36,7 @@ SILENCE_EVERY = 2 * 3600.0
 def start(check_silence: Callable[[], object]) -> None:
     """Called in each new worker process. `check_silence` is the hourly check, for when its schedule is broken."""
     pre_execute.connect(_hearing.begin)
+    post_execute_in_worker.connect(handing_back.hand_back)
     post_execute_in_worker.connect(_hearing.end)
     threading.Thread(target=_run, args=(os.getppid(), check_silence), name="heartbeat", daemon=True).start()
 

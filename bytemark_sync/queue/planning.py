@@ -17,7 +17,7 @@ from bytemark_sync.models import RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches
 from bytemark_sync.queue.broker import PLAN, enqueue
-from bytemark_sync.queue.kinds import strategy_of
+from bytemark_sync.queue.kinds import is_known, strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.storage.database_retry import DatabaseAway, explain, in_transaction, retrying
@@ -56,8 +56,13 @@ def plan(run_id: int) -> None:
     """Plan the run to its end, or until this task's time is up, and hand out its first batches.
 
     If the database is away, the watchdog has the planning continued later. After any other error the run works only
-    what was planned before it, and keeps the error.
+    what was planned before it, and keeps the error. A newer version's run is left to that version's clusters.
     """
+    run = retrying(lambda: SyncRun.objects.filter(pk=run_id).first())
+    if run is not None and not is_known(run):
+        logger.warning("run %s is of a newer version: it waits for a cluster of that version", run_id)
+        retrying(lambda: SyncRun.objects.filter(pk=run_id, planned_at=None).update(planner_at=None))
+        return
     try:
         _plan(run_id)
     except DatabaseAway:

@@ -18,6 +18,7 @@ from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import BatchStatus, RunKind, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches, planning
+from bytemark_sync.queue.kinds import is_known
 from bytemark_sync.queue.locks import held
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def _same(scope: Scope) -> SyncRun | None:
     The values of times are not compared, only which are set: they are ages counted back from the minute of the click.
     """
     for run in _live().filter(trigger=Trigger.ADMIN).order_by("pk"):
-        if _without_times(Scope.from_json(run.scope)) == _without_times(scope):
+        if is_known(run) and _without_times(Scope.from_json(run.scope)) == _without_times(scope):
             return run
     return None
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches, due_runs, planning
+from bytemark_sync.queue.kinds import is_known
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.slack import reporter
 
@@ -27,6 +28,8 @@ def watch() -> None:
     for run_id in lifecycle.close_dead_runs():
         reporter.report_run(SyncRun.objects.get(pk=run_id))
     for run in SyncRun.objects.filter(status__in=ALIVE, pid=None):
+        if not is_known(run):
+            continue
         if run.planned_at is None:
             _watch_planning(run, limit)
         _watch_batches(run, limit)

@@ -7,7 +7,7 @@ order twice, and continues a long list where the last try stopped. Of the token 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -36,7 +36,8 @@ def _at_bookmark(user: PendingUser, kept: Mapping[str, Any]) -> PendingUser:
     Orders that became pending since then wait for the next run: the pages already read may have listed them.
     """
     still = set(kept["orders"])
-    bookmark = Bookmark(**{name: value for name, value in kept.items() if name != "orders"})
+    # A newer version's cluster beside this one may have kept more.
+    bookmark = Bookmark(**{field.name: kept[field.name] for field in fields(Bookmark) if field.name in kept})
     token = next((one for one in user.tokens if constant_time_compare(_hash(one), kept["token"])), None)
     if token is None:  # nothing was read, or the token is gone: another token's list begins at page 1
         bookmark = Bookmark(attempts=bookmark.attempts, pages=bookmark.pages)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bytemark_sync.models import Order, OrderToken
 from bytemark_sync.sandbox import Sandbox, World
-from tests.support.clusters import ClusterScenario, MakeClusterScenario
-from tests.support.harness import FreshDatabase
 from tests.support.queue import Queue
-from tests.support.servers import Redis
 
 
 @pytest.fixture
@@ -36,18 +31,6 @@ def serve(sandbox: Callable[..., Sandbox], settings: Any) -> Callable[..., Sandb
         return box
 
     return start
-
-
-@pytest.fixture
-def cluster_scenario(fresh_database: FreshDatabase, tmp_path: Path) -> Iterator[MakeClusterScenario]:
-    with ExitStack() as stack:
-
-        def build(
-            backend: str = "mariadb", *, redis: Redis | None = None, url: str = "", latency: float = 0.3
-        ) -> ClusterScenario:
-            return ClusterScenario(stack, tmp_path, url or fresh_database(backend), redis=redis, latency=latency)
-
-        yield build
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from bytemark_sync.sandbox import World
 from tests.support.harness import Portal, manage, start_manage, unique_name
-from tests.support.servers import Redis, SandboxProcess, wait_for
+from tests.support.servers import ROOT, Redis, SandboxProcess, wait_for
 
 LIMIT = 12
 """SYNC_HEARTBEAT_LIMIT of these tests, in seconds."""
@@ -25,11 +25,17 @@ USERS = 160
 class Cluster:
     """`manage.py qcluster`; SIGKILL takes the whole process group, as a machine that loses its power."""
 
-    def __init__(self, folder: Path, database_url: str, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, database_url: str, env: dict[str, str], tree: Path = ROOT) -> None:
         self.log = folder / f"{unique_name('cluster')}.log"
         with self.log.open("w") as log:
             self.process: subprocess.Popen[str] = start_manage(
-                "qcluster", database_url=database_url, env=env, start_new_session=True, stdout=log, stderr=log
+                "qcluster",
+                database_url=database_url,
+                env=env,
+                tree=tree,
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
             )
 
     def __enter__(self) -> Self:
@@ -109,13 +115,13 @@ class ClusterScenario:
         }
         self._stack, self._folder = stack, folder
 
-    def cluster(self, network: Network | None = None) -> Cluster:
-        """`network`: its only way to Bytemark."""
+    def cluster(self, network: Network | None = None, tree: Path = ROOT) -> Cluster:
+        """`network`: its only way to Bytemark. `tree`: whose code."""
         way = {"BYTEMARK_CUSTOMER_API_URL": network.url} if network else {}
-        return self._stack.enter_context(Cluster(self._folder, self.url, self.env | way))
+        return self._stack.enter_context(Cluster(self._folder, self.url, self.env | way, tree))
 
-    def enqueue(self) -> None:
-        done = manage("sync_order_items", "--enqueue", "--json", database_url=self.url, env=self.env)
+    def enqueue(self, tree: Path = ROOT) -> None:
+        done = manage("sync_order_items", "--enqueue", "--json", database_url=self.url, env=self.env, tree=tree)
         assert done.status == 0, done.stderr
         assert done.json["status"] == "queued"
 

@@ -70,26 +70,35 @@ def with_option(url: str, option: str) -> str:
 
 
 def start_manage(
-    *args: object, database_url: str, env: Mapping[str, str | None] | None = None, cold: bool = False, **options: Any
+    *args: object,
+    database_url: str,
+    env: Mapping[str, str | None] | None = None,
+    cold: bool = False,
+    tree: Path = ROOT,
+    **options: Any,
 ) -> subprocess.Popen[str]:
     """`manage.py` in a process of its own with a clean environment; it dies with the tests.
 
-    `cold`: from a new interpreter, where a warm one might serve.
+    `cold`: from a new interpreter, where a warm one might serve. `tree`: whose code.
     """
-    command = [str(ROOT / "manage.py"), *(str(arg) for arg in args)]
+    command = [str(tree / "manage.py"), *(str(arg) for arg in args)]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = clean_environment(places(database_url) | dict(env or {}))
-    if not cold and may_be_warm(command[1], environment):
+    if not cold and tree == ROOT and may_be_warm(command[1], environment):
         return WarmCommand(command, env=environment, text=True, **(pipes | options))
-    return spawn([sys.executable, *command], env=environment, cwd=ROOT, **(pipes | options))
+    return spawn([sys.executable, *command], env=environment, cwd=tree, **(pipes | options))
 
 
 def manage(
-    *args: object, database_url: str, env: Mapping[str, str | None] | None = None, timeout: float = 120
+    *args: object,
+    database_url: str,
+    env: Mapping[str, str | None] | None = None,
+    timeout: float = 120,
+    tree: Path = ROOT,
 ) -> Finished:
     """Run `manage.py` to its end."""
     started = time.monotonic()
-    process = start_manage(*args, database_url=database_url, env=env)
+    process = start_manage(*args, database_url=database_url, env=env, tree=tree)
     return finish(process, timeout, started)
 
 

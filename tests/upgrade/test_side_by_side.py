@@ -1,0 +1,89 @@
+"""Clusters of two versions on one queue (docs/decisions/0017-two-versions-side-by-side.md).
+
+This tree is the older version here. The newer one is made up of it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.clusters import Cluster, ClusterScenario, MakeClusterScenario
+from tests.support.harness import manage
+from tests.support.next_version import NEXT, next_version
+from tests.support.servers import Redis, wait_for
+from tests.support.side_by_side import side_by_side
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of the next version."""
+    return next_version(tmp_path_factory.mktemp("newer"))
+
+
+def migrate(scenario: ClusterScenario, newer: Path) -> None:
+    done = manage("migrate", "-v0", database_url=scenario.url, tree=newer)
+    assert done.status == 0, done.stderr
+
+
+def end(cluster: Cluster, *, kill: bool) -> None:
+    if kill:
+        cluster.kill()
+    else:
+        assert cluster.stop() == 0
+
+
+def an_upgrade_in_the_middle_of_a_run(scenario: ClusterScenario, newer: Path, *, kill: bool) -> None:
+    """Migrate while the older cluster works, start the newer one, and end the older one."""
+    scenario.sandbox.set_faults("latency:seconds=3")  # so that the run lasts until both are at work
+    old = scenario.cluster()
+    scenario.enqueue()
+    wait_for(lambda: scenario.stored() > 0, 60, "the older cluster works")
+    early = manage("qcluster", database_url=scenario.url, env=scenario.env, tree=newer)
+    assert early.status == 1
+    assert f"Run `manage.py migrate` first: version {NEXT} needs bytemark_sync.0003_next." in early.stderr
+    migrate(scenario, newer)
+    new = scenario.cluster(tree=newer)
+    wait_for(new.worked, 60, "the newer cluster works")
+    stored = scenario.stored()
+    wait_for(lambda: scenario.stored() > stored, 60, "work goes on")
+    scenario.sandbox.set_faults()
+    assert not scenario.is_closed(), "too fast for a test of what happens in the middle"
+    end(old, kill=kill)
+    exact(scenario)
+    assert new.stop() == 0
+
+
+def a_newer_version_is_taken_back_in_the_middle_of_a_run(scenario: ClusterScenario, newer: Path, *, kill: bool) -> None:
+    """The older cluster stands alone at first, before tables and a run of the newer version."""
+    migrate(scenario, newer)
+    old = scenario.cluster()
+    scenario.enqueue(tree=newer)
+    wait_for(lambda: "handed back for a newer one" in old.log.read_text(), 60, "an unknown task is handed back")
+    new = scenario.cluster(tree=newer)
+    wait_for(lambda: old.worked() and new.worked(), 60, "both clusters work")
+    scenario.wait_for_a_third()
+    end(new, kill=kill)
+    exact(scenario)
+    assert old.stop() == 0
+
+
+def exact(scenario: ClusterScenario) -> None:
+    scenario.everything_is_stored_once_and_told_truthfully(within=90)
+    assert scenario.portal.all("SELECT func, result FROM django_q_task WHERE success = 0") == []
+
+
+@pytest.mark.server
+def test_two_versions_share_a_run_and_either_may_end_first(
+    cluster_scenario: MakeClusterScenario, redis_server: Redis, newer: Path
+) -> None:
+    up = partial(an_upgrade_in_the_middle_of_a_run, newer=newer)
+    back = partial(a_newer_version_is_taken_back_in_the_middle_of_a_run, newer=newer)
+    side_by_side(
+        partial(up, cluster_scenario("mariadb"), kill=True),
+        partial(back, cluster_scenario("mariadb", redis=redis_server), kill=False),
+    )

@@ -1,4 +1,7 @@
-"""`manage.py migrate`: Django's own. It runs no checks of a separate portal database, where it creates nothing."""
+"""`manage.py migrate`: Django's own, beside clusters that work.
+
+It runs no checks of a separate portal database, where it creates nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from typing import Any
 
 from django.core.checks import registry
 from django.core.management.commands.migrate import Command as DjangoCommand
+from django.db import connections
 
 from bytemark_sync.checks.portal import PORTAL_TAG
 from bytemark_sync.models.portal import IN_ONE_PLACE
+from bytemark_sync.storage.table_changes import repeated_table_changes
 
 
 class Command(DjangoCommand):
@@ -16,3 +21,7 @@ class Command(DjangoCommand):
         if not IN_ONE_PLACE:
             options["tags"] = sorted(registry.registry.tags_available() - {PORTAL_TAG})
         super().check(*args, **options)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with repeated_table_changes(connections[options["database"]]):
+            super().handle(*args, **options)

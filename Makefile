@@ -14,10 +14,10 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(PYTEST_ARGS)
 FAST = not server and not cluster and not browser and not slow
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain update screenshots image test-image setup setup-dev setup-test clean
+.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain update screenshots image test-image release-fixture setup setup-dev setup-test clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## sample orders in a SQLite file, a local Bytemark, the real command between them
 	@$(PYTHON) scripts/demo.py
@@ -79,6 +79,9 @@ image: ## the container's image (IMAGE=bytemark-sync:latest BASE_IMAGE=debian:tr
 
 test-image: setup-test image ## build the image and try it: web, a run through the queue, SIGTERM, read-only
 	@$(PYTHON) -m tests.container
+
+release-fixture: setup-test ## keep a database as this version leaves it, for the upgrade tests of later ones
+	$(PYTHON) -m tests.upgrade
 
 setup: ## .venv with what the product runs on; what the system lacks is said, then installed by apt or sudo apt
 	@scripts/setup.sh demo

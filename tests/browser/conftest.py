@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect, sync_playwright
 
 from tests.support.admin_site import Site, site
 from tests.support.chromium import FLAGS, log_in
@@ -32,17 +32,30 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def sessions() -> dict[str, StorageState]:
+    """By name: the cookies of someone who has logged in. To log in takes a browser and a server a second each."""
+    return {}
+
+
 @pytest.fixture
-def visit(chromium: Browser, served: Site) -> Iterator[Callable[..., Page]]:
-    """`visit("operator", scheme="dark", width=390)`: a page of someone logged in. No error may reach its console."""
+def visit(chromium: Browser, served: Site, sessions: dict[str, StorageState]) -> Iterator[Callable[..., Page]]:
+    """`visit("operator", scheme="dark", width=390)`: a page of someone logged in. No error may reach its console.
+
+    `new`: by a log in of its own, for who logs out.
+    """
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
-    def open_page(name: str, *, scheme: str = "light", width: int = 1360, refused: bool = False) -> Page:
+    def open_page(
+        name: str, *, scheme: str = "light", width: int = 1360, refused: bool = False, new: bool = False
+    ) -> Page:
+        known = None if new else sessions.get(name)
         context = chromium.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
             accept_downloads=True,
+            storage_state=known,
         )
         contexts.append(context)
         page = context.new_page()
@@ -50,7 +63,12 @@ def visit(chromium: Browser, served: Site) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
         if not refused:
             page.on("console", lambda said: errors.append(f"{page.url}: {said.text}") if said.type == "error" else None)
+        if known:
+            page.goto(f"{served.url}/admin/")
+            return page
         log_in(page, served.url, name)
+        if not new:
+            sessions[name] = context.storage_state()
         return page
 
     yield open_page

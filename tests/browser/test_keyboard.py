@@ -106,7 +106,7 @@ def test_a_rows_menu_leads_to_its_resync(visit: Visit, served: Site) -> None:
 
 @pytest.mark.parametrize("width", [1360, 390])
 def test_the_account_menu_and_the_log_out(visit: Visit, served: Site, width: int) -> None:
-    page = visit("viewer", width=width)
+    page = visit("viewer", width=width, new=True)
     if width == 390:
         tab_to(page, "^Sidebar$")
         page.keyboard.press("Enter")

@@ -55,8 +55,8 @@ check: setup-dev ## Django's system checks, and that no migration is missing
 	$(LAPTOP) $(PYTHON) manage.py check
 	$(LAPTOP) $(PYTHON) manage.py makemigrations --check --dry-run
 
-bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUICK=1: two minutes, prints alone)
-	@QUICK=$(QUICK) $(PYTHON) -m tests.benchmark $(PARTS)
+bench: setup-test ## measure against the targets, write docs/benchmarks.md (QUICK=1: two minutes; PARTS=million)
+	@QUICK=$(QUICK) SCALE=$(SCALE) $(PYTHON) -m tests.benchmark $(PARTS)
 
 faults: setup-test ## N fault scenarios from SEED (LANE=sqlite|mariadb|redis|clock|mysql: one alone), or LANE=search: STEPS
 	@$(if $(filter search,$(LANE)),:,$(PYTHON) -m tests.faults -n $(N) --seed $(SEED) $(if $(LANE),--lane $(LANE)) $(FAULTS_ARGS))

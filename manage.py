@@ -48,9 +48,10 @@ def main() -> None:
     except (DatabaseError, InterfaceError) as error:
         if "--traceback" in sys.argv:
             raise
+        from bytemark_sync.monitoring.logs import last_words
         from bytemark_sync.storage.database_retry import explain
 
-        sys.stderr.write(f"Database error: {explain(error)}\n")
+        last_words(f"Database error: {explain(error)}")
         sys.exit(1)
     except OSError as error:
         if "--traceback" in sys.argv:

@@ -238,14 +238,24 @@ LOGGING = {
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     },
-    # Statements hold riders' tokens, so the log of the database shows them without values.
-    "filters": {"without_values": {"()": "bytemark_sync.monitoring.logs.WithoutValues"}},
-    "handlers": {"stderr": {"class": "bytemark_sync.monitoring.logs.StderrHandler", "formatter": LOG_FORMAT}},
+    "filters": {
+        "fields": {"()": "bytemark_sync.monitoring.logs.WithFields"},
+        "task": {"()": "bytemark_sync.monitoring.logs.WithTask"},
+        # Statements hold riders' tokens, so the log of the database shows them without values.
+        "without_values": {"()": "bytemark_sync.monitoring.logs.WithoutValues"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "bytemark_sync.monitoring.logs.StderrHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["fields"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "bytemark_sync": {"level": "INFO"},
         "django": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
         "django.db.backends": {"filters": ["without_values"]},
-        "django-q": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+        "django-q": {"level": "INFO", "handlers": ["stderr"], "filters": ["task"], "propagate": False},
     },
 }

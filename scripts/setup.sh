@@ -81,6 +81,7 @@ if [ "$kind" = test ]; then
     if ! has mariadb-install-db || ! { has mariadbd || [ -x /usr/sbin/mariadbd ]; }; then
         missing="mariadb-server-core mariadb-client-core" # the programs alone: no service is started
     fi
+    if ! has mariadb-dump; then missing="$missing mariadb-client"; fi
     if ! has redis-server; then missing="$missing redis-server"; fi
     if ! has chromium && ! has chromium-browser && ! has google-chrome; then missing="$missing chromium"; fi
     # shellcheck disable=SC2086

@@ -92,6 +92,8 @@ class UserResult:
     left: tuple[LeftOrder, ...]
     failure: Reason | None = None
     detail: str = ""
+    attempts: int = 0
+    """Failed requests of a user who failed."""
     interrupted: bool = False
     bookmark: Bookmark | None = None
     worked: Token | None = None

@@ -24,6 +24,7 @@ from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.domain.unexpected_errors import describe
 from bytemark_sync.fetch.questions import Answer, Question
 from bytemark_sync.fetch.user_orders import Steps, fetch_steps
+from bytemark_sync.log_fields import carried, log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class FetchPool:
         """Start threads until each user under way has one, up to `workers`, or until the system starts no more."""
         while self._threads < min(self.in_flight, self._workers):
             try:
-                threading.Thread(target=self._work, name=f"fetch-{self._threads + 1}", daemon=True).start()
+                threading.Thread(target=carried(self._work), name=f"fetch-{self._threads + 1}", daemon=True).start()
             except RuntimeError as error:
                 if not self._is_short:
                     self._is_short = True
@@ -131,6 +132,11 @@ class FetchPool:
         _, _, user, steps, answer = self._turns.get()
         if user is None or steps is None:
             return False
+        with log_fields(user=user.user_id):
+            self._step(user, steps, answer)
+        return True
+
+    def _step(self, user: PendingUser, steps: Steps, answer: Answer | None) -> None:
         try:
             step = steps.send(answer)
             if isinstance(step, int):
@@ -142,11 +148,10 @@ class FetchPool:
             self._results.put(end.value)
         except Exception as error:  # noqa: BLE001 - a bug with one user's answer must not stop the others
             self._results.put(_unexpected(user, error))
-        return True
 
 
 def _unexpected(user: PendingUser, error: Exception) -> UserResult:
     detail = describe(error)
-    logger.error("user %s: %s", user.user_id, detail)
+    logger.error("user %s: %s", user.user_id, detail, extra={"reason": Reason.API_ERROR.value})
     left = tuple(LeftOrder(order, Reason.API_ERROR, detail) for order in user.orders)
     return UserResult(user.user_id, (), left, failure=Reason.API_ERROR, detail=detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator
 from typing import TypeVar
@@ -9,6 +10,8 @@ from typing import TypeVar
 from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.errors import Eras, RateLimited, TryAgain
 from bytemark_sync.bytemark.retry import Attempts
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -30,6 +33,7 @@ def repeated(client: BytemarkClient, attempts: Attempts, send: Callable[[], T]) 
             if now - refused_since > client.settings.outage_patience and client.gate.last_good_at > refused_since:
                 raise
         except TryAgain as error:
+            _log(attempts, error)
             if not attempts.spend(error.eras) and not (yield from _is_forgiven(client, attempts, error.eras)):
                 raise
             client.back_off(attempts.used)
@@ -45,3 +49,11 @@ def _is_forgiven(client: BytemarkClient, attempts: Attempts, eras: Eras) -> Gene
         yield 1  # others have their turn first: if they are answered, the failures are this user's own
         client.settle()
     return attempts.are_left
+
+
+def _log(attempts: Attempts, error: TryAgain) -> None:
+    attempt = attempts.used + 1
+    fields = {"user": attempts.user, "attempt": attempt, "reason": error.kind.value}
+    logger.debug(
+        "user %s: attempt %d of %d failed: %s", attempts.user, attempt, attempts.maximum, error.detail, extra=fields
+    )

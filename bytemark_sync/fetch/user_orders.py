@@ -10,7 +10,6 @@ from bytemark_sync.bytemark.client import BytemarkClient
 from bytemark_sync.bytemark.errors import BytemarkError, GiveUp, Interrupted, Kind, TokenRejected
 from bytemark_sync.bytemark.retry import Attempts
 from bytemark_sync.bytemark.token import Token
-from bytemark_sync.domain.logins import LoginEnd
 from bytemark_sync.domain.matching import Bookmark, Matcher, PendingUser, UserResult
 from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.fetch.list_reader import ListReader
@@ -86,14 +85,16 @@ def fetch_steps(
         )
     except BytemarkError as error:
         cost = f" (failed requests: {attempts.used})" if attempts.used else ""  # a rejected token costs no attempt
-        return _failed(user, matcher, Reason.API_ERROR, error.detail + cost, tokens.login)
-    reason = Reason.TOKEN_REJECTED if tokens.tried else Reason.NO_TOKEN
-    return _failed(user, matcher, reason, tokens.words(), tokens.login)
+        failed = _failed(user, matcher, Reason.API_ERROR, error.detail + cost)
+    else:
+        reason = Reason.TOKEN_REJECTED if tokens.tried else Reason.NO_TOKEN
+        failed = _failed(user, matcher, reason, tokens.words())
+    return replace(failed, attempts=attempts.used, login=tokens.login)
 
 
-def _failed(user: PendingUser, matcher: Matcher, reason: Reason, detail: str, login: LoginEnd | None) -> UserResult:
+def _failed(user: PendingUser, matcher: Matcher, reason: Reason, detail: str) -> UserResult:
     found, left = matcher.result(reason, detail)
-    return UserResult(user.user_id, found, left, failure=reason, detail=detail[:500], login=login)
+    return UserResult(user.user_id, found, left, failure=reason, detail=detail[:500])
 
 
 def _stand(bookmark: Bookmark, at: Bookmark) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.checks.foreign_tables import look_early
+from bytemark_sync.log_fields import log_fields
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.storage.strict_mode import refuse_cut_values
 
@@ -42,6 +43,8 @@ class LogLines(OutputWrapper):
 class JobCommand(BaseCommand):
     """A command that asks Bytemark."""
 
+    _called_from_command_line: bool  # Django's
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if settings.LOG_FORMAT == "json":
@@ -59,7 +62,9 @@ class JobCommand(BaseCommand):
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with _log_level(LOG_LEVELS[options["verbosity"]]):
+        # The last words of a process, which Django writes after this, are about its run too.
+        about = nullcontext() if self._called_from_command_line else log_fields()
+        with about, _log_level(LOG_LEVELS[options["verbosity"]]):
             self.work(options)
 
     def work(self, options: dict[str, Any]) -> None:

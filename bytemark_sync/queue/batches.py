@@ -27,8 +27,9 @@ from bytemark_sync.bytemark.outage import Witnesses
 from bytemark_sync.bytemark.shape import Shape
 from bytemark_sync.bytemark.stats import Histogram
 from bytemark_sync.domain.counters import Counts, Totals, many
+from bytemark_sync.log_fields import log_fields
 from bytemark_sync.models import BatchStatus, ClusterBeat, RunKind, RunStatus, SyncBatch, SyncRun
-from bytemark_sync.queue.broker import BATCH, enqueue
+from bytemark_sync.queue import broker
 from bytemark_sync.queue.kinds import is_known, strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
@@ -83,7 +84,7 @@ def hand_out(run_id: int) -> None:
     waiting = mine.filter(status=BatchStatus.QUEUED, queued_at=None).order_by("number")
     for batch_id in list(waiting.values_list("pk", flat=True)[: max(0, room)]):
         free = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED, queued_at=None)
-        if free.update(queued_at=timezone.now()) and not enqueue(BATCH, batch_id):
+        if free.update(queued_at=timezone.now()) and not broker.work(batch_id, run_id):
             SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED).update(queued_at=None)
             return
 
@@ -101,14 +102,21 @@ def work_batch(batch_id: int) -> str:
 
     A second delivery of the same task finds nothing to do. A newer version's batch is left to that version's clusters.
     """
-    run = retrying(lambda: SyncRun.objects.filter(batches=batch_id).first())
-    if run is not None and not is_known(run):
-        waiting = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED)
-        retrying(lambda: waiting.update(queued_at=None))
-        return "handed back: its run is of a newer version"
-    claim = retrying(lambda: _claim(batch_id))
-    if run is None or claim is None:
-        return "nothing to do: the batch is not waiting any more"
+    with log_fields(batch=batch_id):
+        run = retrying(lambda: SyncRun.objects.filter(batches=batch_id).first())
+        if run is not None and not is_known(run):
+            waiting = SyncBatch.objects.filter(pk=batch_id, status=BatchStatus.QUEUED)
+            retrying(lambda: waiting.update(queued_at=None))
+            return "handed back: its run is of a newer version"
+        claim = retrying(lambda: _claim(batch_id))
+        if run is None or claim is None:
+            return "nothing to do: the batch is not waiting any more"
+        with log_fields(run=run.pk):
+            return _work_claimed(run, claim)
+
+
+def _work_claimed(run: SyncRun, claim: BatchClaim) -> str:
+    """Work the batch, end it and go on with its run. Return what happened, in words. Raises `BrokeOff`."""
     began_at_page = pages_read(claim.bookmarks)
     try:
         totals = _work(run, claim)
@@ -119,7 +127,7 @@ def work_batch(batch_id: int) -> str:
     except BaseException as error:
         # django-q2's time limit raises SystemExit about 3 s before the process is killed.
         words = explain(error)
-        logger.error("run %s: batch %s broke off: %s", run.pk, batch_id, words)
+        logger.error("run %s: batch %s broke off: %s", run.pk, claim.batch_id, words)
         with suppress(DatabaseError, InterfaceError):  # if the database is away, the watchdog does it later
             queue_again(_mine(claim), error=words)
             go_on(run.pk)
@@ -134,8 +142,9 @@ def work_batch(batch_id: int) -> str:
 
 def go_on(run_id: int) -> None:
     """Continue a run after anything has happened to it: hand out the next batches, or close it if none are left."""
-    hand_out(run_id)
-    close_if_done(run_id)
+    with log_fields(run=run_id):
+        hand_out(run_id)
+        close_if_done(run_id)
 
 
 def _claim(batch_id: int) -> BatchClaim | None:
@@ -282,12 +291,13 @@ def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
                 SyncRun.objects.filter(pk=run_id).update(**_api(run_id))
             return closed
 
-    closed = in_transaction(close)
-    if closed:
-        run = SyncRun.objects.get(pk=run_id)
-        note_drift(run)
-        reporter.report_run(run)
-        _log_end(run)
+    with log_fields(run=run_id):
+        closed = in_transaction(close)
+        if closed:
+            run = SyncRun.objects.get(pk=run_id)
+            note_drift(run)
+            reporter.report_run(run)
+            _log_end(run)
     return closed
 
 

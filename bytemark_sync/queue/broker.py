@@ -24,12 +24,22 @@ _lock = threading.Lock()
 _answer: tuple[float, bool] | None = None
 
 
-def enqueue(func: str, *args: int) -> bool:
+def plan(run_id: int) -> bool:
+    """Have the run planned; as `_enqueue`."""
+    return _enqueue(PLAN, run_id, f"plan_run {run_id}")
+
+
+def work(batch_id: int, run_id: int) -> bool:
+    """Have the run's batch worked; as `_enqueue`."""
+    return _enqueue(BATCH, batch_id, f"sync_batch {batch_id} of run {run_id}")
+
+
+def _enqueue(func: str, key: int, name: str) -> bool:
     """Hand one task over. False, with a line in the log, if the broker cannot be reached; the watchdog tries later."""
     try:
-        async_task(func, *args, q_options={"task_name": " ".join([func.rpartition(".")[2], *map(str, args)])})
+        async_task(func, key, q_options={"task_name": name})
     except Exception as error:  # noqa: BLE001 - every broker has its own classes, and none may fail the caller
-        logger.warning("%s%r could not be queued (%s); the watchdog will try again", func, args, type(error).__name__)
+        logger.warning("%s could not be queued (%s); the watchdog will try again", name, type(error).__name__)
         return False
     return True
 

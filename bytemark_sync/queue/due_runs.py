@@ -90,9 +90,9 @@ def _start(due: datetime) -> str:
     run = SyncRun.objects.create(trigger=Trigger.SCHEDULE, due_at=due, requested_by=f"schedule, due {dated(due)}")
     if alive is None:
         transaction.on_commit(lambda: planning.hand_over(run.pk))
-        logger.info("run %s: queued, it was due at %s", run.pk, dated(due))
+        logger.info("run %s: queued, it was due at %s", run.pk, dated(due), extra={"run": run.pk})
         return f"run {run.pk} is queued"
     lifecycle.finish(run.pk, RunStatus.SKIPPED, error=f"Run {alive.pk} was still alive.")
     SyncRun.objects.filter(pk=run.pk).update(slack="not needed")
-    logger.warning("run %s skipped: run %s is still alive", run.pk, alive.pk)
+    logger.warning("run %s skipped: run %s is still alive", run.pk, alive.pk, extra={"run": run.pk})
     return f"skipped: run {alive.pk} is still alive"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -13,10 +14,10 @@ from django.db.models import F, Max
 from django.utils import timezone
 
 from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.log_fields import log_fields
 from bytemark_sync.models import RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.queue import batches
-from bytemark_sync.queue.broker import PLAN, enqueue
+from bytemark_sync.queue import batches, broker
 from bytemark_sync.queue.kinds import is_known, strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.client_settings import bytemark_settings
@@ -43,12 +44,10 @@ def hand_over(run_id: int) -> bool:
     """
     now = timezone.now()
     mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
-    try:
-        if not mine.filter(planner_at=None).update(planner_at=now) or enqueue(PLAN, run_id):
+    with log_fields(run=run_id), suppress(DatabaseError, InterfaceError):
+        if not mine.filter(planner_at=None).update(planner_at=now) or broker.plan(run_id):
             return True
         mine.filter(planner_at=now).update(planner_at=None)
-    except (DatabaseError, InterfaceError):
-        pass
     return False
 
 
@@ -59,21 +58,22 @@ def plan(run_id: int) -> None:
     what was planned before it, and keeps the error. A newer version's run is left to that version's clusters.
     """
     run = retrying(lambda: SyncRun.objects.filter(pk=run_id).first())
-    if run is not None and not is_known(run):
-        logger.warning("run %s is of a newer version: it waits for a cluster of that version", run_id)
-        retrying(lambda: SyncRun.objects.filter(pk=run_id, planned_at=None).update(planner_at=None))
-        return
-    try:
-        _plan(run_id)
-    except DatabaseAway:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run must be closed and reported
-        words = explain(error)
-        logger.error("run %s: planning broke off: %s", run_id, words)
-        now = timezone.now()
-        planning = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None)
-        retrying(lambda: planning.update(planned_at=now, error=words))
-        retrying(lambda: batches.go_on(run_id))
+    with log_fields(run=run_id):
+        if run is not None and not is_known(run):
+            logger.warning("run %s is of a newer version: it waits for a cluster of that version", run_id)
+            retrying(lambda: SyncRun.objects.filter(pk=run_id, planned_at=None).update(planner_at=None))
+            return
+        try:
+            _plan(run_id)
+        except DatabaseAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must be closed and reported
+            words = explain(error)
+            logger.error("run %s: planning broke off: %s", run_id, words)
+            now = timezone.now()
+            planning = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at=None)
+            retrying(lambda: planning.update(planned_at=now, error=words))
+            retrying(lambda: batches.go_on(run_id))
 
 
 def _plan(run_id: int) -> None:

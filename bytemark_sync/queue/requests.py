@@ -123,7 +123,7 @@ def request_stop(run_id: int, *, requested_by: str = "") -> bool:
     alive = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, stop_requested=False)
     if not alive.update(stop_requested=True, stopped_by=requested_by[:150]):
         return False
-    logger.info("run %s: %s asked it to stop", run_id, requested_by or "somebody")
+    logger.info("run %s: %s asked it to stop", run_id, requested_by or "somebody", extra={"run": run_id})
     if SyncRun.objects.filter(pk=run_id, status=RunStatus.QUEUED).exists():
         batches.end(run_id, RunStatus.INTERRUPTED)
     else:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
+from bytemark_sync.log_fields import log_fields
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.queue import batches, due_runs, planning
@@ -30,10 +31,11 @@ def watch() -> None:
     for run in SyncRun.objects.filter(status__in=ALIVE, pid=None):
         if not is_known(run):
             continue
-        if run.planned_at is None:
-            _watch_planning(run, limit)
-        _watch_batches(run, limit)
-        batches.go_on(run.pk)
+        with log_fields(run=run.pk):
+            if run.planned_at is None:
+                _watch_planning(run, limit)
+            _watch_batches(run, limit)
+            batches.go_on(run.pk)
     reporter.report_forgotten()
 
 
@@ -56,7 +58,8 @@ def _watch_batches(run: SyncRun, limit: datetime) -> None:
     silent = mine.filter(status=BatchStatus.RUNNING, heartbeat_at__lt=limit)
     for batch_id in list(silent.values_list("pk", flat=True)):
         if became := batches.queue_again(silent.filter(pk=batch_id)):
-            logger.warning("run %s: batch %s gave no sign of life, it is %s", run.pk, batch_id, became)
+            about = {"batch": batch_id}
+            logger.warning("run %s: batch %s gave no sign of life, it is %s", run.pk, batch_id, became, extra=about)
     lost = _lost(run, limit).update(queued_at=None)
     if lost:
         SyncRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())

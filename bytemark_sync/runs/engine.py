@@ -236,10 +236,13 @@ class _Engine:
 
 def _log(result: UserResult) -> None:
     """One DEBUG line for each user, one WARNING for each failure. Details never hold a token (bytemark.errors)."""
-    logger.debug("user %s: %d found, %d left", result.user_id, len(result.found), len(result.left))
+    about: dict[str, object] = {"user": result.user_id}
+    logger.debug("user %s: %d found, %d left", result.user_id, len(result.found), len(result.left), extra=about)
     if result.failure:
-        logger.warning("user %s failed: %s (%s)", result.user_id, result.failure.value, result.detail)
+        why = about | {"reason": result.failure.value, "attempt": result.attempts}
+        logger.warning("user %s failed: %s (%s)", result.user_id, result.failure.value, result.detail, extra=why)
     for left in result.left:
         if left.reason.record.shows_detail:
             values = (left.order.id, result.user_id, left.reason.record.badge, left.detail)
-            logger.warning("order %s of user %s is %s: %s", *values)
+            why = about | {"order": left.order.id, "reason": left.reason.value}
+            logger.warning("order %s of user %s is %s: %s", *values, extra=why)

@@ -10,6 +10,7 @@ from functools import partial
 
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import Counts, Found, Totals
+from bytemark_sync.log_fields import bind
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.drift import note_drift
@@ -66,6 +67,7 @@ def work_here(
         if not dry_run:
             dead = retrying(lifecycle.close_dead_runs)
             run = lifecycle.open_run(strategy.kind, strategy.scope, requested_by=requested_by)
+            bind(run=run.pk)
         nothing_to_work = strategy.nothing_to_work()
         logins = logins_of(run, strategy.scope)
         terms = Terms(client_settings, workers, stop, progress=progress, dry_run=dry_run, logins=logins)

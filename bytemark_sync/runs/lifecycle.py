@@ -100,7 +100,7 @@ def close_dead_runs() -> list[int]:
     for run in SyncRun.objects.filter(~fresh, status=RunStatus.RUNNING, pid__isnull=False):
         gone = run.heartbeat_at < limit or (here and run.pid_space == here and not _process_lives(run.pid or 0))
         if gone and finish(run.pk, RunStatus.FAILED, error=DIED, silent_since=run.heartbeat_at):
-            logger.warning("run %s closed: %s", run.pk, DIED)
+            logger.warning("run %s closed: %s", run.pk, DIED, extra={"run": run.pk})
             closed.append(run.pk)
     return closed
 

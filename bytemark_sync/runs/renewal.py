@@ -165,7 +165,7 @@ class Renewal:
         theirs = self._logins.renewed(claim, question.token)
         self._totals.counts.tokens_renewed += 1
         self._one_at_a_time = False
-        logger.debug("user %s: the token is renewed", question.user_id)
+        logger.debug("user %s: the token is renewed", question.user_id, extra={"user": question.user_id})
         tokens: tuple[Token, ...] = (question.token,)
         if theirs is not None:
             self._unwritten[question.user_id] = _Unwritten(theirs, question.token)

@@ -50,8 +50,9 @@ def fill(
     troubled = round(users * trouble)
     every = users / troubled if troubled else 0.0
     kinds: dict[int, str] = {int(n * every): TROUBLES[n % len(TROUBLES)] for n in range(troubled)}
+    products = [uuid(Random(f"product {seed} {n}")) for n in range(8)]
     for number in range(users):
-        _add_user(world, rng, 1001 + number, orders_per_user, listed, kinds.get(number, ""))
+        _add_user(world, rng, 1001 + number, products, orders_per_user, listed, kinds.get(number, ""))
     if troubled:
         for number in range(max(4, users // 10)):
             _add_noise(world, rng, 1001 + users + number, NOISE[number % len(NOISE)])
@@ -94,9 +95,16 @@ def listed_order(rng: Random, products: list[str]) -> ListedOrder:
     return ListedOrder(uuid(rng), items)
 
 
-def _add_user(world: Records, rng: Random, user: int, wanted: int, listed: tuple[int, int], trouble: str) -> None:
+def _add_user(
+    world: Records,
+    rng: Random,
+    user: int,
+    products: list[str],
+    wanted: int,
+    listed: tuple[int, int],
+    trouble: str,
+) -> None:
     good, stale = token(rng), token(rng)
-    products = [uuid(Random(f"product {world.seed} {n}")) for n in range(8)]
     orders = [listed_order(rng, products) for _ in range(max(wanted, rng.randint(*listed)))]
     rider = Rider(user, [good], orders)
     places = sorted(rng.sample(range(len(orders)), wanted))

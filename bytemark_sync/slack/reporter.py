@@ -14,6 +14,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from bytemark_sync.log_fields import carried, log_fields
 from bytemark_sync.models import RunStatus, SyncRun
 from bytemark_sync.slack import messages
 
@@ -33,13 +34,14 @@ def report_run(run: SyncRun) -> None:
 
     Each run is reported once: only the caller that changes its empty `slack` sends the message.
     """
-    try:
-        if not SyncRun.objects.filter(pk=run.pk, slack="").update(slack=SENDING):
-            return
-        run.slack = _report(run)
-        SyncRun.objects.filter(pk=run.pk).update(slack=run.slack[:255])
-    except Exception as error:  # noqa: BLE001 - a message must never cost the run its result
-        logger.error("run %s: the message to Slack failed (%s)", run.pk, type(error).__name__)
+    with log_fields(run=run.pk):
+        try:
+            if not SyncRun.objects.filter(pk=run.pk, slack="").update(slack=SENDING):
+                return
+            run.slack = _report(run)
+            SyncRun.objects.filter(pk=run.pk).update(slack=run.slack[:255])
+        except Exception as error:  # noqa: BLE001 - a message must never cost the run its result
+            logger.error("run %s: the message to Slack failed (%s)", run.pk, type(error).__name__)
 
 
 def report_forgotten() -> int:
@@ -87,9 +89,8 @@ def send(text: str) -> str:
 
     results: list[str] = []
     # In a thread, because the client's timeouts do not limit an answer that arrives very slowly.
-    sender = threading.Thread(
-        target=lambda: results.append(post(text, seconds=BUDGET) or SENT), name="slack", daemon=True
-    )
+    say = carried(lambda: results.append(post(text, seconds=BUDGET) or SENT))
+    sender = threading.Thread(target=say, name="slack", daemon=True)
     sender.start()
     sender.join(BUDGET)
     result = results[0] if results else f"failed: no answer within {BUDGET:.0f} s"

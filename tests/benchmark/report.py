@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,17 @@ from tests.support.servers import ROOT
 
 FILE = ROOT / "docs/benchmarks.md"
 HEAD = ("What", "Figure", "Target", "")
+HEADING = """# Benchmarks
+
+Written by `make bench`. It starts a private MariaDB (durable, as installed), Redis and the local Bytemark sandbox,\
+ each in a process of its own, runs the real commands, and stops all. Repeat it with:
+
+    make bench                  # everything but the million
+    make bench PARTS=million    # twenty-five minutes on an idle machine; SCALE=20000 prints alone
+    make bench QUICK=1          # fewer repetitions and smaller numbers, two minutes, prints alone
+
+A part that is run alone replaces its own section. Read ratios and counts, not seconds: the sandbox, the database\
+ and the product share the machine."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +66,45 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     ).rstrip()
 
 
-def write(sections: Iterable[Section], seconds: float, load: float) -> Path:
-    """docs/benchmarks.md, anew."""
+@dataclass(frozen=True)
+class Measured:
+    """A part of the benchmark that was run: what it gave, and the seconds that it took."""
+
+    section: Section
+    seconds: float
+
+
+def write(measured: Iterable[Measured], load: float, *, stay: Container[str] | None = None, file: Path = FILE) -> Path:
+    """docs/benchmarks.md: each section anew that was measured, in its place, and a new one at the end.
+
+    `load` is the load average when the run began. `stay`: titles of the other sections that stay; None: all do.
+    """
+    before = _sections(file.read_text()) if file.exists() else {}
+    after = {one.section.title: _text(one, load) for one in measured}
+    kept = {title: text for title, text in before.items() if title in after or stay is None or title in stay}
+    file.write_text("\n\n".join([HEADING, *(kept | after).values()]) + "\n")
+    return file
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Title -> the section as it is written, title included."""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0].removeprefix("## "): part.strip() for part in parts}
+
+
+def _text(measured: Measured, load: float) -> str:
+    section = measured.section
+    took = f"{measured.seconds / 60:.0f} minutes" if measured.seconds >= 90 else f"{measured.seconds:.0f} s"
     lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`. It starts a private MariaDB (durable, as installed), Redis and the local Bytemark"
-        " sandbox, each in a process of its own, runs the real commands, and stops all. Repeat it with:",
-        "",
-        "    make bench            # everything",
-        "    make bench QUICK=1    # fewer repetitions and smaller numbers, two minutes, prints alone",
+        f"## {section.title}",
         "",
         f"Run on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}), Python"
-        f" {platform.python_version()}, in {seconds / 60:.0f} minutes. Read ratios and counts, not seconds: the"
-        " sandbox, the database and the product share the machine, here with a load average of"
-        f" {load:.1f} from other work when the run began.",
+        f" {platform.python_version()}, in {took}; load average {load:.1f} from other work when the run began.",
+        "",
+        section.note,
+        "",
+        "| " + " | ".join(HEAD) + " |",
+        "|---|---:|---|---|",
+        *("| " + " | ".join(row.cells) + " |" for row in section.rows),
     ]
-    for section in sections:
-        lines += ["", f"## {section.title}", "", section.note, ""]
-        lines += ["| " + " | ".join(HEAD) + " |", "|---|---:|---|---|"]
-        lines += ["| " + " | ".join(row.cells) + " |" for row in section.rows]
-    FILE.write_text("\n".join(lines) + "\n")
-    return FILE
+    return "\n".join(lines)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from bytemark_sync.sandbox import Sandbox, World
+from tests.support.documents import block, installation, with_names
 from tests.support.harness import Portal, finish, manage, sqlite_url, start_manage, unique_name
 from tests.support.portal_tables import ORDER_TABLES, WEB2PY_TABLES
 from tests.support.scenario import MakeScenario, Scenario, simple_world
-from tests.support.servers import OWNER, PASSWORD, ROOT, Databases, free_port, grants, wait_for
+from tests.support.servers import OWNER, PASSWORD, Databases, free_port, grants, wait_for
 
 RIDERS = (
     "INSERT INTO auth_user (first_name, email, password) VALUES ('Ada', NULL, 'x'), (NULL, REPEAT('e', 400), NULL)",
@@ -361,18 +362,6 @@ def test_a_portal_database_that_is_not_there_is_told(server_scenario: MakeScenar
 # --- As the papers say ------------------------------------------------------------------------------------------------
 
 
-def sql_block(paper: str, after: str) -> str:
-    """The first block of SQL behind `after`."""
-    text = (ROOT / paper).read_text(encoding="utf-8")
-    found = re.search(r"```sql\n(.*?)```", text[text.index(after) :], re.DOTALL)
-    assert found
-    return found[1]
-
-
-def with_names(text: str, own: str, portal: str) -> str:
-    return re.sub(r"\bportal\b", portal, re.sub(r"(?<!app = ')\bbytemark_sync\b", own, text))
-
-
 def test_the_readme_leads_to_a_working_installation_and_an_untouched_portal(
     server: Databases, sandbox: Callable[..., Sandbox]
 ) -> None:
@@ -385,8 +374,8 @@ def test_the_readme_leads_to_a_working_installation_and_an_untouched_portal(
         world = simple_world(users=4)
         Portal(portal_url).fill(world)
         before = definitions(server, database)
-        statements = with_names(sql_block("README.md", "## On a real portal"), own, database)
-        server.execute(*(each for each in statements.replace("a long password", PASSWORD).split(";") if each.strip()))
+        names = {"bytemark_sync": own, "portal": database}
+        server.execute(*installation(names))
         at = Scenario(f"mysql://{own}:{PASSWORD}@127.0.0.1:{server.port}/{own}#{database}", world, sandbox(world))
         for command in (
             ("migrate",),
@@ -420,9 +409,9 @@ def test_an_installation_moves_out_of_the_portal(server: Databases, sandbox: Cal
         queued = before.sync("--enqueue", "--json").json["run_id"]
         tables = set(old.tables())
 
-        statements = with_names(sql_block("README.md", "## On a real portal"), own, database)
-        server.execute(*(each for each in statements.replace("a long password", PASSWORD).split(";") if each.strip()))
-        query = with_names(sql_block("docs/operations.md", "<!-- test: move -->"), own, database)
+        names = {"bytemark_sync": own, "portal": database}
+        server.execute(*installation(names))
+        query = with_names(block("docs/operations.md", "move"), names)
         connection = server.connect("")
         cursor = connection.cursor()
         cursor.execute("SET SESSION group_concat_max_len = 100000")

@@ -54,11 +54,11 @@ def site(folder: Path, *, users: int = 24, latency: float = 0.15) -> Iterator[Si
         }
         _prepare(database, env, world)
         portal = Portal(database)
-        web = _web(port, database, env, folder)
+        web = start_web(port, database, env, folder)
         with (folder / "cluster.log").open("w") as log:
             cluster = start_manage("qcluster", database_url=database, env=env, stdout=log, stderr=log)
         try:
-            wait_for(lambda: _answers(f"http://127.0.0.1:{port}/admin/login/"), 30, "the web server answers")
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/admin/login/"), 30, "the web server answers")
             wait_for(lambda: bool(portal.all("SELECT 1 FROM bytemark_sync_cluster")), 30, "the cluster is alive")
             yield Site(f"http://127.0.0.1:{port}", portal, bytemark)
         finally:
@@ -79,10 +79,13 @@ def _prepare(database: str, env: Mapping[str, str], world: World) -> None:
     Portal(database).fill(world)
 
 
-def _web(port: int, database: str, env: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:
+def start_web(
+    port: int, database: str, env: Mapping[str, str], folder: Path, *, threads: int = 4
+) -> subprocess.Popen[str]:
+    """gunicorn, with a log in `folder`."""
     program = Path(sys.executable).with_name("gunicorn")
     command: list[str | Path] = [
-        *(program, "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "4"),
+        *(program, "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", str(threads)),
         *("--no-control-socket", "project.wsgi"),
     ]
     with (folder / "web.log").open("w") as log:
@@ -90,7 +93,8 @@ def _web(port: int, database: str, env: Mapping[str, str], folder: Path) -> subp
         return spawn(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a page is served there, with status 200."""
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=5) as response:
             return bool(response.status == 200)

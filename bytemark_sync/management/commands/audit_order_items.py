@@ -21,6 +21,7 @@ from bytemark_sync.domain.comparison import FINDING_LABELS
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.matching import normalise
 from bytemark_sync.domain.run_scope import AuditScope
+from bytemark_sync.log_fields import bind, log_fields
 from bytemark_sync.management.base import (
     RUN_READERS,
     JobCommand,
@@ -112,7 +113,8 @@ class Command(JobCommand):
             named = stored_named_by(options["order"])
             for uuid in dict.fromkeys(options["order"]):
                 if normalise(uuid) not in named:
-                    self.stderr.write(f"order {uuid}: nothing stored", self.style.NOTICE)
+                    with log_fields(order_uuid=uuid):
+                        self.stderr.write(f"order {uuid}: nothing stored", self.style.NOTICE)
             scope = replace(scope, order_ids=tuple(sorted(order_id for ids in named.values() for order_id in ids)))
         if options["sample"]:
             scope = replace(scope, order_ids=choose(scope, options["sample"]))
@@ -123,6 +125,7 @@ class Command(JobCommand):
         from bytemark_sync.queue.requests import request_audit
 
         run = retrying(lambda: request_audit(scope, requested_by=who()))
+        bind(run=run.pk)
         retrying(run.refresh_from_db)
         if run.status == RunStatus.QUEUED and run.planner_at is None:
             self.stderr.write(f"{broker.AWAY}: the audit waits for it.")

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.domain.counters import many
 from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.log_fields import bind, log_fields
 from bytemark_sync.management.base import (
     RUN_READERS,
     JobCommand,
@@ -84,9 +85,10 @@ class Command(JobCommand):
                 include_deferred=scope.include_deferred,
             )
         )
+        run_id = request.run.pk if request.run else None
+        bind(run=run_id)
         if request.waits_for_broker:
             self.stderr.write(f"{broker.AWAY}: the run waits for it.")
-        run_id = request.run.pk if request.run else None
         if options["json"]:
             self.stdout.write(queued_line(run_id))
         elif run_id:
@@ -117,7 +119,9 @@ class Command(JobCommand):
 
     def _say_nothing_pending(self, names: list[str]) -> None:
         for name in names:
-            self.stderr.write(f"{name}: nothing pending", self.style.NOTICE)
+            kind, _, key = name.partition(" ")
+            with log_fields(**({"user": int(key)} if kind == "user" else {"order_uuid": key})):
+                self.stderr.write(f"{name}: nothing pending", self.style.NOTICE)
 
     def _print(self, report: RunReport, options: dict[str, Any]) -> None:
         """With --json the summary goes to standard error, so that standard output holds only the object."""

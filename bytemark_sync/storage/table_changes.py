@@ -1,8 +1,8 @@
 """Lets `migrate` change tables while clusters write to them (docs/decisions/0017-two-versions-side-by-side.md).
 
-On MySQL and MariaDB a change of a table may wait for a row lock of a transaction that in turn waits for the change, on
-another table of a foreign key. The server does not see that they wait for each other. The change then fails with a lock
-wait timeout, and half a migration is not undone there. So a change waits for a moment only, and is tried again.
+On MariaDB a change of a table may wait for a row lock, on another table of a foreign key, of a transaction that in turn
+waits for the change. The server does not see that they wait for each other. The change then fails with a lock wait
+timeout, and half a migration is not undone there. So a change waits for a moment only, and is tried again.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -13,6 +14,10 @@ TOKEN_CODES = {50020: "invalid session", 50032: "invalid account", 106: "token r
 """Codes that mean "token rejected", on any status (docs/bytemark-api.md#error-codes)."""
 
 OTHER_CODES = {50011: "lost device", 10000: "update required", 400104: "user not registered"}
+
+MAX_DEPTH = 800
+"""Lists and objects in one another; a page of orders needs 8. The decoder's own limit is another on each Python, and
+none is lower (docs/decisions/0010-typed-decoding.md)."""
 
 UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 """What decoding an answer may raise: bad JSON or UTF-8, too deep nesting, numbers that are too large."""
@@ -41,12 +46,29 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
+_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
+_ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[{]}"'))
+
+
 def mend(body: bytes) -> bytes:
     """The body with each lone half of a surrogate pair (a name cut through an emoji) replaced by NUL.
 
     msgspec refuses the whole text because of one such half. Only the member that holds it is unusable; NUL marks it.
+    Raises `ValueError` where lists and objects are nested deeper than `MAX_DEPTH`.
     """
+    if _depth(body) > MAX_DEPTH:
+        raise ValueError("nested too deeply")
     return _ESCAPE.sub(_mend_escape, body) if _SURROGATE.search(body) else body
+
+
+def _depth(body: bytes) -> int:
+    """How many lists and objects are in one another, brackets in strings not counted. Right where the body is JSON."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return 0
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    steps = unescaped.translate(_STEPS, _ALL_BUT_BRACKETS_AND_QUOTES).replace(b'""', b"")
+    outside_strings = b"".join(steps.split(b'"')[::2])
+    return max(accumulate(memoryview(outside_strings).cast("b")), default=0)
 
 
 def _mend_escape(match: re.Match[bytes]) -> bytes:
@@ -76,8 +98,9 @@ class Refusal:
 
 def read_refusal(body: bytes) -> Refusal:
     """The errors in a body. A body that cannot be read has none; its status or its shape then decides."""
-    envelope = _members(mend(body))
-    if envelope is None:
+    try:
+        envelope = _decoder.decode(mend(body))
+    except UNREADABLE:
         return Refusal()
     inner = _members(envelope.data) if envelope.data else None
     present, codes = False, []

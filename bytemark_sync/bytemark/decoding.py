@@ -104,7 +104,7 @@ class _Unusable(ValueError):
 
 def decode_page(body: bytes) -> Page:
     """The page in a body, with or without the `data` envelope. Raises `TryAgain` (not_json, wrong_shape)."""
-    members = _inner(mend(body))
+    members = _inner(body)
     try:
         listed = _list.decode(members.orders) if members.orders else None
     except UNREADABLE:
@@ -117,6 +117,7 @@ def decode_page(body: bytes) -> Page:
 
 def _inner(body: bytes) -> _Members:
     try:
+        body = mend(body)
         _whole.decode(body)
     except UNREADABLE:
         raise TryAgain(Kind.NOT_JSON, f"the answer is not JSON ({len(body)} bytes)") from None

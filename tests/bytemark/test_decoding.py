@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bytemark_sync.bytemark.body_errors import MAX_DEPTH
 from bytemark_sync.bytemark.decoding import ListedItem, ListedOrder, MalformedOrder, Page, decode_page
 from bytemark_sync.bytemark.errors import BytemarkError, Kind, TryAgain
 from tests.support.scripted_api import order, page
@@ -205,6 +207,35 @@ def test_nesting_without_end_raises_nothing_else() -> None:
     for body in (b'{"data": ' + b'{"data":' * 100_000, b'{"orders": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}"):
         with pytest.raises(TryAgain):
             decode_page(body)
+
+
+NESTED = {
+    "lists": lambda depth: b"[" * depth + b"]" * depth,
+    "objects": lambda depth: b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1),
+}
+
+
+@pytest.mark.parametrize("nested", NESTED.values(), ids=NESTED)
+def test_nesting_ends_at_one_depth_on_every_python(nested: Callable[[int], bytes]) -> None:
+    """The decoder's own limit depends on Python's version and on the stack that is left."""
+    body = b'{"orders": [], "more": %s}'
+    assert decode_page(body % nested(MAX_DEPTH - 1)) == Page((), None)
+    with pytest.raises(TryAgain) as caught:
+        decode_page(body % nested(MAX_DEPTH))
+    assert caught.value.kind is Kind.NOT_JSON
+
+
+def test_brackets_side_by_side_or_in_a_text_are_no_nesting() -> None:
+    texts = json.dumps(["[" * 2_000, '"' + "{" * 2_000, "\\" + "[" * 2_000, '\\"' + "[" * 2_000])
+    body = b'{"orders": [%s], "a": %s}' % (json.dumps(order("A-1", "p")).encode(), texts.encode())
+    assert [one.uuid for one in decode_page(body).orders] == ["A-1"]
+    assert decode_page(b'{"orders": [], "a": [%s{}]}' % (b"[], {}, " * 2_000)) == Page((), None)
+
+
+def test_brackets_in_texts_hide_no_nesting() -> None:
+    hidden = b'["]", ' * MAX_DEPTH + b"0" + b', "["]' * MAX_DEPTH
+    with pytest.raises(TryAgain):
+        decode_page(b'{"orders": [], "more": %s}' % hidden)
 
 
 anything = st.recursive(

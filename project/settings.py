@@ -6,6 +6,7 @@ and ends with status 2. The `BYTEMARK_*` values become one frozen `BytemarkSetti
 
 from __future__ import annotations
 
+import multiprocessing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,11 @@ Q_CLUSTER: dict[str, Any] = {
     "recycle": 100,  # tasks, after which a worker process is replaced
     "save_limit": 250,
 }
+
+# django-q2 forks its processes, but makes locks for multiprocessing's default, and some as soon as it is imported. From
+# Python 3.14 on the default is another: each command, web server and cluster would start a process that watches locks.
+if "fork" in multiprocessing.get_all_start_methods():
+    multiprocessing.set_start_method("fork", force=True)
 
 # --- Logging --------------------------------------------------------------------------------------------------------
 LOG_FORMAT = choice("LOG_FORMAT", "text", ("text", "json"))

@@ -422,3 +422,19 @@ def test_a_short_secret_key_is_refused_without_repeating_it(sqlite_database_url:
         if status:
             assert "SECRET_KEY: 32 characters or more are needed" in done.stderr
             assert f"{key}\n" not in done.stderr
+
+
+HAS_CHILDREN = """
+import os, django
+django.setup()
+try:
+    os.waitpid(-1, os.WNOHANG)
+    print("children")
+except ChildProcessError:
+    print("none")
+"""
+
+
+def test_no_process_starts_another_when_it_loads() -> None:
+    """django-q2 makes locks when it is imported. On Python 3.14 a process would watch them, beside each command."""
+    assert python(HAS_CHILDREN, env={}).stdout == "none\n"

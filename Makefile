@@ -14,7 +14,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest $(PYTEST_ARGS)
 FAST = not server and not cluster and not browser and not slow
 LAPTOP = DEBUG=1 DATABASE_URL=sqlite:///$(CURDIR)/.test-tmp/check.sqlite3
 
-.PHONY: help demo serve test test-fast test-mysql lint fmt check bench faults mutation supply-chain update screenshots image test-image release-fixture setup setup-dev setup-test clean
+.PHONY: help demo serve test test-fast test-mysql test-pythons lint fmt check bench faults mutation supply-chain update screenshots image test-image release-fixture setup setup-dev setup-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test-mysql: ## the same on a MySQL server besides (TEST_MYSQL_URL=mysql://user:p
 		echo "there begins with t_ or template_, and is dropped at the end."; exit 2; fi
 	@$(MAKE) setup-test lint check
 	$(PYTEST)
+
+test-pythons: ## every test on each Python of 3.11 to 3.14 that is found (PYTHONS="3.12 3.14")
+	@PYTHONS="$(PYTHONS)" PYTHONDONTWRITEBYTECODE= scripts/test_pythons.sh $(PYTEST_ARGS)
 
 lint: setup-dev ## ruff, mypy, and import-linter's contracts; changes nothing
 	$(PYTHON) -m ruff check .

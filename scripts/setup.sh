@@ -3,14 +3,18 @@
 #   scripts/setup.sh demo   for `make demo` and `make serve`
 #   scripts/setup.sh dev    besides: the checkers and pytest
 #   scripts/setup.sh test   besides: MariaDB, Redis and Chromium
+#   scripts/setup.sh test .venv-3.12 python3.12   the same in another venv, of another Python
 # Quick when nothing changed. PIP_* variables of the environment hold. What apt is to install is said before sudo is used.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/pythons.sh
 kind=${1:-demo}
+venv=${2:-.venv}
+given=${3:-} # a Python for it; otherwise the newest on the PATH
 case $kind in
     demo) requirements="requirements.txt" ;;
     dev | test) requirements="requirements-dev.txt" ;;
-    *) echo "usage: scripts/setup.sh demo|dev|test" >&2; exit 2 ;;
+    *) echo "usage: scripts/setup.sh demo|dev|test [VENV [PYTHON]]" >&2; exit 2 ;;
 esac
 
 say() { echo "setup: $*" >&2; }
@@ -52,17 +56,14 @@ install() {
 }
 
 # --- Python ------------------------------------------------------------------------------------------------------------
-# Tried by running it: a name on the PATH may be a stand-in for a version that is not there.
-usable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1; }
 can_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
 has_headers() {
     "$1" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
         >/dev/null 2>&1
 }
-version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 find_python() {
     fallback=
-    for name in python3.14 python3.13 python3.12 python3.11 python3; do
+    for name in ${given:-$(printf 'python%s ' $PROMISED) python3}; do
         if usable "$name"; then
             if can_venv "$name" && has_headers "$name"; then echo "$name"; return; fi
             if [ -z "$fallback" ]; then fallback=$name; fi
@@ -71,9 +72,13 @@ find_python() {
     echo "$fallback"
 }
 
-good_venv() { usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }
+right_python() {
+    usable "$venv/bin/python" || return 1
+    [ -z "$given" ] || [ "$(version_of "$given")" = "$(version_of "$venv/bin/python")" ]
+}
+good_venv() { right_python && "$venv/bin/python" -m pip --version >/dev/null 2>&1; }
 
-stamp=.venv/stamp-$requirements
+stamp=$venv/stamp-$requirements
 wanted=$(cat requirements*.txt scripts/setup.sh | cksum)
 
 if [ "$kind" = test ]; then
@@ -88,18 +93,24 @@ if [ "$kind" = test ]; then
     if [ -n "$missing" ]; then install $missing; fi
 fi
 
-if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && usable .venv/bin/python; then exit 0; fi
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && right_python; then exit 0; fi
 
 if ! good_venv; then
     python=$(find_python)
     if [ -z "$python" ]; then
-        say "no Python 3.11 to 3.14 was found. Install one (Debian 12 and later: apt-get install python3 python3-venv)."
+        if [ -n "$given" ]; then say "$given is no Python ${PROMISED##* } to ${PROMISED%% *}."; exit 1; fi
+        say "no Python ${PROMISED##* } to ${PROMISED%% *} was found." \
+            "Install one (Debian 12 and later: apt-get install python3 python3-venv)."
+        exit 1
+    fi
+    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
+        say "$venv is there, and is no venv. Give another name, or delete it."
         exit 1
     fi
     if ! can_venv "$python"; then install "python$(version_of "$python")-venv"; fi
-    say "making .venv with $("$python" --version)"
-    rm -rf .venv
-    "$python" -m venv .venv
+    say "making $venv with $("$python" --version)"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
 fi
 
 # mysqlclient is built here: it has no wheel for Linux.
@@ -109,13 +120,13 @@ if ! has pkg-config; then missing="$missing pkg-config"; fi
 if ! has mysql_config && ! has mariadb_config && ! pkg-config --exists mysqlclient libmariadb 2>/dev/null; then
     missing="$missing default-libmysqlclient-dev"
 fi
-if ! has_headers .venv/bin/python; then missing="$missing python$(version_of .venv/bin/python)-dev"; fi
+if ! has_headers "$venv/bin/python"; then missing="$missing python$(version_of "$venv/bin/python")-dev"; fi
 # shellcheck disable=SC2086
-if [ -n "$missing" ] && ! .venv/bin/python -c 'import MySQLdb' >/dev/null 2>&1; then install $missing; fi
+if [ -n "$missing" ] && ! "$venv/bin/python" -c 'import MySQLdb' >/dev/null 2>&1; then install $missing; fi
 
-say "installing $requirements into .venv"
+say "installing $requirements into $venv"
 for try in 1 2 3; do
-    if .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements" \
+    if "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements" \
         </dev/null; then
         echo "$wanted" >"$stamp"
         exit 0

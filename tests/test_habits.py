@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -151,6 +152,78 @@ def test_no_test_module_is_imported_by_another() -> None:
     assert importers == []
 
 
+# --- The Pythons that are promised -----------------------------------------------------------------------------------
+
+PYTHONS = ("Makefile", "scripts/pythons.sh", "scripts/test_pythons.sh")
+PRETENDED = """#!/bin/sh
+exec {python} -S -c 'import sys; sys.version_info = ({version}, 9); exec(sys.argv.pop(1))' "$2" "$3"
+"""
+MAKE_VENV = """#!/bin/sh
+mkdir -p "$2/bin"
+echo "$*" >>said
+printf '#!/bin/sh\\necho "$0 $*" >>said; test $0 != .venv-3.13/bin/python\\n' >"$2/bin/python"
+chmod +x "$2/bin/python"
+"""
+
+
+def promised() -> list[str]:
+    found = re.search(r'^PROMISED="(.*)"$', (ROOT / "scripts/pythons.sh").read_text(), re.MULTILINE)
+    assert found is not None
+    return sorted(found[1].split(), key=lambda version: int(version.partition(".")[2]))
+
+
+def test_papers_and_checkers_know_the_pythons_that_are_promised() -> None:
+    oldest, newest = promised()[0], promised()[-1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == f">={oldest}"
+    assert project["tool"]["mypy"]["python_version"] == oldest
+    assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    for name in ("README.md", "CONTRIBUTING.md", "Makefile"):
+        assert f"{oldest} to {newest}" in (ROOT / name).read_text(), name
+
+
+def test_the_suite_runs_on_each_python_that_is_found(tmp_path: Path) -> None:
+    """3.12 is on the PATH, 3.13 is kept by pyenv behind a stand-in, 3.11 and 3.14 are not there; 3.13's suite fails."""
+    programs, pyenv = tmp_path / "bin", tmp_path / "pyenv"
+    files = {
+        programs / "python3.12": PRETENDED.format(python=sys.executable, version="3, 12"),
+        programs / "python3.13": "#!/bin/sh\nexit 127\n",
+        pyenv / "versions/3.13.9/bin/python": PRETENDED.format(python=sys.executable, version="3, 13"),
+        tmp_path / "scripts/setup.sh": MAKE_VENV,
+        **{tmp_path / name: (ROOT / name).read_text() for name in PYTHONS},
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    for name in ("sh", "make", "dirname", "mkdir", "chmod", "printf"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+
+    def tried(**variables: str) -> tuple[int, str, list[str]]:
+        (tmp_path / "said").write_text("")
+        done = subprocess.run(
+            ["make", "-s", "test-pythons", "PYTEST_ARGS=-k some"],
+            cwd=tmp_path,
+            env={"PATH": str(programs), "PYENV_ROOT": str(pyenv)} | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, (tmp_path / "said").read_text().splitlines()
+
+    status, told, said = tried()
+    assert status != 0
+    assert told.endswith("\n3.14: not found\n3.13.9: failed\n3.12.9: passed\n3.11: not found\n")
+    assert said == [
+        f"test .venv-3.13 {pyenv}/versions/3.13.9/bin/python",
+        ".venv-3.13/bin/python -m pytest -k some",
+        "test .venv-3.12 python3.12",
+        ".venv-3.12/bin/python -m pytest -k some",
+    ]
+    assert tried(PYTHONS="3.12")[0] == tried(PYTHONS=str(programs / "python3.12"))[0] == 0
+    assert tried(PYTHONS="3.12 3.14")[0] != 0  # one that is named must be there
+
+
 # --- sudo -----------------------------------------------------------------------------------------------------------
 
 SUDO = """#!/bin/sh
@@ -183,7 +256,8 @@ def machine(tmp_path: Path) -> dict[str, Any]:
 def set_up(kind: str, machine: dict[str, Any], folder: Path) -> int:
     """Run the set-up in `folder`; its status."""
     (folder / "scripts").mkdir()
-    (folder / "scripts/setup.sh").write_text((ROOT / "scripts/setup.sh").read_text())
+    for name in ("setup.sh", "pythons.sh"):
+        (folder / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
     for name in ("requirements.txt", "requirements-dev.txt"):
         (folder / name).write_text("")
     with Path(machine["SAID"]).open("w") as said:

@@ -6,10 +6,11 @@ Lists, columns and advice say "rider" for a person of the portal. Sentences abou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -26,6 +27,7 @@ from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.storage.portal_schema import renews_tokens
 from bytemark_sync.times import dated, dated_text
 
+T = TypeVar("T")
 NEVER = NEVER_TRIED
 NEVER_LABEL = "never tried"
 STATUS_VARIANTS: dict[str, str] = {
@@ -47,15 +49,38 @@ class Advice:
     todo: str
 
 
+OF_NEWER = Advice("A newer version of this product has left it so.", "See the detail, or the newer version's pages.")
+
+
+class Known(dict[str, T]):
+    """What this version knows of words in columns. One that only a newer version knows gets what `unknown` makes of it.
+
+    Such rows are met while two versions work side by side, and after going back
+    (docs/decisions/0017-two-versions-side-by-side.md).
+    """
+
+    def __init__(self, known: Mapping[str, T], unknown: Callable[[str], T]) -> None:
+        super().__init__(known)
+        self._unknown = unknown
+
+    def __missing__(self, word: str) -> T:
+        return self._unknown(word)
+
+
+def in_words(name: str) -> str:
+    """A word of a column, for a person who is to read it where there is no label."""
+    return name.replace("_", " ")
+
+
 @cache
 def reason_words() -> dict[str, str]:
     """Short enough for a badge. `reason_advice` says what each one means."""
-    return {NEVER: NEVER_LABEL, **{reason: reason.record.badge for reason in Reason}}
+    return Known({NEVER: NEVER_LABEL, **{reason: reason.record.badge for reason in Reason}}, in_words)
 
 
 @cache
 def reason_variants() -> dict[str, str]:
-    return {NEVER: "info", **{reason: reason.record.colour for reason in Reason}}
+    return Known({NEVER: "info", **{reason: reason.record.colour for reason in Reason}}, lambda _: "warning")
 
 
 def reason_advice() -> dict[str, Advice]:
@@ -70,9 +95,8 @@ def _reason_advice(renews: bool) -> dict[str, Advice]:
         "Nothing: the next daily run takes it. To have it now, resync the rider.",
     )
     records = {reason: reason.record for reason in Reason}
-    return {NEVER: never} | {
-        reason.value: Advice(each.meaning, each.todo_where(renews=renews)) for reason, each in records.items()
-    }
+    known = {reason.value: Advice(each.meaning, each.todo_where(renews=renews)) for reason, each in records.items()}
+    return Known({NEVER: never, **known}, lambda _: OF_NEWER)
 
 
 def badge(text: str, variant: str, href: str = "") -> SafeString:

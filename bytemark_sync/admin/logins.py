@@ -64,7 +64,7 @@ def login_story(login: RiderLogin) -> LoginStory:
     if login.state == LoginState.REFUSED and login.next_at:
         is_over = login.next_at <= timezone.now()
         facts.append(("Next login", "with the next run" if is_over else not_before(login.next_at)))
-    state = badge(LoginState(login.state).label, VARIANTS[login.state])
+    state = badge(login.get_state_display(), VARIANTS.get(login.state, "warning"))
     return LoginStory(state, words, todo, facts)
 
 

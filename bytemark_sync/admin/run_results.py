@@ -10,20 +10,24 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from bytemark_sync.admin.labels import badge, link
+from bytemark_sync.admin.labels import OF_NEWER, Known, badge, in_words, link
 from bytemark_sync.domain.comparison import FINDING_LABELS, FindingKind
 from bytemark_sync.domain.counters import Found, many
 from bytemark_sync.domain.run_kinds import Figures
 from bytemark_sync.models import SyncRun
 from bytemark_sync.storage.finding_counts import found_by
 
-MEANINGS: dict[str, str] = {
-    FindingKind.PASS_MISSING: "Bytemark lists a pass that is not stored. An audit with --repair stores it.",
-    FindingKind.PASS_UNKNOWN: "A stored pass that Bytemark does not list in this order.",
-    FindingKind.PRODUCT_DIFFERS: "The pass is stored with another product.",
-    FindingKind.NOT_LISTED: "Bytemark lists no such order for this user.",
-    FindingKind.STORED_TWICE: "Several rows hold the same pass.",
-}
+LABELS = Known({kind.value: label for kind, label in FINDING_LABELS.items()}, in_words)
+MEANINGS = Known(
+    {
+        FindingKind.PASS_MISSING: "Bytemark lists a pass that is not stored. An audit with --repair stores it.",
+        FindingKind.PASS_UNKNOWN: "A stored pass that Bytemark does not list in this order.",
+        FindingKind.PRODUCT_DIFFERS: "The pass is stored with another product.",
+        FindingKind.NOT_LISTED: "Bytemark lists no such order for this user.",
+        FindingKind.STORED_TWICE: "Several rows hold the same pass.",
+    },
+    lambda _: OF_NEWER.meaning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def findings_table(run: SyncRun, found: Found) -> dict[str, Any]:
         "headers": ["Finding", "Number", "What it means"],
         "rows": [
             [
-                badge(FINDING_LABELS[FindingKind(kind)], "warning"),
+                badge(LABELS[kind], "warning"),
                 link(_findings_url(run, kind), many(count, "finding")),
                 SafeString(f'<span class="whitespace-normal">{MEANINGS[kind]}</span>'),
             ]

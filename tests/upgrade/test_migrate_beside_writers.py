@@ -10,7 +10,6 @@ import pytest
 from MySQLdb.constants import ER
 
 from tests.support.harness import Portal, finish, manage, start_manage
-from tests.support.next_version import next_version
 from tests.support.servers import Databases, wait_for
 
 ROWS = """
@@ -29,12 +28,11 @@ def changes_waiting(server: Databases) -> bool:
 
 @pytest.mark.slow
 def test_a_change_of_a_table_does_not_wait_for_a_transaction_that_waits_for_it(
-    server: Databases, server_url: str, tmp_path: Path
+    server: Databases, server_url: str, newer: Path
 ) -> None:
     """The transaction has a batch's row and wants its run's, as a cluster's have. The change has the runs' table."""
     portal = Portal(server_url)
     assert manage("shell", "-v0", "-c", ROWS, database_url=server_url).status == 0
-    newer = next_version(tmp_path / "newer")
     with closing(portal.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute("BEGIN")

@@ -12,17 +12,11 @@ import pytest
 
 from tests.support.clusters import Cluster, ClusterScenario, MakeClusterScenario
 from tests.support.harness import manage
-from tests.support.next_version import NEXT, next_version
+from tests.support.next_version import NEXT
 from tests.support.servers import Redis, wait_for
 from tests.support.side_by_side import side_by_side
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of the next version."""
-    return next_version(tmp_path_factory.mktemp("newer"))
 
 
 def migrate(scenario: ClusterScenario, newer: Path) -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from bytemark_sync.monitoring import silence
-from bytemark_sync.queue import batches, due_runs, planning, watchdog
+from bytemark_sync.queue import batches, closing, due_runs, planning, watchdog
 from bytemark_sync.storage import retention
 
 
@@ -34,7 +34,7 @@ def sync_batch(batch_id: int) -> str:
 
 def close_run_if_done(run_id: int) -> bool:
     """Close a run when all its batches have ended. True for the one caller that closed it."""
-    return batches.close_if_done(run_id)
+    return closing.close_if_done(run_id)
 
 
 def watch() -> None:

@@ -1,4 +1,4 @@
-"""Works the batches of a run side by side, and closes the run after the last one (docs/contract.md#queue).
+"""Works the batches of a run side by side (docs/contract.md#queue). What follows the last one is in `closing`.
 
 Every step is one conditional update in the database. Nothing relies on a status that was read earlier.
 
@@ -12,34 +12,29 @@ import logging
 import threading
 import time
 import uuid
-from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from bytemark_sync.bytemark.outage import Witnesses
-from bytemark_sync.bytemark.shape import Shape
-from bytemark_sync.bytemark.stats import Histogram
-from bytemark_sync.domain.counters import Counts, Totals, many
+from bytemark_sync.domain.counters import Totals, many
 from bytemark_sync.log_fields import log_fields
-from bytemark_sync.models import BatchStatus, ClusterBeat, RunKind, RunStatus, SyncBatch, SyncRun
-from bytemark_sync.queue import broker
+from bytemark_sync.models import BatchStatus, ClusterBeat, RunStatus, SyncBatch, SyncRun
+from bytemark_sync.queue import broker, closing
 from bytemark_sync.queue.kinds import is_known, strategy_of
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.runs.bookmarks import pages_read, with_bookmarks
 from bytemark_sync.runs.client_settings import bytemark_settings
-from bytemark_sync.runs.drift import note_drift
 from bytemark_sync.runs.engine import Terms, work
 from bytemark_sync.runs.outage_watch import Known
 from bytemark_sync.runs.renewal import logins_of
 from bytemark_sync.runs.run_rows import BatchClaim, ClaimLost, RunClosed
-from bytemark_sync.slack import reporter
 from bytemark_sync.storage.database_retry import explain, in_transaction, retrying
 from bytemark_sync.storage.pending import Deferred
 from bytemark_sync.storage.strict_mode import refuse_cut_values
@@ -144,7 +139,7 @@ def go_on(run_id: int) -> None:
     """Continue a run after anything has happened to it: hand out the next batches, or close it if none are left."""
     with log_fields(run=run_id):
         hand_out(run_id)
-        close_if_done(run_id)
+        closing.close_if_done(run_id)
 
 
 def _claim(batch_id: int) -> BatchClaim | None:
@@ -239,87 +234,3 @@ def queue_again(one: Any, *, error: str = "") -> str:
     if over.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now(), **why):
         return "given up"
     return ""
-
-
-def close_if_done(run_id: int) -> bool:
-    """Close and report a run that is fully planned and has no open batches. True only for the caller that did it."""
-    run = SyncRun.objects.filter(pk=run_id, status=RunStatus.RUNNING, planned_at__isnull=False, pid=None).first()
-    if run is None:
-        return False
-    batches = SyncBatch.objects.filter(run_id=run_id)
-    if run.stop_requested or run.gave_up_at:
-        waiting = batches.filter(status=BatchStatus.QUEUED)
-        waiting.update(status=BatchStatus.GIVEN_UP, finished_at=timezone.now())
-    if batches.filter(status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING)).exists():
-        return False
-    run.refresh_from_db()  # no batch is open any more, so the counts are now final
-    given_up = _given_up(batches)
-    status = lifecycle.verdict(
-        Counts.of(run),
-        stopped=run.stop_requested,
-        broke_off=bool(run.error) and not run.gave_up_at,  # planning could not go on
-        unanswered=run.gave_up_at is not None,
-        batches_given_up=bool(given_up),
-    )
-    error = "" if run.stop_requested else f"{run.error} {given_up}".strip()
-    return end(run_id, status, error=error)
-
-
-def _given_up(batches: Any) -> str:
-    """How many of a run's batches were given up, and why the last of them broke off. "" if none were."""
-    given_up = batches.filter(status=BatchStatus.GIVEN_UP)
-    missed = [len(user_ids) for user_ids in given_up.values_list("user_ids", flat=True).iterator()]
-    if not missed:
-        return ""
-    words = f"{len(missed)} of {many(batches.count(), 'batch', 'batches')} given up;"
-    words += f" {many(sum(missed), 'user')} not reached, whose orders stay pending."
-    why = given_up.exclude(error="").order_by("-finished_at").values_list("error", flat=True).first()
-    return f"{words} The last one broke off: {why}" if why else words
-
-
-def end(run_id: int, status: RunStatus, *, error: str = "") -> bool:
-    """Close the run, add up its batches' API figures and report it. True only for the caller that closed it."""
-
-    def close() -> bool:
-        with transaction.atomic():
-            closed = lifecycle.finish(run_id, status, error=error)
-            if closed:
-                # Batches are open here only if the run ends early. Their workers lose the claim and store no more.
-                left = SyncBatch.objects.filter(run_id=run_id, status__in=(BatchStatus.QUEUED, BatchStatus.RUNNING))
-                left.update(status=BatchStatus.GIVEN_UP, worker="", finished_at=timezone.now())
-                SyncBatch.objects.filter(run_id=run_id, status=BatchStatus.GIVEN_UP).update(bookmarks={})
-                SyncRun.objects.filter(pk=run_id).update(**_api(run_id))
-            return closed
-
-    with log_fields(run=run_id):
-        closed = in_transaction(close)
-        if closed:
-            run = SyncRun.objects.get(pk=run_id)
-            note_drift(run)
-            reporter.report_run(run)
-            _log_end(run)
-    return closed
-
-
-def _log_end(run: SyncRun) -> None:
-    """Log the result in the words of the run's kind. Never raises: the run is closed and reported already."""
-    try:
-        strategy = strategy_of(run)
-        words = strategy.words(Counts.of(run), strategy.found(run.pk))
-    except Exception as error:  # noqa: BLE001 - the findings cannot be counted, or the scope cannot be read
-        words = f"no result: {explain(error)}"
-    name = RunKind(run.kind).label
-    logger.info("%s %s %s: %d users, %d failed; %s", name, run.pk, run.status, run.users, run.users_failed, words)
-
-
-def _api(run_id: int) -> dict[str, Any]:
-    """The number of requests by kind of answer, the latency histogram and the answers' shape, over all batches."""
-    answers: Counter[str] = Counter()
-    latency = Histogram()
-    shape = Shape()
-    rows = SyncBatch.objects.filter(run_id=run_id).values_list("answers", "latency", "shape")
-    for batch_answers, batch_latency, batch_shape in rows.iterator(chunk_size=500):
-        answers.update(batch_answers)
-        latency.merge(Histogram.from_json(batch_latency))
-        shape.merge(Shape.from_json(batch_shape))
-    return {"answers": dict(answers), "latency": latency.to_json(), "shape": shape.to_json()}

@@ -17,7 +17,7 @@ from bytemark_sync.domain.pending_filter import NO_FILTER, PendingFilter
 from bytemark_sync.domain.run_scope import AuditScope, Scope
 from bytemark_sync.models import BatchStatus, RunKind, RunStatus, SyncBatch, SyncRun, Trigger
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.queue import batches, planning
+from bytemark_sync.queue import closing, planning
 from bytemark_sync.queue.kinds import is_known
 from bytemark_sync.queue.locks import held
 
@@ -125,7 +125,7 @@ def request_stop(run_id: int, *, requested_by: str = "") -> bool:
         return False
     logger.info("run %s: %s asked it to stop", run_id, requested_by or "somebody", extra={"run": run_id})
     if SyncRun.objects.filter(pk=run_id, status=RunStatus.QUEUED).exists():
-        batches.end(run_id, RunStatus.INTERRUPTED)
+        closing.end(run_id, RunStatus.INTERRUPTED)
     else:
-        batches.close_if_done(run_id)
+        closing.close_if_done(run_id)
     return True

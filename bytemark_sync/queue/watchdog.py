@@ -12,7 +12,7 @@ from django.utils import timezone
 from bytemark_sync.log_fields import log_fields
 from bytemark_sync.models import BatchStatus, RunStatus, SyncBatch, SyncRun
 from bytemark_sync.models.runs import ALIVE
-from bytemark_sync.queue import batches, due_runs, planning
+from bytemark_sync.queue import batches, closing, due_runs, planning
 from bytemark_sync.queue.kinds import is_known
 from bytemark_sync.runs import lifecycle
 from bytemark_sync.slack import reporter
@@ -45,7 +45,7 @@ def _watch_planning(run: SyncRun, limit: datetime) -> None:
     # A run that waits for its planner uses up no try, nor does one with live batches: the planner may wait behind them.
     dead = run.status == RunStatus.RUNNING and run.heartbeat_at < limit
     if dead and run.planning_tries >= batches.MAX_TRIES and silent.filter(heartbeat_at__lt=limit).exists():
-        batches.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
+        closing.end(run.pk, RunStatus.FAILED, error=PLANNING_DIED)
         return
     tries = F("planning_tries") + (1 if dead else 0)
     if silent.update(heartbeat_at=timezone.now(), planner_at=None, planning_tries=tries):

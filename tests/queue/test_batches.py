@@ -28,7 +28,7 @@ from bytemark_sync.models import (
     SyncRun,
     Trigger,
 )
-from bytemark_sync.queue import batches, schedules
+from bytemark_sync.queue import batches, closing, schedules
 from bytemark_sync.queue.requests import request_run, request_stop
 from bytemark_sync.sandbox import Sandbox, World
 from bytemark_sync.storage.database_retry import retrying
@@ -169,7 +169,7 @@ def test_a_batch_whose_run_is_closed_writes_nothing_more_and_is_given_up(serve: 
     def close() -> None:
         try:
             time.sleep(0.3)
-            batches.end(run.pk, RunStatus.FAILED, error="made up")
+            closing.end(run.pk, RunStatus.FAILED, error="made up")
         finally:
             connections.close_all()
 

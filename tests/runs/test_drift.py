@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from bytemark_sync.admin.run_page import run_page
 from bytemark_sync.models import Order, OrderToken, RunStatus, SyncBatch, SyncRun, Trigger
-from bytemark_sync.queue import batches
+from bytemark_sync.queue import closing
 from bytemark_sync.runs import drift
 from bytemark_sync.storage.database_retry import DatabaseGone
 from tests.support.misbehaving_server import Request
@@ -189,7 +189,7 @@ def test_a_comparison_that_fails_costs_neither_the_end_nor_the_report(
 
     monkeypatch.setattr(drift, "_note", away)
     run = SyncRun.objects.create(trigger=Trigger.SCHEDULE, status=RunStatus.RUNNING, planned_at=timezone.now())
-    assert batches.close_if_done(run.pk)
+    assert closing.close_if_done(run.pk)
     run.refresh_from_db()
     assert run.status == RunStatus.SUCCEEDED
     assert run.slack

@@ -1,4 +1,4 @@
-"""What people are told of a run, by its kind. Each kind has one record, which holds all words and counts that differ.
+"""What is told of a run, by its kind. Each kind has one record, which holds all words and counts that differ.
 
 What a kind does is its strategy (runs/strategy.py). No Django here.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bytemark_sync.domain.counters import Counts, Found, done_of, many
-from bytemark_sync.domain.run_scope import Scope
+from bytemark_sync.domain.run_scope import AuditScope, Scope
 
 EVERYTHING = "all pending orders, including deferred"
 
@@ -39,6 +39,8 @@ class Figures:
 class KindRecord(ABC):
     """What a kind of run is called, and how its result is told."""
 
+    scope_type: ClassVar[type[Scope] | type[AuditScope]]
+    """What `SyncRun.scope` holds."""
     names_trigger: ClassVar[bool]
     """What asked for it is a part of its name, and a label of its metric. Otherwise the kind is."""
     has_findings: ClassVar[bool]
@@ -74,6 +76,7 @@ class KindRecord(ABC):
 
 
 class SyncRecord(KindRecord):
+    scope_type = Scope
     names_trigger = True
     has_findings = False
     kept = "what is fetched is stored"
@@ -119,6 +122,7 @@ class SyncRecord(KindRecord):
 
 
 class AuditRecord(KindRecord):
+    scope_type = AuditScope
     names_trigger = False
     has_findings = True
     kept = "the findings so far are kept"

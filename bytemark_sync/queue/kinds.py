@@ -16,9 +16,7 @@ from bytemark_sync.runs.strategy import Strategy, SyncStrategy
 
 def is_known(run: SyncRun) -> bool:
     """Whether this version has the run's kind and everything that its scope names."""
-    if run.kind not in RunKind.values:
-        return False
-    return (AuditScope if run.kind == RunKind.AUDIT else Scope).knows(run.scope)
+    return run.kind in RunKind.values and run.kind_record.scope_type.knows(run.scope)
 
 
 def strategy_of(run: SyncRun) -> Strategy:

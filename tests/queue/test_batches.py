@@ -327,6 +327,15 @@ def test_a_batch_that_does_not_wait_is_left_alone(serve: Serve, status: str) -> 
     assert box.stats().requests == 0
 
 
+def test_tasks_of_a_state_that_a_restore_took_back_find_nothing_to_do(serve: Serve, queue: Queue) -> None:
+    """A broker that was not restored with the database still has them (docs/backup.md)."""
+    box = serve(World.sample(users=3, seed=3))
+    assert tasks.sync_batch(12345) == "nothing to do: the batch is not waiting any more"
+    tasks.plan_run(12345)
+    assert not tasks.close_run_if_done(12345)
+    assert (box.stats().requests, queue.tasks(), SyncRun.objects.count()) == (0, [], 0)
+
+
 def test_a_run_where_nothing_worked_has_failed(serve: Serve, queue: Queue) -> None:
     serve(World.sample(users=6, seed=3), faults="status:status=404")
     run = ask()

@@ -1,7 +1,8 @@
 """What the containers of compose.yaml share, made once with random passwords: `compose_settings.py FOLDER`.
 
 The folder is a volume. `env` has the product's settings. The database server runs `portal.sql` at its first start, with
-`root-password` as its administrator's. `portal-url` is for the sandbox, which fills the portal's tables as their owner.
+`root-password` as its administrator's. Redis reads `redis.conf`. `portal-url` is for the sandbox, which fills the
+portal's tables as their owner.
 """
 
 from __future__ import annotations
@@ -14,12 +15,19 @@ ENV = """\
 SECRET_KEY={key}
 DATABASE_URL=mysql://bytemark_sync:{password}@database:3306/bytemark_sync
 PORTAL_DATABASE=portal
-REDIS_URL=redis://redis:6379/0
+REDIS_URL=redis://:{redis_password}@redis:6379/0
 ALLOWED_HOSTS=localhost,127.0.0.1
 BYTEMARK_CUSTOMER_API_URL=http://127.0.0.1:8765
 PROJECT_STAGE=sandbox
 """
 PORTAL_URL = "mysql://portal:{portal_password}@database:3306/portal"
+
+REDIS = """\
+requirepass {redis_password}
+maxmemory-policy noeviction
+save ""
+appendonly no
+"""
 
 SQL = """\
 CREATE DATABASE portal CHARACTER SET utf8mb4;
@@ -48,8 +56,9 @@ def main() -> int:
     folder = Path(sys.argv[1])
     if (folder / "env").exists():
         return 0
-    passwords = {"password": secrets.token_urlsafe(24), "portal_password": secrets.token_urlsafe(24)}
-    # The server reads these two under another user id. No other container but ours has the volume.
+    passwords = {name: secrets.token_urlsafe(24) for name in ("password", "portal_password", "redis_password")}
+    # The servers read these three under other user ids. No other container but ours has the volume.
+    write(folder / "redis.conf", REDIS.format(**passwords), 0o444)
     write(folder / "portal.sql", SQL.format(**passwords), 0o444)
     write(folder / "root-password", secrets.token_urlsafe(24), 0o444)
     write(folder / "portal-url", PORTAL_URL.format(**passwords), 0o400)

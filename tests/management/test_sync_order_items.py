@@ -21,6 +21,7 @@ from bytemark_sync.domain.reasons import Reason
 from bytemark_sync.sandbox import World
 from bytemark_sync.sandbox.sample import TROUBLES
 from tests.support.children import spawn
+from tests.support.command_lines import results
 from tests.support.harness import Finished, Portal, finish, manage, places
 from tests.support.scenario import CONTRACT_KEYS, Env, MakeScenario, Scenario, add_user, listed, simple_world
 from tests.support.servers import ROOT, clean_environment, wait_for
@@ -241,27 +242,12 @@ UNUSABLE_ARGUMENTS = [
     (["--enqueue", "--dry-run"], "--dry-run"),
 ]
 
-COMMAND_LINES = """
-import contextlib, io, json, sys, django
-django.setup()
-from django.core.management import execute_from_command_line
-for args in json.loads(sys.argv[1]):
-    shown, status = io.StringIO(), 0
-    with contextlib.redirect_stderr(shown):
-        try:
-            execute_from_command_line(["manage.py", "sync_order_items", *args])
-        except SystemExit as end:
-            status = end.code
-    print(json.dumps([status, shown.getvalue()]))
-"""
-
 
 def test_unusable_arguments_end_with_2_before_any_request(sqlite_scenario: MakeScenario) -> None:
     at = sqlite_scenario(simple_world(users=1))
-    table = json.dumps([args for args, _ in UNUSABLE_ARGUMENTS])
-    done = python(COMMAND_LINES, table, env={**places(at.url), **at.env()})
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    for (args, named), (status, shown) in zip(UNUSABLE_ARGUMENTS, results, strict=True):
+    lines = [args for args, _ in UNUSABLE_ARGUMENTS]
+    came = results("sync_order_items", lines, database_url=at.url, env=at.env())
+    for (args, named), (status, shown) in zip(UNUSABLE_ARGUMENTS, came, strict=True):
         assert status == 2, args
         assert named in shown.splitlines()[-1], args
         assert "Traceback" not in shown, args

@@ -123,6 +123,10 @@ def finish(process: subprocess.Popen[str], timeout: float = 120, started: float 
     return Finished(process.returncode, stdout, stderr, time.monotonic() - started)
 
 
+Rows = Mapping[str, list[dict[str, Any]]]
+"""Table to its rows, each by column."""
+
+
 class Portal:
     """Plain SQL on a database by its URL; statements use `%s`. Every call has its own connection.
 
@@ -194,6 +198,22 @@ class Portal:
     def fill_many(self, pending: int, stored: int = 0, orders_per_user: int = 3, first_user: int = 1_000_000) -> None:
         base = int(self.value("SELECT COALESCE(MAX(id), 0) FROM bytemark_orders")) + 1
         self._insert(inserts_many(base, pending, stored, orders_per_user, first_user))
+
+    def rows_of_all(self, prefix: str) -> Rows:
+        """What is in the tables whose names begin so."""
+        return {table: self.rows(f"SELECT * FROM {table}") for table in self.tables() if table.startswith(prefix)}
+
+    def put(self, rows: Rows) -> None:
+        """Put back what `rows_of_all` gave, in place of rows with the same keys."""
+        with_rows = {table: found for table, found in rows.items() if found}
+        self._insert(
+            (
+                f"REPLACE INTO {table} ({', '.join(f'`{name}`' for name in found[0])})"
+                f" VALUES ({', '.join(['%s'] * len(found[0]))})",
+                [tuple(row.values()) for row in found],
+            )
+            for table, found in with_rows.items()
+        )
 
     def _insert(self, statements: Any) -> None:
         with closing(self.connect()) as connection:

@@ -31,7 +31,9 @@ LISTED = (3, 10)
 TROUBLE = 0.01
 PAGE_SIZE = 100
 HEARTBEAT_LIMIT = 60
-MIN_ORDERS_PER_SECOND = 100
+UNDER_WAY = 500
+"""Users whose pages a cluster has, and has not stored, at most: 4 a thread, 16 threads, 4 workers, and some more."""
+MIN_ORDERS_PER_SECOND = 300
 """A run that is slower than this is given up."""
 DIGEST = "CONV(LEFT(MD5(CONCAT_WS('|', order_id, order_uuid, oauth_token, product_uuid, pass_uuid)), 15), 16, 10)"
 CHECKSUM = f"SELECT COUNT(*), SUM(CAST({DIGEST} AS UNSIGNED)) FROM bytemark_order_items"
@@ -82,7 +84,7 @@ class Story:
     progress: list[tuple[float, int]] = field(default_factory=list)
     told: float = 0.0
     killed_at: int = 0
-    command: Cost | None = None
+    commands: dict[str, Cost] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
     database: dict[str, int] = field(default_factory=dict)
     pages: dict[str, Times] = field(default_factory=dict)
@@ -114,20 +116,7 @@ def million(harness: Harness, quick: bool) -> Section:
     orders = int(os.environ.get("SCALE") or (QUICK_ORDERS if quick else ORDERS))
     marks = [time.monotonic()]
     with harness.portal() as portal:
-        world = World.sample(
-            users=-(-orders // ORDERS_PER_USER),
-            orders_per_user=ORDERS_PER_USER,
-            listed=LISTED,
-            seed=SEED,
-            trouble=TROUBLE,
-        )
-        goal = Goal.of(world)
-        marks.append(time.monotonic())
-        portal.fill(world)
-        marks.append(time.monotonic())
-        served = sandbox(world, 0)
-        del world
-        gc.collect()
+        served, goal = _prepare(portal, orders, marks)
         with served as api:
             marks.append(time.monotonic())
             story = _work(harness, portal, api, goal)
@@ -135,6 +124,21 @@ def million(harness: Harness, quick: bool) -> Section:
         rows = [*_result(portal, goal, story, statuses), *_costs(story)]
     made, filled, loaded = (after - before for before, after in pairwise(marks))
     return Section(TITLE, _note(goal, made, filled, loaded), rows)
+
+
+def _prepare(portal: Portal, orders: int, marks: list[float]) -> tuple[SandboxProcess, Goal]:
+    """Without the garbage collector, which would look through millions of objects again and again."""
+    gc.disable()
+    try:
+        users = -(-orders // ORDERS_PER_USER)
+        world = World.sample(users, ORDERS_PER_USER, listed=LISTED, seed=SEED, trouble=TROUBLE)
+        goal = Goal.of(world)
+        marks.append(time.monotonic())
+        portal.fill(world)
+        marks.append(time.monotonic())
+        return sandbox(world, 0), goal
+    finally:
+        gc.enable()
 
 
 def _note(goal: Goal, made: float, filled: float, loaded: float) -> str:
@@ -167,14 +171,15 @@ def _work(harness: Harness, portal: Portal, api: SandboxProcess, goal: Goal) -> 
         watch = stack.enter_context(Watch(_roles(harness, redis, api, web_pid, ClusterProcesses(seen))))
         before = DatabaseWork.of(harness.server)
         story.begun = time.monotonic()
-        ask = ("manage.py", "sync_order_items", "--enqueue", "--json")
-        story.command = harness.run(portal, api.url, *ask, env=env)
-        with Visitor(url, story.command.json["run_id"]) as visitor:
+        asked = harness.run(portal, api.url, "manage.py", "sync_order_items", "--enqueue", "--json", env=env)
+        with Visitor(url, asked.json["run_id"]) as visitor:
             _wait(story, portal, goal, goal.orders // 2)
             clusters[0].kill()
             story.killed_at = _run(portal)["orders_synced"]
             clusters[0] = stack.enter_context(Cluster(folder, portal.url, env))
             seen.append((clusters[0].process.pid, clusters[0].log))
+            looked = harness.run(portal, api.url, "manage.py", "sync_status", "--json", env=env, statuses=(0, 1))
+            story.commands = {"sync_order_items --enqueue": asked, "sync_status": looked}
             _wait(story, portal, goal, None)
             story.ended = time.monotonic()
         story.database = DatabaseWork.of(harness.server).since(before)
@@ -191,7 +196,7 @@ def _environment(portal: Portal, goal: Goal, api_url: str, redis_url: str) -> di
         "BYTEMARK_PAGE_SIZE": str(PAGE_SIZE),
         "SYNC_HEARTBEAT_LIMIT": str(HEARTBEAT_LIMIT),
         # As installed for a million; of fewer there are so many batches that some are under way when a cluster dies.
-        "SYNC_BATCH_USERS": str(max(10, min(500, goal.users // 200))),
+        "SYNC_BATCH_USERS": str(max(10, min(500, goal.users // 40))),
     }
     return environment(portal, api_url, AS_INSTALLED | settings)
 
@@ -224,7 +229,7 @@ def _wait(story: Story, portal: Portal, goal: Goal, stored: int | None) -> None:
 
 
 def _run(portal: Portal) -> dict[str, Any]:
-    (run,) = portal.rows("SELECT * FROM bytemark_sync_run")
+    (run,) = portal.rows("SELECT * FROM bytemark_sync_run ORDER BY id LIMIT 1")
     return run
 
 
@@ -239,7 +244,7 @@ def _result(portal: Portal, goal: Goal, story: Story, statuses: dict[str, int]) 
     failed = run["users_failed"]
     again = portal.value("SELECT SUM(tries) FROM bytemark_sync_batch")
     requests, vain = sum(statuses.values()), statuses.get("200", 0) - goal.pages
-    share = vain / goal.pages
+    allowed = UNDER_WAY + goal.pages // 500
     rate = run["orders_synced"] / story.seconds
     return [
         Row("From asking for the run to its end", f"{story.seconds:,.0f} s"),
@@ -250,14 +255,21 @@ def _result(portal: Portal, goal: Goal, story: Story, statuses: dict[str, int]) 
         Row("Users failed", f"{failed:,}", f"{goal.users_failed:,}", failed == goal.users_failed),
         Row("Orders stored when the cluster was killed", f"{story.killed_at:,}"),
         Row("Batches handed out again for it", f"{again}", ">= 1", again >= 1),
-        Row("Pages asked for in vain", f"{vain:,} of {goal.pages:,}, {share:.2%}", "<= 1 %", 0 <= share <= 0.01),
+        Row(
+            "Pages asked for in vain",
+            f"{vain:,} of {goal.pages:,}, {vain / goal.pages:.2%}",
+            f"<= {allowed:,}",
+            0 <= vain <= allowed,
+        ),
         Row("Other answers (rejected tokens)", f"{requests - statuses.get('200', 0):,}"),
     ]
 
 
 def _costs(story: Story) -> list[Row]:
-    assert story.command is not None
-    rows = [Row("The command that asks for the run", f"{story.command.memory_kib / 1024:.0f} MiB")]
+    rows = [
+        Row(f"`manage.py {name}`", f"{cost.memory_kib / 1024:.0f} MiB, {cost.seconds:.1f} s")
+        for name, cost in story.commands.items()
+    ]
     for name, role in story.roles.items():
         memory = f"{role.peak:,.0f} MiB ({_parts(role.quarters(story.begun, story.ended))})"
         rows.append(Row(f"{name}", f"{memory}, {role.processor() / story.seconds:.2f} cores"))

@@ -80,6 +80,8 @@ class Visitor:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["Authorization"] = f"Bearer {METRICS_TOKEN}"
+        # As a proxy asks: gunicorn closes what was idle for two seconds, perhaps just when the next request is sent.
+        self._session.headers["Connection"] = "close"
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, name="visitor", daemon=True)
 

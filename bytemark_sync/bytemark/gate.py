@@ -6,6 +6,7 @@ wait for their turn behind it. No thread waits for the store.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -176,8 +177,11 @@ class Gate:
         wants_more = self._is_sated and self._waiting > 0 and not self._permits
         return wants_more or self._held_since is not None or self._clock() - self._exchanged_at >= self._period
 
-    def report(self, *, leaves: bool = False) -> Report:
-        """What the store is told. `accept` follows with its answer, or `keep` if it gave none."""
+    def report(self, *, users_left: float = math.inf, leaves: bool = False) -> Report:
+        """What the store is told. `accept` follows with its answer.
+
+        No more permits are wanted than there are `users_left`: permits that nobody needs are lost to the others.
+        """
         with self._lock:
             now = self._clock()
             return Report(
@@ -189,12 +193,13 @@ class Gate:
                 counted_seconds=now - self._counting_since,
                 had=self._had(now),
                 pause=max(0.0, self._pause_wish_until - now),
-                wanted=self._used + self._waiting,
+                wanted=int(min(self._used + self._waiting, users_left)),
                 seconds=now - self._exchanged_at,
                 is_bound=self._was_bound,
                 unused=len(self._permits),
                 overdrawn=self._overdrawn,
                 leaves=leaves,
+                left=tuple(at - now for at in self._permits) if leaves else (),
             )
 
     def _had(self, now: float) -> float:
@@ -219,8 +224,9 @@ class Gate:
             self._overdrawn -= report.overdrawn
             self._generation, self._rate, self._holders = lease.generation, lease.rate, lease.holders
             self._period = lease.period
-            self._is_sated = lease.rate is not None and lease.permits >= report.wanted
-            self._permits.extend(now + lease.delay + number * lease.step for number in range(lease.permits))
+            self._is_sated = lease.rate is not None and lease.permits + len(lease.again) >= report.wanted
+            own = [lease.delay + number * lease.step for number in range(lease.permits)]
+            self._permits = deque(sorted([*self._permits, *(now + each for each in (*lease.again, *own))]))
             self._paused_until = max(now + lease.pause, self._pause_wish_until)
             self._used, self._was_bound = 0, False
             self._held_since = now if self._refused else None

@@ -7,12 +7,13 @@ keeps a process to its lease (docs/decisions/0015-one-pace.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from bytemark_sync.bytemark.pace_learning import learn, limit
-from bytemark_sync.bytemark.pace_state import PERIOD_SECONDS, Holder, Lease, PaceState, Report
+from bytemark_sync.bytemark.pace_state import PERIOD_SECONDS, Gap, Holder, Lease, PaceState, Report
 
 SEARCH_PERIOD_SECONDS = 0.2
 """Seconds between two exchanges while the pace rises fast, so that a refusal is soon known to all."""
@@ -21,6 +22,9 @@ LEASE_SECONDS = 0.55
 HOLDER_SECONDS = 5.0
 """A process that has not been seen for so long is gone."""
 MAX_HOLDERS = 256
+MAX_GAPS = 16
+GAP_STEPS = 1.5
+"""Permits that are not further apart belong to one gap."""
 TRIAL_SECONDS = 30.0
 """So long a trial, while everything is refused, may take before another one is made."""
 MAX_PAUSE_SECONDS = 3600.0
@@ -45,6 +49,7 @@ def exchange(state: PaceState, report: Report, now: float, most: float | None = 
         return unchanged, Lease(state.generation, None, pause=pause)
     state = _settle(state, report, rate, now)
     if report.leaves:
+        state = _give_back(state, report, rate, now)
         return state, Lease(state.generation, rate, pause=pause, holders=len(state.holders))
     return _grant(state, report, rate, now, pause)
 
@@ -63,12 +68,13 @@ def _sane(state: PaceState, now: float) -> PaceState:
 
 
 def _settle(state: PaceState, report: Report, rate: float, now: float) -> PaceState:
-    """Who is there and what it wants. What a process has overdrawn is leased; what it leaves unused is lost."""
+    """Who is there and what it wants. What a process has overdrawn is leased."""
     holders = dict(state.holders)
     if report.leaves:
         holders.pop(report.holder, None)
     elif report.holder in holders or len(holders) < MAX_HOLDERS:
-        holders[report.holder] = Holder(now, 1.5 * report.wanted / max(0.1, report.seconds))
+        had = max(report.had, holders[report.holder].had if report.holder in holders else 0.0)
+        holders[report.holder] = Holder(now, 1.5 * report.wanted / max(0.1, report.seconds), had)
     leased_until = max(now, state.leased_until) + report.overdrawn / rate
     return replace(state, leased_until=leased_until, holders=holders)
 
@@ -82,15 +88,50 @@ def _grant(state: PaceState, report: Report, rate: float, now: float, pause: flo
         if not is_free:
             return state, Lease(state.generation, rate, pause=pause, holders=holders)
         state = replace(state, leased_until=begin + TRIAL_SECONDS)
-        return state, Lease(state.generation, rate, 1, begin - now, 0.0, pause, holders=holders)
+        return state, Lease(state.generation, rate, 1, begin - now, pause=pause, holders=holders)
     period = SEARCH_PERIOD_SECONDS if state.rate is not None and state.ceiling is None else PERIOD_SECONDS
     ahead = LEASE_SECONDS - PERIOD_SECONDS + period
     share = fair_share(rate, {name: each.demand for name, each in state.holders.items()}, report.holder)
     room = int((now + ahead - begin) * rate) + 1 if begin < now + ahead else 0
     wanted = min(-int(-share * ahead // 1), report.wanted * 3 // 2 + 1) - kept if report.wanted else 0
-    permits = max(0, min(room, wanted))
+    state, again = _take_again(state, wanted, rate, now, pause)
+    permits = max(0, min(room, wanted - len(again)))
     state = replace(state, leased_until=begin + permits / rate)
-    return state, Lease(state.generation, rate, permits, begin - now, 1 / rate, pause, period, holders)
+    return state, Lease(state.generation, rate, permits, begin - now, 1 / rate, again, pause, period, holders)
+
+
+def _give_back(state: PaceState, report: Report, rate: float, now: float) -> PaceState:
+    """Keep the permits of a process that leaves for others, each at its own time, so that they become no burst."""
+    if report.generation != state.generation or not report.left:
+        return state
+    if state.blocked_since is not None:  # the permit of a trial
+        return replace(state, leased_until=now)
+    gaps = list(state.gaps)
+    end = -math.inf
+    for each in report.left:
+        at = now + each
+        if at - end < GAP_STEPS / rate:
+            gaps[-1] = replace(gaps[-1], permits=gaps[-1].permits + 1)
+        else:
+            gaps.append(Gap(at, 1))
+        end = at
+    return replace(state, gaps=tuple(sorted(gaps, key=lambda gap: gap.begin)[:MAX_GAPS]))
+
+
+def _take_again(
+    state: PaceState, wanted: int, rate: float, now: float, pause: float
+) -> tuple[PaceState, tuple[float, ...]]:
+    """Up to `wanted` of the permits that were given back and are still due."""
+    taken: list[float] = []
+    gaps: list[Gap] = []
+    for gap in state.gaps:
+        past = max(0, math.ceil((now + pause - gap.begin) * rate))
+        begin, permits = gap.begin + past / rate, gap.permits - past
+        count = max(0, min(permits, wanted - len(taken)))
+        taken += [begin - now + number / rate for number in range(count)]
+        if permits > count:
+            gaps.append(Gap(begin + count / rate, permits - count))
+    return replace(state, gaps=tuple(gaps)), tuple(taken)
 
 
 def fair_share(rate: float, demands: Mapping[str, float], holder: str) -> float:

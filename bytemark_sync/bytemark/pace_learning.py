@@ -19,6 +19,8 @@ SEARCH_LOWERING = 0.6
 """The search begins again so much lower where it was refused soon."""
 EMPTY_SHARE = 0.7
 """Where a single request has found out that all are let through again, the search goes on at this share of the pace."""
+MIN_EMPTY_SHARE = 0.45
+"""But the first time at this share of what all had, for the first to be refused may not have had much yet."""
 MIN_FOUND_SHARE = 0.3
 BURST_SECONDS = 0.2
 """The burst is taken to be what was had in so long before the first refusal."""
@@ -65,6 +67,8 @@ def learn(state: PaceState, report: Report, now: float, most: float | None) -> P
     if state.rate is None and report.refused and report.generation == state.generation:
         return _first_refusal(state, report, now)
     state = replace(state, counted=state.counted + report.counted)
+    if state.rate is not None and _is_first(state) and now <= state.opened_at:
+        state = _begin_with(state, _had(state, report))  # what was asked for before the refusal is still coming in
     if report.generation != state.generation:
         if report.pause:
             state = replace(state, opened_at=max(state.opened_at, state.paused_until))
@@ -74,7 +78,7 @@ def learn(state: PaceState, report: Report, now: float, most: float | None) -> P
         return state
     state = replace(state, good=state.good + report.good)
     if report.good and state.blocked_since is not None:
-        return _resume(state, now)
+        return _resume(state, report, now)
     if report.refused:
         return _refused(state, report, rate, now)
     if report.good and report.is_bound and state.rate is not None:
@@ -88,14 +92,28 @@ def _first_refusal(state: PaceState, report: Report, now: float) -> PaceState:
     state = replace(state, counted=state.counted + report.counted, counted_since=since)
     if report.pause >= QUOTA_SECONDS:
         return _quota(state, state.paused_until)
-    opened = _open(state, now)
-    rate = max(MIN_FIRST_RATE, report.had)
-    return replace(opened, rate=rate, burst=report.had * BURST_SECONDS, blocked_since=None if report.pause else now)
+    opened = replace(_open(state, now), blocked_since=None if report.pause else now)
+    return _begin_with(opened, report.had)
+
+
+def _begin_with(state: PaceState, had: float) -> PaceState:
+    return replace(state, rate=max(MIN_FIRST_RATE, had), burst=had * BURST_SECONDS)
+
+
+def _is_first(state: PaceState) -> bool:
+    """Nothing was learnt since the first refusal."""
+    return state.generation == 1 and state.ceiling is None
+
+
+def _had(state: PaceState, report: Report) -> float:
+    """Good answers a second of all processes, this report included."""
+    told = {name: each.had for name, each in state.holders.items()}
+    return sum((told | {report.holder: max(report.had, told.get(report.holder, 0.0))}).values())
 
 
 def _join_first(state: PaceState, report: Report, now: float) -> PaceState:
     """A process learns of the first refusal only now: what it had before belongs to the first rate."""
-    if state.rate is None or not report.counted:
+    if state.rate is None or not report.counted or (_is_first(state) and now <= state.opened_at):
         return state
     if state.ceiling is None:
         return replace(state, rate=state.rate + report.had, burst=state.burst + report.had * BURST_SECONDS)
@@ -110,6 +128,7 @@ def _open(state: PaceState, now: float) -> PaceState:
         generation=state.generation + 1,
         opened_at=max(now, state.paused_until),
         leased_until=now,
+        gaps=(),
         blocked_since=None,
         age=0.0,
         good=0,
@@ -169,14 +188,15 @@ def _before_overshoot(rate: float, burst: float) -> float:
     return lagged * max(MIN_FOUND_SHARE, 1 - overshot)
 
 
-def _resume(state: PaceState, now: float) -> PaceState:
+def _resume(state: PaceState, report: Report, now: float) -> PaceState:
     """Something good came back: go on at what was really had since requests were let through, the wait included."""
     if state.blocked_since is not None and now - state.blocked_since >= QUOTA_SECONDS:
         return _quota(state, now)
     opened = replace(_open(state, now), age=state.age)
     if state.ceiling is not None or state.rate is None:
         return opened
-    return replace(opened, rate=max(MIN_RATE, state.rate * EMPTY_SHARE))
+    least = MIN_EMPTY_SHARE * _had(state, report) if _is_first(state) else MIN_RATE
+    return replace(opened, rate=max(least, state.rate * EMPTY_SHARE))
 
 
 def _quota(state: PaceState, again_at: float) -> PaceState:

@@ -18,10 +18,19 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):
-    """A live process: when it was last seen, and the requests a second that it wants."""
+    """A live process: when it was last seen, the requests a second that it wants, and the good answers that it had."""
 
     seen_at: _Time
     demand: _Time
+    had: _Time = 0.0
+    """A second, at most, as it has told of late."""
+
+
+class Gap(msgspec.Struct, frozen=True, array_like=True):
+    """Permits that a process has given back: the first at `begin`, each 1/rate seconds after the one before."""
+
+    begin: _Time
+    permits: _Count
 
 
 class PaceState(msgspec.Struct, frozen=True):
@@ -43,6 +52,8 @@ class PaceState(msgspec.Struct, frozen=True):
     """Requests that Bytemark lets through at once after a while without any, as far as the first refusal tells."""
     leased_until: _Time = 0.0
     """Every moment before it is leased, one permit each 1/rate seconds."""
+    gaps: tuple[Gap, ...] = ()
+    """But these were given back, and may be leased again."""
     paused_until: _Time = 0.0
     counted: _Count = 0
     """Good answers since `counted_since`: since the last quota began, as far as is known."""
@@ -92,6 +103,8 @@ class Report(msgspec.Struct, frozen=True):
     overdrawn: int = 0
     """Requests made without a permit, while the store was away."""
     leaves: bool = False
+    left: tuple[float, ...] = ()
+    """When it leaves: the seconds until each permit that it gives back, earliest first."""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -103,6 +116,8 @@ class Lease(msgspec.Struct, frozen=True):
     permits: int = 0
     delay: float = 0.0
     step: float = 0.0
+    again: tuple[float, ...] = ()
+    """Further permits, which another process has given back: the seconds until each."""
     pause: float = 0.0
     """Seconds for which nothing may be requested."""
     period: float = PERIOD_SECONDS

@@ -7,6 +7,7 @@ HTTP (docs/decisions/0002-one-writer-thread.md).
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,16 +124,17 @@ class _Engine:
     def run(self) -> None:
         try:
             while not self._done():
-                self._pace.tick()
+                self._keep_pace()
                 reads_on = self._feed()
+                self._keep_pace()  # now the threads of new users wait for permits
                 if self._renewal:
                     self._renewal.tick()
                 self._take(self._pool.next(0 if reads_on else TICK_SECONDS) if self._pool.in_flight else None)
                 self._flush_when_due()
                 self._beat_when_due()
+            self._pace.leave()
             self._flush()
             self._writer.end()
-            self._pace.leave()
         except BaseException:
             self._stop.set()
             raise
@@ -168,6 +170,9 @@ class _Engine:
             return _End.CUT_OFF
         timed_out = self._deadline is not None and time.monotonic() >= self._deadline
         return _End.TIMED_OUT if timed_out else None
+
+    def _keep_pace(self) -> None:
+        self._pace.tick(self._pool.in_flight if self._exhausted else math.inf)
 
     def _feed(self) -> bool:
         """Hand out users while the pool has room, up to the end of the group of orders being read.

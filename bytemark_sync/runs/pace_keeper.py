@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 
@@ -34,18 +35,18 @@ class PaceKeeper:
         self._own: PaceState | None = None
         self._is_away = False
 
-    def tick(self) -> None:
-        """Make an exchange where one is due."""
+    def tick(self, users_left: float = math.inf) -> None:
+        """Make an exchange where one is due. `users_left`: all who are still to be asked for."""
         if self._gate.is_due and (self._is_away or time.monotonic() >= self._ask_at):
-            self._exchange()
+            self._exchange(users_left=users_left)
 
     def leave(self) -> None:
         """So that others share its part at once."""
         if self._gate.has_lease and not self._is_away:
             self._exchange(leaves=True)
 
-    def _exchange(self, *, leaves: bool = False) -> None:
-        report = self._gate.report(leaves=leaves)
+    def _exchange(self, *, users_left: float = math.inf, leaves: bool = False) -> None:
+        report = self._gate.report(users_left=users_left, leaves=leaves)
         lease = self._ask(report) if time.monotonic() >= self._ask_at else None
         if lease is None and self._is_away:
             lease = self._alone(report)

@@ -19,6 +19,8 @@ from bytemark_sync.sandbox.limits import Limiter, parse_limit
 LATE_SHARE, LATE_SECONDS = 0.02, (0.3, 0.6)
 """So often the engine, which makes the exchanges, is held up by something else, and so long."""
 
+READ_SECONDS = 0.02
+"""A process reads its first users. Before and after it looks whether an exchange is due."""
 THREAD_SECONDS = 0.001
 """A process needs so long to start a thread."""
 
@@ -70,8 +72,8 @@ class World:
         self._asked += 1
         return self._asked <= self.requests
 
-    def exchange(self, gate: Gate, *, leaves: bool = False) -> None:
-        report = gate.report(leaves=leaves)
+    def exchange(self, gate: Gate, *, users_left: float = float("inf"), leaves: bool = False) -> None:
+        report = gate.report(users_left=users_left, leaves=leaves)
         self.state, lease = exchange(self.state, report, self.now, self.most)
         gate.accept(report, lease)
         if self.watch:
@@ -108,6 +110,7 @@ class _Process:
         self._is_over = False
         self._looks_at = self._late_until = world.now
         world.after(0, self._look)
+        world.after(READ_SECONDS, self._tick)
         for number in range(world.threads):
             world.after(number * THREAD_SECONDS, self._next)
 
@@ -136,7 +139,7 @@ class _Process:
             self._late_until = world.now + world.between(*LATE_SECONDS)
             world.after(self._late_until - world.now, self._tick)
         elif self._gate.is_due:
-            world.exchange(self._gate)
+            world.exchange(self._gate, users_left=self._left + self._under_way)
         self._looks_at = world.now
 
     def _wait(self) -> None:

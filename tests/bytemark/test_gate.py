@@ -38,7 +38,7 @@ def passes(gate: Gate, clock: Clock, seconds: float) -> int:
     return passed
 
 
-def lease(gate: Gate, **values: float) -> None:
+def lease(gate: Gate, **values: object) -> None:
     gate.accept(gate.report(), Lease(**({"generation": 1, "rate": 10.0} | values)))  # type: ignore[arg-type]
 
 
@@ -103,6 +103,21 @@ def test_what_nobody_wanted_in_its_time_is_no_burst_later(gate: Gate, clock: Clo
     lease(gate, permits=8, step=0.1)
     clock.now += 1.0
     assert passes(gate, clock, 0.05) <= 4
+
+
+def test_permits_that_another_has_given_back_are_used_in_their_time(gate: Gate, clock: Clock) -> None:
+    lease(gate, permits=1, delay=0.3)
+    lease(gate, permits=1, delay=0.4, again=(0.1, 0.2))
+    assert passes(gate, clock, 0.09) == 0
+    assert passes(gate, clock, 0.13) == 2
+    assert passes(gate, clock, 0.5) == 2
+
+
+def test_who_leaves_gives_back_what_it_has_not_used(gate: Gate, clock: Clock) -> None:
+    lease(gate, permits=3, step=0.1)
+    assert passes(gate, clock, 0.05) == 1
+    assert gate.report(leaves=True).left == pytest.approx((0.05, 0.15))
+    assert gate.report().left == ()
 
 
 def test_a_process_that_wants_more_than_before_asks_at_once(gate: Gate, clock: Clock) -> None:

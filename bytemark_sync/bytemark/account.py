@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from bytemark_sync.bytemark.account_errors import read_login
-from bytemark_sync.bytemark.client import HEADERS, PACE_UNKNOWN, BytemarkClient
+from bytemark_sync.bytemark.client import HEADERS, BytemarkClient
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.bytemark.errors import BytemarkError, Eras, Interrupted, Kind, PauseRule, TryAgain
 from bytemark_sync.bytemark.exchange import exchange
@@ -85,8 +85,7 @@ class AccountClient:
             raise
         finally:
             self._customer.stats.record(kind, time.perf_counter() - started)
-            if kind not in PACE_UNKNOWN:
-                self._customer.gate.good(generation)
+            self._customer.note_end(kind, generation)
 
 
 def _body(credentials: Credentials, settings: BytemarkSettings) -> bytes:

@@ -38,8 +38,8 @@ HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent"
 _POLL_SECONDS = 0.2
 """How often a thread that waits for the end of an outage looks."""
 
-PACE_UNKNOWN = {Kind.RATE_LIMITED, Kind.CONNECTION, Kind.TIMEOUT, Kind.DEADLINE, Kind.INTERRUPTED}
-"""Every other answer shows that the limit let the request through."""
+UNANSWERED = {Kind.CONNECTION, Kind.TIMEOUT, Kind.DEADLINE, Kind.INTERRUPTED}
+"""These tell nothing of the pace. Every other answer but 429 shows that the limit let the request through."""
 
 
 class BytemarkClient:
@@ -155,8 +155,7 @@ class BytemarkClient:
             raise
         finally:
             self.stats.record(kind, time.perf_counter() - started)
-            if kind not in PACE_UNKNOWN:
-                self.gate.good(generation)
+            self.note_end(kind, generation)
             eras = self.outage.leave(one, kind, asked, is_last=self._is_last(attempt))
             if failed is not None:
                 failed.eras = eras
@@ -174,6 +173,13 @@ class BytemarkClient:
             self.gate.refused(generation, error.pause)
         elif isinstance(error, TryAgain) and error.pause:
             self.gate.pause(error.pause)
+
+    def note_end(self, kind: Kind, generation: int) -> None:
+        """Tell the gate how a request has ended."""
+        if kind in UNANSWERED:
+            self.gate.unanswered(generation)
+        elif kind is not Kind.RATE_LIMITED:
+            self.gate.good(generation)
 
     def get_answer(self, token: Token, page: int, page_size: int) -> Answer:
         """Make one GET and give the answer as it came, for the probe: not judged, not counted in `stats`, no pause.

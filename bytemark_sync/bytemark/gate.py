@@ -57,7 +57,7 @@ class Gate:
         self._is_sated = False
         self._was_bound = False
         self._used = self._overdrawn = 0
-        self._good = self._refused = self._counted = 0
+        self._good = self._refused = self._unanswered = self._counted = 0
         self._begun_at = self._counting_since = clock()
         self._good_times: deque[float] = deque(maxlen=MAX_GOOD_TIMES)
         self._is_open = not is_shared
@@ -145,6 +145,11 @@ class Gate:
             if generation == self._generation:
                 self._good += 1
 
+    def unanswered(self, generation: int) -> None:
+        """Nothing that tells of the pace has come to a permit of `generation`, and nothing will."""
+        with self._lock:
+            self._unanswered += generation == self._generation
+
     def refused(self, generation: int, pause: float | None) -> None:
         """An answer 429. Nothing more is requested until the next exchange has told the new pace."""
         with self._lock:
@@ -189,6 +194,7 @@ class Gate:
                 generation=self._generation,
                 good=self._good,
                 refused=self._refused,
+                unanswered=self._unanswered,
                 counted=self._counted,
                 counted_seconds=now - self._counting_since,
                 had=self._had(now),
@@ -214,10 +220,11 @@ class Gate:
                 self._permits = deque(at for at in self._permits if at >= now + lease.pause)
             if lease.generation != self._generation:
                 self._permits.clear()
-                self._good = self._refused = 0
+                self._good = self._refused = self._unanswered = 0
             else:
                 self._good -= report.good
                 self._refused -= report.refused
+                self._unanswered -= report.unanswered
             if lease.rate is not None:  # without a limit nobody keeps the count but this process
                 self._counted = max(0, self._counted - report.counted)
                 self._counting_since = now

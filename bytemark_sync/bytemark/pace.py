@@ -26,7 +26,7 @@ MAX_GAPS = 16
 GAP_STEPS = 1.5
 """Permits that are not further apart belong to one gap."""
 TRIAL_SECONDS = 30.0
-"""So long a trial, while everything is refused, may take before another one is made."""
+"""So long a trial, while everything is refused, may tell nothing before another one is made."""
 MAX_PAUSE_SECONDS = 3600.0
 """A longer pause in the state is a clock that was turned back."""
 
@@ -40,7 +40,7 @@ def exchange(state: PaceState, report: Report, now: float, most: float | None = 
     state = _sane(state, now)
     if report.pause:
         state = replace(state, paused_until=max(state.paused_until, now + report.pause))
-    if report.refused or report.good or report.counted:
+    if report.refused or report.good or report.counted or report.unanswered:
         state = learn(state, report, now, most)
     rate = limit(state, most)
     pause = max(0.0, state.paused_until - now)

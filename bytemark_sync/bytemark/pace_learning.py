@@ -81,6 +81,8 @@ def learn(state: PaceState, report: Report, now: float, most: float | None) -> P
         return _resume(state, report, now)
     if report.refused:
         return _refused(state, report, rate, now)
+    if report.unanswered and state.blocked_since is not None:
+        return replace(state, leased_until=now + _wait(state.blocked_since, now))
     if report.good and report.is_bound and state.rate is not None:
         return _grow(state, report.good, rate, most)
     return state
@@ -141,8 +143,8 @@ def _refused(state: PaceState, report: Report, rate: float, now: float) -> PaceS
         return _quota(state, now + report.pause)
     if state.good == 0:
         since = now if state.blocked_since is None else state.blocked_since
-        wait = min(MAX_TRIAL_SECONDS, max(MIN_TRIAL_SECONDS, TRIAL_SHARE * (now - since)))
-        return replace(state, blocked_since=since, generation=state.generation + 1, leased_until=now + wait)
+        again_at = now + _wait(since, now)
+        return replace(state, blocked_since=since, generation=state.generation + 1, leased_until=again_at, gaps=())
     seconds = now - state.opened_at
     if seconds >= (PAUSED_SETTLING_SECONDS if report.pause else SETTLING_SECONDS):
         return _lower(state, report, _ceiling(state, rate, seconds), now)
@@ -150,6 +152,11 @@ def _refused(state: PaceState, report: Report, rate: float, now: float) -> PaceS
         lower = max(MIN_RATE, rate * SEARCH_LOWERING)
         return replace(_open(state, now), rate=lower, leased_until=now + _hold(lower))
     return replace(state, paused_until=max(state.paused_until, now + SETTLING_SECONDS / 4))
+
+
+def _wait(blocked_since: float, now: float) -> float:
+    """Seconds until the next trial, while everything is refused."""
+    return min(MAX_TRIAL_SECONDS, max(MIN_TRIAL_SECONDS, TRIAL_SHARE * (now - blocked_since)))
 
 
 def _lower(state: PaceState, report: Report, ceiling: float, now: float) -> PaceState:

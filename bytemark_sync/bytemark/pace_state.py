@@ -85,6 +85,8 @@ class Report(msgspec.Struct, frozen=True):
     """Good answers to permits of that generation."""
     refused: int = 0
     """Answers 429 to permits of that generation."""
+    unanswered: int = 0
+    """Permits of that generation to which neither came: a connection was closed, or the time was over."""
     counted: int = 0
     """All good answers, of `counted_seconds`; where no limit is known, since the process began."""
     counted_seconds: float = 0.0

@@ -502,6 +502,22 @@ def test_where_the_witness_may_have_to_wait_it_is_asked_while_an_attempt_is_left
         assert [request.token for request in server.requests].count("seven") == 1 + 6 - told_at
 
 
+def test_a_connection_that_was_closed_tells_nothing_of_the_pace_and_is_reported() -> None:
+    def handler(request: Request, sock: socket.socket) -> None:
+        if request.token == "closed":
+            sock.close()
+        else:
+            send(sock, 500, BODY)
+
+    with serve(handler) as server:
+        one = BytemarkClient(BytemarkSettings(server.url))
+        for token in ("closed", "error", "closed"):
+            with pytest.raises(TryAgain):
+                one.get_page(Token(token), 1)
+        report = one.gate.report()
+        assert (report.good, report.unanswered) == (1, 2)
+
+
 def test_a_503_without_retry_after_pauses_nobody_else() -> None:
     with serve(answering(503)) as server:
         one = client(server.url, backoff_base=600.0, backoff_cap=600.0)

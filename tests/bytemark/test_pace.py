@@ -181,6 +181,17 @@ def test_what_a_process_gives_back_is_leased_again_at_its_own_time() -> None:
     assert PaceState.from_json(state.to_json()).gaps == ()
 
 
+def test_a_trial_that_is_not_answered_is_soon_made_again() -> None:
+    """While everything is refused, one single request finds out whether it still is."""
+    state = PaceState(rate=10.0, ceiling=10.0, generation=1, blocked_since=100.0)
+    state, lease = exchange(state, Report("one", generation=1, wanted=5), 100.0)
+    assert lease.permits == 1
+    assert exchange(state, Report("two", generation=1, wanted=5), 104.0)[1].permits == 0
+    state, _ = exchange(state, Report("one", generation=1, wanted=5, unanswered=1), 104.0)
+    assert exchange(state, Report("two", generation=1, wanted=5), 104.3)[1].permits == 0
+    assert exchange(state, Report("two", generation=1, wanted=5), 105.0)[1].permits == 1
+
+
 def test_the_permit_of_a_trial_is_given_back_by_a_process_that_leaves() -> None:
     state = PaceState(rate=10.0, ceiling=10.0, generation=1, blocked_since=100.0)
     state, _ = exchange(state, Report("one", generation=1, wanted=5), 100.0)

@@ -126,7 +126,7 @@ def test_a_backup_of_a_run_under_way_is_restored_under_a_new_name_and_the_run_go
     databases: Databases, mariadb: MariaDB, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        at = ClusterScenario(stack, tmp_path, databases.url, redis=None, latency=0.3)
+        at = ClusterScenario(stack, tmp_path, databases.url, redis=None, latency=0.5)
         cluster = at.cluster()
         at.enqueue()
         at.wait_for_a_third()
@@ -200,10 +200,10 @@ def test_sqlite_is_saved_while_a_command_works_and_the_command_is_closed_after_t
 ) -> None:
     world = simple_world(users=40)
     url = migrated_copy(tmp_path / "db.sqlite3")
-    at = Scenario(url, world, sandbox(world, latency=0.1))
+    at = Scenario(url, world, sandbox(world, latency=0.25))
     at.portal.fill(world)
     shell = Shell(tmp_path, url)
-    command = at.start("--workers", 2)
+    command = at.start("--workers", 1)
     wait_for(lambda: len(at.portal.items()) > 0, 30, "something is stored")
     shell.run("dump of sqlite")
     wait_for(lambda: len(at.portal.items()) > len(Portal(f"sqlite:///{tmp_path}/backup.sqlite3").items()), 30, "more")

@@ -14,12 +14,18 @@ from bytemark_sync.sandbox import World
 from tests.support.clusters import Cluster
 from tests.support.harness import Portal, manage, sqlite_url, start_manage
 from tests.support.servers import SandboxProcess, wait_for
-from tests.upgrade.release import FOLDER, keep
+from tests.upgrade.release import FOLDER, SETTINGS, keep
 
 STAFF = """
 from django.contrib.auth.models import Group, User
 user = User.objects.create_user("ada", is_staff=True)
 user.groups.add(Group.objects.get(name="operator"))
+"""
+OUT_OF_TIME = """
+from bytemark_sync.models import SyncBatch
+from bytemark_sync.queue import batches
+batches.time_limit = lambda: 1.0
+batches.work_batch(SyncBatch.objects.filter(status="queued").earliest("number").pk)
 """
 OF_COMMAND, OF_CLUSTER = 4, 32
 """Riders up to the first: of the command that is killed. Up to the second: of the run in the cluster, too.
@@ -37,10 +43,9 @@ def make(folder: Path) -> None:
     url = sqlite_url(folder / "release.sqlite3")
     portal = Portal(url)
     with SandboxProcess(riders, latency=0.3, options=["--limit", "rate=40,burst=8"]) as bytemark:
-        env = {
+        env = SETTINGS | {
             "BYTEMARK_CUSTOMER_API_URL": bytemark.url,
             "BYTEMARK_ACCOUNT_API_URL": bytemark.url,
-            "BYTEMARK_CLIENT_ID": "made-up-client",
             "BYTEMARK_WORKERS": "2",
             "SYNC_BATCH_USERS": "2",
         }
@@ -60,8 +65,10 @@ def make(folder: Path) -> None:
         _kill_a_command(url, env, users[:OF_COMMAND], portal)
         run("sync_order_items", "--enqueue", *(f"--user={user}" for user in users[:OF_CLUSTER]))
         _kill_a_cluster(folder, url, env, portal)
+        run("shell", "-v0", "-c", OUT_OF_TIME, workers=1)
         run("sync_order_items", "--enqueue", *(f"--user={user}" for user in users[OF_CLUSTER:]))
     assert portal.value("SELECT COUNT(DISTINCT state) FROM bytemark_sync_login") == 2  # renewed, and refused
+    assert portal.value("SELECT COUNT(*) FROM bytemark_sync_batch WHERE bookmarks <> '{}'")  # lists half read
     _name_no_machine(portal)
     keep(portal, riders, FOLDER / __version__)
 

@@ -25,6 +25,8 @@ from tests.support.servers import ROOT
 FOLDER = ROOT / "tests/upgrade/releases"
 MIGRATIONS = ROOT / "bytemark_sync/migrations"
 TASKS = ROOT / "bytemark_sync/tasks.py"
+SETTINGS = {"BYTEMARK_CLIENT_ID": "made-up-client", "BYTEMARK_PAGE_SIZE": "1"}
+"""Those that a bookmark and a login lean on: the same where a release is kept and where it goes on."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?")
 _MIGRATE = """
 import json, sys

@@ -16,11 +16,11 @@ from tests.support.clusters import Cluster
 from tests.support.harness import BACKENDS, Portal, manage, sqlite_url, unique_name
 from tests.support.servers import SandboxProcess, Server, wait_for
 from tests.support.side_by_side import side_by_side
-from tests.upgrade.release import RELEASES, Release, released_hashes, task_parameters
+from tests.upgrade.release import RELEASES, SETTINGS, Release, released_hashes, task_parameters
 
 NO_LONGER_USED: frozenset[str] = frozenset()
 """`table` or `table.column` that the last release neither reads nor writes, so that this version may drop it."""
-ENV = {"BYTEMARK_CLIENT_ID": "made-up-client", "BYTEMARK_WORKERS": "4", "SYNC_HEARTBEAT_LIMIT": "5"}
+ENV = SETTINGS | {"BYTEMARK_WORKERS": "4", "SYNC_HEARTBEAT_LIMIT": "5"}
 
 
 def test_a_released_migration_is_never_changed() -> None:

@@ -48,9 +48,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
         if "migrated_copy" in used:  # by fresh_database, or by itself
             item.add_marker("slow")
-    # Modules that start clusters take minutes: last, they would be waited for by one of two workers alone.
-    with_clusters = {item.path for item in items if item.get_closest_marker("cluster")}
-    items.sort(key=lambda item: item.path not in with_clusters)
+    # The modules that take longest first: begun last, one of them would be waited for by one worker alone.
+    kinds: dict[Path, int] = {}
+    for item in items:
+        kinds[item.path] = min(kinds.get(item.path, len(LONGEST_FIRST)), _kind(item))
+    items.sort(key=lambda item: kinds[item.path])
+
+
+LONGEST_FIRST = ("timeout", "cluster", "browser", "server", "slow")
+"""Markers. A limit of its own has what takes minutes."""
+
+
+def _kind(item: pytest.Item) -> int:
+    kinds = [number for number, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
+    return min(kinds, default=len(LONGEST_FIRST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

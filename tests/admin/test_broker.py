@@ -130,7 +130,7 @@ def test_the_pace_in_redis_is_shown_and_where_redis_is_away_the_pages_say_so_and
         Report("web-1:42:a1b2c3", refused=1, counted=30, counted_seconds=1.0, had=30.0, wanted=9), None
     )
     assert "no limit" not in text(client, limit)
-    key = re.search(r"redis-cli -u \S+ DEL (\S+?)`", (ROOT / "docs/operations.md").read_text())
+    key = re.search(r"redis-cli -u \S+ DEL (\S+?)`", (ROOT / "docs/asking-bytemark.md").read_text())
     assert key
     with closing(redis_client.Redis.from_url(redis.url)) as connection:
         assert connection.delete(key[1]) == 1

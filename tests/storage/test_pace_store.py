@@ -30,7 +30,7 @@ def test_a_refusal_is_kept_for_the_next_process() -> None:
 
 
 def test_what_was_learnt_is_forgotten_with_its_row_also_by_processes_under_way() -> None:
-    """docs/operations.md#forgetting-what-was-learnt"""
+    """docs/asking-bytemark.md#forgetting-what-was-learnt"""
     store = DatabasePace()
     store.exchange(Report("one", refused=3, counted=20, counted_seconds=1.0, had=20.0, wanted=9), None)
     SharedPace.objects.all().delete()

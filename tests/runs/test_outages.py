@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -12,6 +12,7 @@ from bytemark_sync.sandbox import FaultRule
 from tests.support.harness import finish, manage
 from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import wait_for
+from tests.support.side_by_side import side_by_side
 
 SINCE = "Bytemark has not answered since 20"
 QUICK = {"BYTEMARK_BACKOFF_BASE": "0.2", "BYTEMARK_CONNECT_TIMEOUT": "1", "BYTEMARK_READ_TIMEOUT": "0.5"}
@@ -22,8 +23,8 @@ def assert_nobody_is_blamed(at: Scenario) -> None:
     assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_attempt") == 0
 
 
-def test_an_outage_in_the_middle_of_a_run_fails_nobody(sqlite_scenario: MakeScenario) -> None:
-    at = sqlite_scenario(simple_world(users=80), faults="outage:after_requests=30,seconds=6")
+def it_comes_in_the_middle_of_a_run(at: Scenario) -> None:
+    at.sandbox.set_faults("outage:after_requests=30,seconds=6")
     done = at.sync("--json", env=QUICK)
     assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 160)
     assert 0 < done.json["retries"] <= 200
@@ -39,6 +40,26 @@ def test_an_outage_in_the_middle_of_a_run_fails_nobody(sqlite_scenario: MakeScen
     assert at.portal.value("SELECT COUNT(*) FROM bytemark_sync_outage") == 1
 
 
+def one_worker_sees_it_too(at: Scenario) -> None:
+    at.sandbox.set_faults("outage:seconds=4")
+    done = at.sync("--json", "--workers", "1", env=QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02"})
+    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 8)
+
+
+def it_comes_at_the_last_user(at: Scenario) -> None:
+    at.sandbox.set_faults("outage:after_requests=4,seconds=3")
+    done = at.sync("--json", "--workers", "1", env=QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02"})
+    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 5)
+
+
+def test_an_outage_that_ends_fails_nobody(sqlite_scenario: MakeScenario) -> None:
+    side_by_side(
+        partial(it_comes_in_the_middle_of_a_run, sqlite_scenario(simple_world(users=80))),
+        partial(one_worker_sees_it_too, sqlite_scenario(simple_world(users=8, orders=1))),
+        partial(it_comes_at_the_last_user, sqlite_scenario(simple_world(users=5, orders=1))),
+    )
+
+
 GONE = {
     "503": "outage",
     "closed": "outage:form=close",
@@ -49,30 +70,24 @@ GONE = {
 }
 
 
-def test_a_bytemark_that_is_gone_ends_the_run_after_the_patience_and_leaves_users_as_they_were(
-    sqlite_scenario: MakeScenario,
-) -> None:
-    """All kinds of outage side by side, each with a command and a database of its own."""
-    made = {}
-    for name, how in GONE.items():
-        at = sqlite_scenario(simple_world(users=100, orders=1), faults="" if "://" in how else how)
-        address = {"BYTEMARK_CUSTOMER_API_URL": how} if "://" in how else {}
-        made[name] = at, at.start("--json", env=QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "4"} | address)
-    for name, (at, process) in made.items():
-        done = finish(process)
-        assert (done.status, done.json["status"]) == (1, "failed"), name
-        assert done.json["error"].startswith(SINCE), name
-        assert f"CommandError: the run could not go on: {SINCE}" in done.stderr, name
-        assert (done.json["users"], done.json["users_failed"]) == (0, 0), name
-        assert 0 < done.json["api_requests"] < 150, name
-        assert 4 <= done.json["seconds"] < 60, name
-        assert_nobody_is_blamed(at)
-        at.assert_closed()
-        at.settle()
+def it_is_gone(at: Scenario, name: str, how: str) -> None:
+    address = {"BYTEMARK_CUSTOMER_API_URL": how} if "://" in how else {}
+    at.sandbox.set_faults("" if address else how)
+    done = at.sync("--json", env=QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "4"} | address)
+    assert (done.status, done.json["status"]) == (1, "failed"), name
+    assert done.json["error"].startswith(SINCE), name
+    assert f"CommandError: the run could not go on: {SINCE}" in done.stderr, name
+    assert (done.json["users"], done.json["users_failed"]) == (0, 0), name
+    assert 0 < done.json["api_requests"] < 150, name
+    assert 4 <= done.json["seconds"] < 60, name
+    assert_nobody_is_blamed(at)
+    at.assert_closed()
+    at.settle()
 
 
-def test_gone_after_a_while_is_partial_and_the_next_run_takes_the_rest(sqlite_scenario: MakeScenario) -> None:
-    at = sqlite_scenario(simple_world(users=100), faults="outage:after_requests=30")
+def it_is_gone_after_a_while(at: Scenario) -> None:
+    """The run is partial, and the next one takes the rest."""
+    at.sandbox.set_faults("outage:after_requests=30")
     done = at.sync("--json", env=QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "2"})
     assert (done.status, done.json["status"], done.json["users_failed"]) == (1, "partial", 0)
     assert 0 < done.json["users"] <= 30
@@ -82,8 +97,7 @@ def test_gone_after_a_while_is_partial_and_the_next_run_takes_the_rest(sqlite_sc
     at.settle()
 
 
-def test_a_dry_run_and_an_audit_wait_and_give_up_alike(sqlite_scenario: MakeScenario) -> None:
-    at = sqlite_scenario(simple_world(users=20))
+def a_dry_run_and_an_audit_wait_and_give_up_alike(at: Scenario) -> None:
     env = QUICK | {"BYTEMARK_OUTAGE_PATIENCE": "2"}
     assert at.sync().status == 0
     at.sandbox.set_faults("outage")
@@ -95,6 +109,17 @@ def test_a_dry_run_and_an_audit_wait_and_give_up_alike(sqlite_scenario: MakeScen
     dry = at.sync("--dry-run", "--json", env=env)
     assert (dry.status, dry.json["status"], dry.json["users_failed"]) == (1, "failed", 0)
     assert dry.json["error"].startswith(SINCE)
+
+
+def test_a_bytemark_that_is_gone_ends_the_run_after_the_patience_and_leaves_users_as_they_were(
+    sqlite_scenario: MakeScenario,
+) -> None:
+    kinds = [(sqlite_scenario(simple_world(users=100, orders=1)), name, how) for name, how in GONE.items()]
+    side_by_side(
+        *(partial(it_is_gone, at, name, how) for at, name, how in kinds),
+        partial(it_is_gone_after_a_while, sqlite_scenario(simple_world(users=100))),
+        partial(a_dry_run_and_an_audit_wait_and_give_up_alike, sqlite_scenario(simple_world(users=20))),
+    )
 
 
 def test_users_who_always_fail_cost_five_requests_each_and_hold_nobody_up(sqlite_scenario: MakeScenario) -> None:
@@ -132,30 +157,20 @@ def test_one_or_two_users_alone_are_no_outage(sqlite_scenario: MakeScenario, use
     assert (done.status, done.json["users_failed"], done.json["api_requests"]) == (1, users, 5 * users)
 
 
-def test_one_worker_sees_an_outage_too(sqlite_scenario: MakeScenario) -> None:
-    at = sqlite_scenario(simple_world(users=8, orders=1), faults="outage:seconds=4")
-    done = at.sync("--json", "--workers", "1", env=QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02"})
-    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 8)
-
-
-def test_an_outage_at_the_last_user_is_waited_out(sqlite_scenario: MakeScenario) -> None:
-    at = sqlite_scenario(simple_world(users=5, orders=1), faults="outage:after_requests=4,seconds=3")
-    done = at.sync("--json", "--workers", "1", env=QUICK | {"BYTEMARK_BACKOFF_BASE": "0.02"})
-    assert (done.status, done.json["users_failed"], done.json["orders_synced"]) == (0, 0, 5)
-
-
-@pytest.mark.parametrize("stopped_by", ["signal", "admin"])
-def test_a_stop_ends_an_outage(sqlite_scenario: MakeScenario, stopped_by: str) -> None:
-    at = sqlite_scenario(simple_world(users=100), faults="outage:after_requests=20")
+def it_is_stopped(at: Scenario, stopped_by: str) -> None:
     process = at.start("--json", env=QUICK)
     wait_for(lambda: at.portal.value("SELECT COUNT(silent_since) FROM bytemark_sync_run"), 30, "it is on the run")
-    began = time.monotonic()
     if stopped_by == "signal":
         process.send_signal(signal.SIGTERM)
     else:
         at.portal.execute("UPDATE bytemark_sync_run SET stop_requested = 1")
     done = finish(process)
-    print(f"ended after {time.monotonic() - began:.1f} s")
     assert (done.status, done.json["status"]) == (143 if stopped_by == "signal" else 1, "interrupted")
     assert_nobody_is_blamed(at)
     at.settle()
+
+
+def test_a_stop_ends_an_outage(sqlite_scenario: MakeScenario) -> None:
+    by = ("signal", "admin")
+    made = [sqlite_scenario(simple_world(users=100), faults="outage:after_requests=20") for _ in by]
+    side_by_side(*(partial(it_is_stopped, at, stopped_by) for at, stopped_by in zip(made, by, strict=True)))

@@ -14,8 +14,9 @@ class BytemarkSyncConfig(AppConfig):
         from django_q.models import Schedule
         from django_q.signals import post_spawn
 
-        from bytemark_sync.checks import foreign_tables, portal, queue_settings  # noqa: F401 - they register themselves
+        from bytemark_sync.checks import foreign_tables, observability, portal, queue_settings  # noqa: F401 - they register themselves
         from bytemark_sync.management import staff_groups
+        from bytemark_sync.monitoring import telemetry
         from bytemark_sync.queue import due_runs, schedules
 
         connection_created.connect(foreign_tables.refuse_foreign_tables)
@@ -24,6 +25,8 @@ class BytemarkSyncConfig(AppConfig):
         pre_save.connect(due_runs.before_change, sender=Schedule)
         pre_delete.connect(due_runs.before_delete, sender=Schedule)
         post_spawn.connect(_start_heartbeat)
+        post_spawn.connect(telemetry.in_worker)
+        telemetry.start()
 
 
 def _start_heartbeat(**_signal: Any) -> None:

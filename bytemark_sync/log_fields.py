@@ -10,26 +10,29 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 
-_FIELDS: ContextVar[Mapping[str, object]] = ContextVar("log_fields")
+FIELDS = ("run", "batch", "user", "order", "attempt", "reason")
+"""The names that lines of the product have (docs/operations.md#logs)."""
+
+_current: ContextVar[Mapping[str, object]] = ContextVar("log_fields")
 
 
 def current() -> Mapping[str, object]:
-    return _FIELDS.get({})
+    return _current.get({})
 
 
 @contextmanager
 def log_fields(**fields: object) -> Iterator[None]:
     """Every line within the block has these fields, but for those that `carried` does not lead to another thread."""
-    before = _FIELDS.set({**current(), **fields})
+    before = _current.set({**current(), **fields})
     try:
         yield
     finally:
-        _FIELDS.reset(before)
+        _current.reset(before)
 
 
 def bind(**fields: object) -> None:
     """The same to the end of the block of `log_fields` that this is called in, or of the process."""
-    _FIELDS.set({**current(), **fields})
+    _current.set({**current(), **fields})
 
 
 def carried(work: Callable[[], None]) -> Callable[[], None]:

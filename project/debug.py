@@ -17,7 +17,7 @@ class HidesSecrets(SafeExceptionReporterFilter):
     """Hides URLs with a password in the settings, the environment and the traceback's variables."""
 
     hidden_settings = re.compile(
-        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|REDIS|DATABASE_URL", flags=re.IGNORECASE
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|REDIS|DATABASE_URL|DSN|OTEL_", flags=re.IGNORECASE
     )
 
     def get_traceback_frame_variables(self, request: HttpRequest, tb_frame: FrameType) -> ItemsView[str, Any]:

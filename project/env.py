@@ -106,6 +106,20 @@ def cron(name: str, default: str) -> str:
     return raw
 
 
+def dsn(name: str) -> str:
+    """A project's address at Sentry: `https://key@host/project`. Empty if unset. The error repeats no key."""
+    raw = text(name, "")
+    try:
+        parts = urlsplit(raw)
+        has_place = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = has_place and bool(parts.username) and parts.path.rpartition("/")[2].isdigit()
+    except ValueError:
+        usable = False
+    if raw and not usable:
+        raise ImproperlyConfigured(f"{name}: use the project's address as Sentry shows it, https://key@host/number.")
+    return raw
+
+
 def redis_url(name: str) -> str:
     """A Redis URL with timeouts added, so that a hanging broker does not hold a web request."""
     raw = text(name, "")

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from bytemark_sync.bytemark.config import API_DEFAULTS
 from project.admin_theme import unfold
 from project.database import database, portal_database
-from project.env import boolean, choice, cron, decimal, integer, rate, redis_url, site, text, text_list
+from project.env import boolean, choice, cron, decimal, dsn, integer, rate, redis_url, site, text, text_list
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
@@ -200,13 +200,23 @@ SLACK_BOT_TOKEN = text("SLACK_BOT_TOKEN", "")
 SLACK_CHANNEL_ID = text("SLACK_CHANNEL_ID", "")
 SLACK_API_URL = text("SLACK_API_URL", "https://slack.com/api/")
 
+# --- Monitoring -----------------------------------------------------------------------------------------------------
+METRICS_TOKEN = text("METRICS_TOKEN", "")
+SENTRY_DSN = dsn("SENTRY_DSN")
+# OpenTelemetry's own names. Its packages read these and their others (OTEL_*) from the environment themselves.
+OTEL_EXPORTER_OTLP_ENDPOINT = text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+OTEL_TRACES_EXPORTER = choice("OTEL_TRACES_EXPORTER", "", ("", "otlp", "console", "none"))
+OTEL_EXPORTER_OTLP_TIMEOUT = decimal("OTEL_EXPORTER_OTLP_TIMEOUT", 3, above=0)
+OTEL_SERVICE_NAME = text("OTEL_SERVICE_NAME", "bytemark-sync")
+OTEL_SDK_DISABLED = boolean("OTEL_SDK_DISABLED", False)
+
 # --- The queue ------------------------------------------------------------------------------------------------------
 REDIS_URL = redis_url("REDIS_URL")
 SYNC_CRON = cron("SYNC_CRON", "0 3 * * *")
 SYNC_BATCH_USERS = integer("SYNC_BATCH_USERS", 500, minimum=1, maximum=100_000)
 SYNC_HEARTBEAT_LIMIT = decimal("SYNC_HEARTBEAT_LIMIT", 900, above=0)
 SYNC_RETENTION_DAYS = integer("SYNC_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
-METRICS_TOKEN = text("METRICS_TOKEN", "")
 
 # Every value here keeps a task from being started twice, repeated for ever or lost in memory
 # (docs/decisions/0005-queue-arithmetic.md); tests/queue/test_arithmetic.py fails for a combination that does not.

@@ -20,6 +20,7 @@ ALLOWED = {
     "BSD License",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    "3-Clause BSD License",
     "Apache Software License",
     "Apache-2.0",
     "PSF-2.0",

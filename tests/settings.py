@@ -9,7 +9,8 @@ _folder = tempfile.mkdtemp(prefix="bytemark-tests-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 os.environ["DEBUG"] = "1"
 os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", f"sqlite:///{_folder}/unused.sqlite3")
-for _name in ("REDIS_URL", "SLACK_BOT_TOKEN", "SLACK_CHANNEL_ID", "SITE_URL", "METRICS_TOKEN"):
+OTEL = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+for _name in ("REDIS_URL", "SLACK_BOT_TOKEN", "SLACK_CHANNEL_ID", "SITE_URL", "METRICS_TOKEN", "SENTRY_DSN", *OTEL):
     os.environ[_name] = ""  # counts as unset, and keeps a developer's own .env out
 
 from project.settings import *  # noqa: E402, F403

@@ -29,6 +29,7 @@ import requests
 from bytemark_sync.sandbox import FaultRule, PortalToken, Sandbox, World
 from tests.support.children import spawn
 from tests.support.harness import FreshDatabase, Portal, finish, places, start_manage
+from tests.support.observers import Observers
 from tests.support.renewal import may_renew
 from tests.support.scenario import add_user, listed
 from tests.support.servers import ROOT, clean_environment, free_port, wait_for
@@ -178,7 +179,7 @@ def build_world() -> tuple[World, list[FaultRule]]:
 class Harness:
     """A portal with marks in it, everything that the product talks to, and all that it said."""
 
-    def __init__(self, url: str, sandbox: Sandbox, slack: str, folder: Path) -> None:
+    def __init__(self, url: str, sandbox: Sandbox, slack: str, observers: Observers, folder: Path) -> None:
         self.portal = Portal(url)
         self.sandbox = sandbox
         self.said: dict[str, str] = {}
@@ -200,6 +201,7 @@ class Harness:
             "METRICS_TOKEN": f"{MARK}-metrics",
             "DJANGO_SUPERUSER_PASSWORD": ADMIN_PASSWORD,
             "SYNC_BATCH_USERS": "10",
+            **observers.env,
         }
 
     def run(self, *args: object, env: Mapping[str, str | None] | None = None, url: str = "") -> int:
@@ -250,18 +252,25 @@ def slack() -> Iterator[FakeSlack]:
         yield fake
 
 
+@pytest.fixture
+def observers() -> Iterator[Observers]:
+    with Observers.serving() as taking:
+        yield taking
+
+
 @pytest.mark.cluster
 def test_marked_secrets_are_found_nowhere(
     backend: str,
     fresh_database: FreshDatabase,
     sandbox: Callable[..., Sandbox],
     slack: FakeSlack,
+    observers: Observers,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     world, rules = build_world()
     logins = build_logins(world)
-    harness = Harness(fresh_database(backend), sandbox(world, faults=rules + logins), slack.url, tmp_path)
+    harness = Harness(fresh_database(backend), sandbox(world, faults=rules + logins), slack.url, observers, tmp_path)
     harness.portal.fill(world)
     if backend != "sqlite":
         may_renew(request.getfixturevalue(backend), harness.portal)
@@ -291,6 +300,8 @@ def test_marked_secrets_are_found_nowhere(
 
     assert slack.posts, "Slack was told of the failed runs"
     harness.said["Slack"] = "\n".join(request.body.decode() for request in slack.server.requests)
+    harness.said["Sentry and OpenTelemetry"] = observers.text()
+    assert_observed(observers, with_queue=backend != "sqlite")
     assert sum("DEBUG urllib3" in text for text in harness.said.values()) >= 3  # the libraries' logs were on
     assert sum("DEBUG django.db.backends" in text for text in harness.said.values()) >= 3
     assert_no_marks(harness.said, harness.portal)
@@ -299,6 +310,17 @@ def test_marked_secrets_are_found_nowhere(
     # They stand where they belong.
     assert MARK in str(harness.portal.all("SELECT oauth_token FROM bytemark_order_items"))
     assert f"{MARK}-new" in str(harness.portal.all("SELECT token FROM bytemark_tokens"))
+
+
+def assert_observed(observers: Observers, *, with_queue: bool) -> None:
+    """Sentry and the collector were told, by every process that had something to tell."""
+    assert {event.get("logger") for event in observers.events()} >= {"bytemark_sync.runs.in_process"}
+    runs = {span.attributes.get("bytemark_sync.run") for span in observers.spans() if span.name == "GET"}
+    assert len(runs - {None}) >= 2  # requests to Bytemark, in threads of the pool
+    wanted = {"sync_order_items", "audit_order_items"}
+    if with_queue:
+        wanted |= {"plan_run", "sync_batch", "GET admin/"}
+    assert {span.name for span in observers.spans()} >= wanted
 
 
 def work_the_queue(harness: Harness) -> None:

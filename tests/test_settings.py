@@ -76,6 +76,13 @@ DEFAULTS = {
     "TIME_ZONE": "UTC",
     "LOG_FORMAT": "text",
     "METRICS_TOKEN": "",
+    "SENTRY_DSN": "",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
+    "OTEL_TRACES_EXPORTER": "",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": 3,
+    "OTEL_SERVICE_NAME": "bytemark-sync",
+    "OTEL_SDK_DISABLED": False,
     "TRUSTED_PROXIES": 0,
 }
 
@@ -105,6 +112,8 @@ USABLE = [
     ("SYNC_HEARTBEAT_LIMIT", "2.5", "SYNC_HEARTBEAT_LIMIT", 2.5),
     ("TIME_ZONE", "America/Chicago", "TIME_ZONE", "America/Chicago"),
     ("LOG_FORMAT", "JSON", "LOG_FORMAT", "json"),
+    ("SENTRY_DSN", "https://key@sentry.example/7", "SENTRY_DSN", "https://key@sentry.example/7"),
+    ("OTEL_SDK_DISABLED", "true", "OTEL_SDK_DISABLED", True),
     ("PROJECT_STAGE", "", "PROJECT_STAGE", "production"),  # empty counts as unset
     ("PROJECT_NAME", "größe 😀", "PROJECT_NAME", "größe 😀"),
 ]
@@ -161,6 +170,9 @@ UNUSABLE = [
     ("REDIS_URL", f"redis://:{SECRET}/x@host"),
     ("REDIS_URL", f"redis://:{SECRET}@host:port/0"),
     ("REDIS_URL", f"redis://:{SECRET}@[host/0"),
+    ("SENTRY_DSN", f"https://{SECRET}@sentry.example/"),
+    ("SENTRY_DSN", "https://sentry.example/7"),
+    ("OTEL_TRACES_EXPORTER", "jaeger"),
     ("DATABASE_URL", f"postgres://user:{SECRET}@host/portal"),
     ("DATABASE_URL", f"mysql://user:{SECRET}@host:port/portal"),
     ("DATABASE_URL", f"mysql://user:{SECRET}@host:99999/portal"),

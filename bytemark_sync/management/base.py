@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from bytemark_sync.bytemark.config import BytemarkSettings
 from bytemark_sync.checks.foreign_tables import look_early
 from bytemark_sync.log_fields import log_fields
+from bytemark_sync.monitoring import telemetry
 from bytemark_sync.runs.client_settings import bytemark_settings
 from bytemark_sync.storage.strict_mode import refuse_cut_values
 
@@ -64,7 +65,8 @@ class JobCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         # The last words of a process, which Django writes after this, are about its run too.
         about = nullcontext() if self._called_from_command_line else log_fields()
-        with about, _log_level(LOG_LEVELS[options["verbosity"]]):
+        name = type(self).__module__.rpartition(".")[2]
+        with about, _log_level(LOG_LEVELS[options["verbosity"]]), telemetry.span(name):
             self.work(options)
 
     def work(self, options: dict[str, Any]) -> None:

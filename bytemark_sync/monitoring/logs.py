@@ -10,6 +10,7 @@ from typing import TextIO
 from django.conf import settings
 
 from bytemark_sync.log_fields import current
+from bytemark_sync.monitoring.scrubbing import statement_without_values
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,7 @@ class WithoutValues(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         statement = getattr(record, "sql", None)
         if statement is not None:
-            before, quote, _ = str(statement).partition("'")
-            shown = before + ("..." if quote else "")
+            shown = statement_without_values(str(statement))
             record.__dict__ |= {"sql": shown, "params": None}
             record.args = (getattr(record, "duration", 0.0), shown, None, getattr(record, "alias", ""))
         return True

@@ -94,7 +94,8 @@ def _log_end(run: SyncRun) -> None:
     except Exception as error:  # noqa: BLE001 - the findings cannot be counted, or the scope cannot be read
         words = f"no result: {explain(error)}"
     name = RunKind(run.kind).label
-    logger.info("%s %s %s: %d users, %d failed; %s", name, run.pk, run.status, run.users, run.users_failed, words)
+    values = (name, run.pk, run.status, run.users, run.users_failed, words)
+    logger.log(lifecycle.log_level(run.status), "%s %s %s: %d users, %d failed; %s", *values)
 
 
 def _api(run_id: int) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def _tell_of_the_dead(run_ids: list[int]) -> None:
 
 def _log(name: str, report: RunReport, words: str) -> None:
     counts = report.totals.counts
-    logger.info(
+    logger.log(
+        lifecycle.log_level(report.status),
         "%s %s: %d users, %d failed; %s; %d requests in %.1f s%s",
         name,
         report.status.value,

@@ -132,6 +132,11 @@ def verdict(
     return RunStatus.PARTIAL if some_worked else RunStatus.FAILED
 
 
+def log_level(status: str) -> int:
+    """Of the line that says how a run ended: a failed one is an error, which Sentry is told of."""
+    return logging.ERROR if status == RunStatus.FAILED else logging.INFO
+
+
 def unanswered_words(since: datetime) -> str:
     """Why a run gave up."""
     patience = f"{settings.BYTEMARK_OUTAGE_PATIENCE:g} s"

@@ -22,6 +22,9 @@ _SUFFIXES = (".py", ".md", ".sh", ".toml", ".txt", ".c", ".css", ".js", ".html",
 _CAPITALS = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _COMMAND = re.compile(r"manage\.py +([a-z_]+)([^\n|&;#]*)")
 _MAKE = re.compile(r"^(?:\$ )?((?:[A-Z_]+=\S+ )*)make ([a-z][a-z-]*)((?: +[A-Z_]+=(?:\"[^\"]*\"|\S+))*)", re.MULTILINE)
+_OF_OPENTELEMETRY = {
+    *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+}
 _OF_SERVERS = {"GET_LOCK"}  # functions of MySQL and MariaDB that no code uses
 _ELSEWHERE = ("/etc/", "/srv/", "/dev/", "/tmp")  # on the machine, or in the container, where the product is installed
 
@@ -82,7 +85,7 @@ def capitals(paper: Paper) -> Iterator[str]:
 
 def is_known(name: str) -> bool:
     """A name that begins as settings do must be one, of ours or of Django; any other must occur in the code."""
-    if name in known.settings_read() or hasattr(settings, name) or name in _OF_SERVERS:
+    if name in known.settings_read() or hasattr(settings, name) or name in _OF_SERVERS | _OF_OPENTELEMETRY:
         return True
     families = {each.partition("_")[0] for each in known.settings_read() if "_" in each}
     return name.partition("_")[0] not in families and name in known.code_words()

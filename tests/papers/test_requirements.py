@@ -12,7 +12,7 @@ from tests.support.servers import ROOT
 
 CHOSEN = sorted(path.name for path in ROOT.glob("requirements*.in"))
 PINNED = sorted(path.name for path in ROOT.glob("requirements*.txt"))
-INTO_THE_VENV = ("requirements.txt", "requirements-dev.txt")
+INTO_THE_VENV = ("requirements.txt", "requirements-observability.txt", "requirements-dev.txt")
 
 _PIN = re.compile(r"([a-z0-9][a-z0-9.-]*)==([\w.]+)(?: ; ([^\\]+?))?((?: --hash=sha256:[0-9a-f]{64})+)")
 

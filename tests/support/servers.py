@@ -373,6 +373,7 @@ def clean_environment(extra: Mapping[str, str | None] | None = None) -> dict[str
         **dict.fromkeys(
             ("REDIS_URL", "SLACK_BOT_TOKEN", "SLACK_CHANNEL_ID", "SITE_URL", "METRICS_TOKEN", "PORTAL_DATABASE"), ""
         ),
+        **dict.fromkeys(("SENTRY_DSN", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER"), ""),
         "BYTEMARK_BACKOFF_BASE": "0.005",
         "BYTEMARK_BACKOFF_CAP": "0.05",
         "BYTEMARK_CONNECT_TIMEOUT": "2",

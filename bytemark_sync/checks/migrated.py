@@ -12,6 +12,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from bytemark_sync import __version__
 
+MOST_NAMES = 3
+
 
 def refuse_old_tables() -> None:
     """Raises `CommandError` with status 1 if a migration of this version is missing.
@@ -25,5 +27,8 @@ def refuse_old_tables() -> None:
         return
     finally:
         connection.close()
-    if missing := ", ".join(str(migration) for migration, _ in plan):
-        raise CommandError(f"Run `manage.py migrate` first: version {__version__} needs {missing}.", returncode=1)
+    if plan:
+        missing = ", ".join(str(migration) for migration, _ in plan[:MOST_NAMES])
+        more = f" and {len(plan) - MOST_NAMES} more" if len(plan) > MOST_NAMES else ""
+        words = f"Run `manage.py migrate` first: version {__version__} needs {missing}{more}."
+        raise CommandError(words, returncode=1)

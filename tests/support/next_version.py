@@ -13,6 +13,8 @@ from bytemark_sync import __version__
 from tests.support.servers import ROOT
 
 NEXT = f"{__version__}.next"
+LAST = max(path.stem for path in (ROOT / "bytemark_sync/migrations").glob("0*.py"))
+ADDED = f"bytemark_sync.{int(LAST[:4]) + 1:04}_next"
 MIGRATION = """from django.db import migrations, models
 
 
@@ -52,6 +54,5 @@ def next_version(folder: Path) -> Path:
             assert old in text, f"{name}: {old}"
             text = text.replace(old, new, 1)
         (package / name).write_text(text)
-    last = max(path.stem for path in (package / "migrations").glob("0*.py"))
-    (package / "migrations" / f"{int(last[:4]) + 1:04}_next.py").write_text(MIGRATION.format(last=last))
+    (package / "migrations" / f"{ADDED.partition('.')[2]}.py").write_text(MIGRATION.format(last=LAST))
     return folder

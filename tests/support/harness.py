@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -252,13 +253,33 @@ class Portal:
 
 
 def copy_database(source: Portal, target: Portal) -> None:
-    """Make the tables and rows of `source`'s own database in that of `target`, an empty one of the same server."""
+    """Make the tables and rows of `source`'s own database in that of `target`, an empty one of the same server.
+
+    `source` is a template: as it is at the first copy, it stays.
+    """
+    definitions, with_rows = _definitions_of(source.url)
     with closing(target.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute("SET foreign_key_checks = 0")
-        for (table,) in source.all("SHOW TABLES"):
-            cursor.execute(source.all(f"SHOW CREATE TABLE `{table}`")[0][1])
+        for definition in definitions:
+            cursor.execute(definition)
+        for table in with_rows:
             cursor.execute(f"INSERT INTO `{table}` SELECT * FROM `{source.name}`.`{table}`")
+
+
+@cache
+def _definitions_of(url: str) -> tuple[list[str], list[str]]:
+    """The statements that make the tables of a server's database, and the tables that are not empty."""
+    definitions, with_rows = [], []
+    with closing(Portal(url).connect()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SHOW TABLES")
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"SHOW CREATE TABLE `{table}`")
+            definitions.append(cursor.fetchone()[1])
+            if cursor.execute(f"SELECT 1 FROM `{table}` LIMIT 1"):
+                with_rows.append(table)
+    return definitions, with_rows
 
 
 def drop_indexes(portal: Portal, table: str, column: str) -> None:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -124,6 +125,7 @@ def _all_pins(folder: Path, name: str) -> Iterator[Pin]:
         yield from _all_pins(folder, other)
 
 
+@cache
 def environment() -> dict[str, str]:
     """uv reads no setting of pip. Where pip is told of a mirror or a certificate, so is uv; its own variables win."""
     command = [sys.executable, "-m", "pip", "config", "list"]

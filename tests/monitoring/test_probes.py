@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 
+from bytemark_sync.monitoring.probes import Probes
 from tests.support.children import spawn
 from tests.support.harness import manage, places
 from tests.support.servers import ROOT, clean_environment, free_port, wait_for
@@ -42,6 +44,16 @@ def test_only_the_probes_are_for_everybody(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["admin.example"]
     for path in ("/healthz", "/livez/more", "/admin/livez", "/"):
         assert Client(headers={"host": "10.0.0.7"}).get(path).status_code == 400
+
+
+def test_nothing_is_sent_for_head() -> None:
+    """Django's client would take a body away, and gunicorn too, with a warning for each probe."""
+
+    def never(_request: HttpRequest) -> HttpResponse:
+        raise AssertionError
+
+    answer = Probes(never)(RequestFactory().head("/livez"))
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_a_process_that_lives_says_so_without_the_database(client: Client) -> None:

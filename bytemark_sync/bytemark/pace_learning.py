@@ -94,7 +94,9 @@ def _first_refusal(state: PaceState, report: Report, now: float) -> PaceState:
     state = replace(state, counted=state.counted + report.counted, counted_since=since)
     if report.pause >= QUOTA_SECONDS:
         return _quota(state, state.paused_until)
-    opened = replace(_open(state, now), blocked_since=None if report.pause else now)
+    opened = _open(state, now)
+    if not report.pause:
+        opened = replace(opened, blocked_since=now, leased_until=now + MIN_TRIAL_SECONDS)
     return _begin_with(opened, report.had)
 
 

@@ -159,6 +159,12 @@ def test_what_was_asked_for_before_the_first_refusal_counts_also_where_it_is_ans
     assert lease.rate == 75.0
 
 
+def test_a_first_trial_is_not_made_while_the_burst_is_still_used_up() -> None:
+    _, lease = exchange(PaceState(), Report("one", refused=1, counted=20, had=60.0, wanted=9), 100.0)
+    assert lease.permits == 1
+    assert lease.delay == pytest.approx(0.25)
+
+
 def test_a_first_trial_goes_on_at_a_share_of_what_was_had() -> None:
     state, _ = exchange(PaceState(), Report("one", refused=1), 100.0)
     _, lease = exchange(state, Report("one", generation=1, good=1, counted=21, had=60.0), 100.1)

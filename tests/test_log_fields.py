@@ -93,7 +93,7 @@ def test_lines_of_a_cluster_have_fields(sqlite_scenario: MakeScenario, tmp_path:
     assert {line["run"] for line in ours} == {run}
     assert {line.get("batch") for line in said(lines, "user .* failed|order .* of user")} <= batches
     assert {line["run"] for line in said(lines, "message to Slack was not sent")} == {run}
-    queues = said(lines, "processing (plan_run|sync_batch)")  # lines of django-q2
+    queues = said(lines, "processing (plan_run|sync_batch)|^Enqueued")  # lines of django-q2
     assert {line["run"] for line in queues} == {run}
     assert {line.get("batch") for line in queues} == {None, *batches}
 

@@ -10,6 +10,8 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.tasks import async_task
 
+from bytemark_sync.log_fields import log_fields
+
 logger = logging.getLogger(__name__)
 
 PLAN = "bytemark_sync.tasks.plan_run"
@@ -26,12 +28,14 @@ _answer: tuple[float, bool] | None = None
 
 def plan(run_id: int) -> bool:
     """Have the run planned; as `_enqueue`."""
-    return _enqueue(PLAN, run_id, f"plan_run {run_id}")
+    with log_fields(run=run_id):
+        return _enqueue(PLAN, run_id, f"plan_run {run_id}")
 
 
 def work(batch_id: int, run_id: int) -> bool:
     """Have the run's batch worked; as `_enqueue`."""
-    return _enqueue(BATCH, batch_id, f"sync_batch {batch_id} of run {run_id}")
+    with log_fields(run=run_id, batch=batch_id):
+        return _enqueue(BATCH, batch_id, f"sync_batch {batch_id} of run {run_id}")
 
 
 def _enqueue(func: str, key: int, name: str) -> bool:

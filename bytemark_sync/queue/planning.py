@@ -44,7 +44,7 @@ def hand_over(run_id: int) -> bool:
     """
     now = timezone.now()
     mine = SyncRun.objects.filter(pk=run_id, status__in=ALIVE, planned_at=None)
-    with log_fields(run=run_id), suppress(DatabaseError, InterfaceError):
+    with suppress(DatabaseError, InterfaceError):
         if not mine.filter(planner_at=None).update(planner_at=now) or broker.plan(run_id):
             return True
         mine.filter(planner_at=now).update(planner_at=None)

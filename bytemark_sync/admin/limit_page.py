@@ -23,14 +23,17 @@ from bytemark_sync.admin.charts import PRIMARY, WARNING, Chart, minute_chart
 from bytemark_sync.admin.labels import ago, moment
 from bytemark_sync.admin.outages import outages_table
 from bytemark_sync.domain.counters import many
-from bytemark_sync.models import LimitedMinute, RunOutage
+from bytemark_sync.models import LimitedMinute, RunOutage, SyncRun
+from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.monitoring.bytemark_limit import (
     Minute,
     Pace,
     Sharer,
     look_at_pace,
     minutes_of,
+    number,
     silent_since,
+    words_of,
 )
 from bytemark_sync.times import dated
 
@@ -45,20 +48,38 @@ TITLE = "Bytemark's limit"
 def limit_view(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm("bytemark_sync.view_syncrun"):
         raise PermissionDenied
-    pace = look_at_pace()
     outages = RunOutage.objects.select_related("run").order_by("-began_at", "-pk")[:MAX_ROWS]
     context: dict[str, Any] = {
         **admin.site.each_context(request),
+        **_live(),
         "title": TITLE,
-        "silent_since": silent_since(),
-        "store": "" if pace else NO_STORE,
-        "facts": _facts(pace) if pace else [],
-        "sharers": _sharers(pace.sharers if pace else ()),
         "chart": minutes_chart(),
         "refused": refused_table(_since(timedelta(days=TABLE_DAYS))),
         "outages": outages_table(outages, names_run=True),
     }
     return TemplateResponse(request, "bytemark_sync/limit.html", context)
+
+
+@require_safe
+def limit_live_view(request: HttpRequest) -> HttpResponse:
+    """The part of the page that changes. Once no run is under way, it no longer asks for updates."""
+    if not admin.site.has_permission(request):  # logged out: reload the whole page, not only this part
+        return HttpResponse(headers={"HX-Refresh": "true"})
+    if not request.user.has_perm("bytemark_sync.view_syncrun"):
+        raise PermissionDenied
+    return TemplateResponse(request, "bytemark_sync/limit_live.html", _live())
+
+
+def _live() -> dict[str, Any]:
+    pace = look_at_pace()
+    is_live = SyncRun.objects.filter(status__in=ALIVE).exists()
+    return {
+        "live_url": reverse("admin:bytemark_sync_syncrun_limit_live") if is_live else "",
+        "silent_since": silent_since(),
+        "store": "" if pace else NO_STORE,
+        "facts": _facts(pace) if pace else [],
+        "sharers": _sharers(pace.sharers if pace else ()),
+    }
 
 
 def limit_card() -> Card:
@@ -69,14 +90,8 @@ def limit_card() -> Card:
     pace = look_at_pace()
     if pace is None:
         return Card(TITLE, "unknown", "Redis, which keeps the pace, cannot be reached", url, warn=True)
-    if pace.rate is None:
-        return Card(TITLE, "none known", "nothing was refused so far", url)
-    notes = [f"ceiling {_number(pace.ceiling)}"] if pace.ceiling is not None else []
-    notes += [f"never above {_number(pace.fixed)}"] if pace.fixed is not None else []
-    notes += [f"paused until {dated(pace.paused_until)}"] if pace.paused_until else []
-    sharing = f"shared by {many(len(pace.sharers), 'process', 'processes')} now"
-    notes.append(sharing if pace.sharers else "nobody asks now")
-    return Card(TITLE, f"{_number(pace.rate)} requests a second", ", ".join(notes), url)
+    value, note = words_of(pace)
+    return Card(TITLE, value, note, url)
 
 
 def minutes_chart() -> Chart:
@@ -142,8 +157,4 @@ def _sharers(sharers: Sequence[Sharer]) -> dict[str, Any]:
 
 
 def _a_second(rate: float) -> str:
-    return f"{_number(rate)} a second"
-
-
-def _number(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.1f}" if rate < 10 else f"{rate:,.0f}"
+    return f"{number(rate)} a second"

@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from bytemark_sync.admin.daily_run import daily_view
 from bytemark_sync.admin.labels import duration, moment, progress, run_seconds, status_badge
-from bytemark_sync.admin.limit_page import limit_view
+from bytemark_sync.admin.limit_page import limit_live_view, limit_view
 from bytemark_sync.admin.read_only import RESYNC, ReadOnlyAdmin, user_id_of
 from bytemark_sync.admin.resync import Wanted, failures_of
 from bytemark_sync.admin.run_page import RunPage, run_page
@@ -44,6 +44,7 @@ class SyncRunAdmin(ReadOnlyAdmin):
         own = [
             path("daily/", view(daily_view), name="bytemark_sync_syncrun_daily"),
             path("limit/", view(limit_view), name="bytemark_sync_syncrun_limit"),
+            path("limit/live/", never_cache(limit_live_view), name="bytemark_sync_syncrun_limit_live"),
             path("<int:run_id>/live/", never_cache(self.live_view), name="bytemark_sync_syncrun_live"),
             path("<int:run_id>/stop/", view(self.stop_view), name="bytemark_sync_syncrun_stop"),
         ]

@@ -14,9 +14,11 @@ from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from bytemark_sync.bytemark.pace import HOLDER_SECONDS
+from bytemark_sync.domain.counters import many
 from bytemark_sync.models import LimitedMinute, RunOutage, RunStatus, SyncRun
 from bytemark_sync.queue import broker
 from bytemark_sync.storage.pace_store import is_of_redis, pace_store
+from bytemark_sync.times import dated
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,22 @@ class Pace:
     def rate(self) -> float | None:
         """What all may ask for now. None: there is no limit."""
         return min((rate for rate in (self.learnt, self.fixed) if rate is not None), default=None)
+
+
+def words_of(pace: Pace) -> tuple[str, str]:
+    """The pace, and what is to be said of it."""
+    if pace.rate is None:
+        return "none known", "nothing was refused so far"
+    notes = [f"ceiling {number(pace.ceiling)}"] if pace.ceiling is not None else []
+    notes += [f"never above {number(pace.fixed)}"] if pace.fixed is not None else []
+    notes += [f"paused until {dated(pace.paused_until)}"] if pace.paused_until else []
+    sharing = f"shared by {many(len(pace.sharers), 'process', 'processes')} now"
+    notes.append(sharing if pace.sharers else "nobody asks now")
+    return f"{number(pace.rate)} requests a second", ", ".join(notes)
+
+
+def number(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}" if rate < 10 else f"{rate:,.0f}"
 
 
 def look_at_pace() -> Pace | None:

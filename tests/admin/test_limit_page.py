@@ -119,6 +119,23 @@ def test_an_outage_that_lasts_is_on_the_dashboard(logged_in: Callable[[str], Cli
 
 
 @pytest.mark.django_db
+def test_while_a_run_is_under_way_the_pace_is_followed(logged_in: Callable[[str], Client]) -> None:
+    asks = f'hx-get="{LIMIT}live/" hx-trigger="every 2s"'
+    viewer = logged_in("viewer")
+    assert asks not in page(viewer, LIMIT)
+    run = SyncRun.objects.create(trigger="admin", status=RunStatus.RUNNING)
+    learn()
+    assert asks in page(viewer, LIMIT)
+    assert asks in page(viewer, f"{LIMIT}live/")
+    assert "Pace now 20 a second" in said(viewer, f"{LIMIT}live/")
+    assert "no-store" in viewer.get(f"{LIMIT}live/")["Cache-Control"]
+    SyncRun.objects.filter(pk=run.pk).update(status=RunStatus.SUCCEEDED)
+    assert "hx-get" not in page(viewer, f"{LIMIT}live/")
+    assert Client().get(f"{LIMIT}live/")["HX-Refresh"] == "true"
+    assert viewer.post(f"{LIMIT}live/").status_code == 405
+
+
+@pytest.mark.django_db
 def test_it_is_for_whoever_may_see_the_runs_and_changes_nothing(
     client: Client, logged_in: Callable[[str], Client]
 ) -> None:
@@ -127,6 +144,7 @@ def test_it_is_for_whoever_may_see_the_runs_and_changes_nothing(
         User.objects.create(username="nobody", is_staff=True), backend="django.contrib.auth.backends.ModelBackend"
     )
     page(client, LIMIT, 403)
+    page(client, f"{LIMIT}live/", 403)
     assert "Bytemark&#x27;s limit" not in page(client, "/admin/")
     assert logged_in("superuser").post(LIMIT).status_code == 405
 

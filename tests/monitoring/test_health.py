@@ -242,6 +242,7 @@ def test_the_command_says_the_same_to_a_person_and_a_monitor() -> None:
     call_command("sync_status", stdout=person)
     call_command("sync_status", "--json", stdout=monitor)
     assert "All is well." in person.getvalue()
+    assert re.search(r"Limit +none known, nothing was refused so far\n", person.getvalue())
     assert f"run {run.pk}, succeeded, 2" in person.getvalue()
     assert json.loads(monitor.getvalue())["healthy"] is True
 

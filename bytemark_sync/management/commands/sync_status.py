@@ -17,6 +17,7 @@ from bytemark_sync.domain.counters import done_of, many
 from bytemark_sync.models import SyncRun
 from bytemark_sync.models.runs import ALIVE
 from bytemark_sync.monitoring import health
+from bytemark_sync.monitoring.bytemark_limit import look_at_pace, words_of
 from bytemark_sync.slack.messages import name_of
 from bytemark_sync.storage.database_retry import explain
 from bytemark_sync.times import dated
@@ -55,6 +56,7 @@ class Command(BaseCommand):
         for name, value in lines.items():
             self.stdout.write(f"{name:<14} {value}")
         if now.database == "ok":
+            self.stdout.write(f"{'Limit':<14} {_limit()}")
             for run in SyncRun.objects.filter(status__in=ALIVE).order_by("pk")[:10]:
                 done = done_of(run.users, run.users_planned, "user")
                 self.stdout.write(f"{'Under way':<14} {name_of(run)}, {run.status}, {done}")
@@ -70,6 +72,12 @@ def _why(now: health.Health) -> list[str]:
         except (DatabaseError, InterfaceError) as error:
             return [f"In detail: {explain(error)}"]
     return []
+
+
+def _limit() -> str:
+    """The pace of all processes, in the words of the admin's card."""
+    pace = look_at_pace()
+    return "unknown: Redis, which keeps the pace, cannot be reached" if pace is None else ", ".join(words_of(pace))
 
 
 def _ago(when: datetime | None) -> str:

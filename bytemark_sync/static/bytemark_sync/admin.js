@@ -24,7 +24,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   }
 });
 
-// The open page of a run asks for updates every two seconds. If that fails, the page says so until it works again.
+// The open page of a run, and that of Bytemark's limit, ask for updates every two seconds. If that fails, the page says so until it works again.
 const LOST = ["htmx:sendError", "htmx:timeout", "htmx:responseError"];
 for (const name of LOST) {
   document.addEventListener(name, () => showLost(true));

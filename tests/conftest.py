@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        used |= {parameters.get(name) for name in ("backend", "server_backend", "broker", "lane")}
+        used |= {parameters.get(name) for name in ("backend", "server_backend", "broker")}
         if used & {"mariadb", "mysql", "redis", "redis_server"}:
             item.add_marker("server")
         if "chromium" in used:

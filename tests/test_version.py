@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -17,6 +18,7 @@ from bytemark_sync import __version__
 from bytemark_sync.bytemark.client import HEADERS
 from tests.support.admin_pages import APP, page, words
 from tests.support.servers import ROOT
+from tests.upgrade.release import RELEASES
 
 FOOT = f"Bytemark sync {__version__}"
 
@@ -27,6 +29,14 @@ def test_manage_py_says_the_products_version_without_settings(command: list[str]
         [sys.executable, "manage.py", *command, "--version"], cwd=ROOT, env={}, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
+def test_the_newest_release_of_the_changelog_has_the_version_and_a_database_that_it_left() -> None:
+    released = re.findall(
+        r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert released[0] == __version__
+    assert RELEASES[-1].version == __version__
 
 
 @pytest.mark.django_db

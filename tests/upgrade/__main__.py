@@ -6,6 +6,7 @@ ended, a command and a cluster that were killed in the middle, and a run that wa
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 
@@ -104,6 +105,9 @@ def _name_no_machine(portal: Portal) -> None:
     portal.execute("UPDATE bytemark_sync_run SET host = 'a-machine', pid_space = 'its boot' WHERE pid IS NOT NULL")
     portal.execute("UPDATE bytemark_sync_run SET requested_by = 'somebody' WHERE trigger = 'command'")
     portal.execute("UPDATE bytemark_sync_cluster SET name = 'a-machine:1'")
+    here = f'"{socket.gethostname()}:'
+    portal.execute("UPDATE bytemark_sync_pace SET state = REPLACE(state, %s, '\"a-machine:')", here)
+    assert here not in portal.dump()
 
 
 if __name__ == "__main__":

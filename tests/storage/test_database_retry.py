@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
@@ -21,6 +22,7 @@ from bytemark_sync.storage.database_retry import (
 from tests.support.harness import finish, start_manage
 from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import MariaDB, wait_for
+from tests.support.side_by_side import side_by_side
 
 READ_ONLY_AND_THE_LIKE = [
     *(ER.OPTION_PREVENTS_STATEMENT, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED),
@@ -28,22 +30,17 @@ READ_ONLY_AND_THE_LIKE = [
 ]
 
 
-@pytest.mark.server
-@pytest.mark.parametrize("errno", READ_ONLY_AND_THE_LIKE)
-def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario: MakeScenario, errno: int) -> None:
-    at = mariadb_scenario(simple_world(users=5, orders=2))
+def a_run_waits(at: Scenario, errno: int) -> None:
     refusing(at, "INSERT ON bytemark_order_items", "TRUE", errno)
     process = at.start("--json")
     wait_for(lambda: hits(at) >= 3, 60, "the run tries again", every=0.02)
     at.portal.execute("DELETE FROM failing")
     done = finish(process)
-    assert (done.status, done.json["status"], done.json["orders_synced"]) == (0, "succeeded", 10), done.stderr
+    assert (done.status, done.json["status"], done.json["orders_synced"]) == (0, "succeeded", 10), (errno, done.stderr)
     at.settle()
 
 
-@pytest.mark.server
-def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
-    at = mariadb_scenario(simple_world(users=2, orders=1))
+def the_end_of_a_run_waits(at: Scenario) -> None:
     refusing(at, "UPDATE ON bytemark_sync_run", "NEW.status <> OLD.status", 1290)
     process = at.start("--json")
     wait_for(lambda: hits(at) >= 1, 60, "the run is about to end", every=0.02)
@@ -55,10 +52,7 @@ def test_the_end_of_a_run_waits_too(mariadb_scenario: MakeScenario) -> None:
     at.assert_exact()
 
 
-@pytest.mark.server
-@pytest.mark.parametrize("command", ["sync_order_items", "audit_order_items"])
-def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: str) -> None:
-    at = mariadb_scenario(simple_world(users=2, orders=1))
+def a_request_for_a_run_waits(at: Scenario, command: str) -> None:
     refusing(at, "INSERT ON bytemark_sync_run", "TRUE", 1290)
     process = start_manage(command, "--enqueue", "--json", database_url=at.url, env=at.env())
     wait_for(lambda: hits(at) >= 2 or process.poll() is not None, 60, "it is tried again", every=0.02)
@@ -66,6 +60,18 @@ def test_a_request_for_a_run_waits_too(mariadb_scenario: MakeScenario, command: 
     done = finish(process)
     assert (done.status, done.json["status"]) == (0, "queued"), done.stderr
     assert [run["status"] for run in at.portal.runs()] == ["queued"]
+
+
+@pytest.mark.server
+def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario: MakeScenario) -> None:
+    def at(users: int, orders: int) -> Scenario:
+        return mariadb_scenario(simple_world(users=users, orders=orders))
+
+    side_by_side(
+        *(partial(a_run_waits, at(5, 2), errno) for errno in READ_ONLY_AND_THE_LIKE),
+        partial(the_end_of_a_run_waits, at(2, 1)),
+        *(partial(a_request_for_a_run_waits, at(2, 1), f"{kind}_order_items") for kind in ("sync", "audit")),
+    )
 
 
 @pytest.mark.server

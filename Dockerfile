@@ -7,12 +7,14 @@ ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev pkg-config \
         default-libmysqlclient-dev python3-dev python3-venv
-COPY requirements.txt /srv/bytemark-sync/
+# requirements-observability.txt: besides what sends to Sentry and by OpenTelemetry.
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-observability.txt /srv/bytemark-sync/
 # An index or a certificate of your own: --secret id=pip.conf,src=FILE. It stays out of the image.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
-        -r /srv/bytemark-sync/requirements.txt \
+        -r "/srv/bytemark-sync/$REQUIREMENTS" \
     && /opt/venv/bin/pip uninstall -y pip setuptools
 COPY manage.py /srv/bytemark-sync/
 COPY bytemark_sync /srv/bytemark-sync/bytemark_sync

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.children import spawn
 from tests.support.harness import Finished, finish, places
 from tests.support.scenario import MakeScenario, Scenario, simple_world
 from tests.support.servers import ROOT, clean_environment, wait_for
+from tests.support.side_by_side import side_by_side
 from tests.support.slack import FakeSlack
 
 LIMIT = 2.0
@@ -50,9 +52,8 @@ def assert_all_say_the_same(at: Scenario, done: Finished, slack: FakeSlack) -> d
     return run
 
 
-def test_a_run_that_was_suspended_for_longer_than_the_limit(scenario: MakeScenario, fake_slack: FakeSlack) -> None:
-    at = scenario(simple_world(users=100), latency=0.05)
-    env = env_of(fake_slack)
+def it_was_suspended_for_longer_than_the_limit(at: Scenario, slack: FakeSlack) -> None:
+    env = env_of(slack)
     process = at.start("--json", "--workers", "2", env=env)
     wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)
     process.send_signal(signal.SIGSTOP)
@@ -60,18 +61,15 @@ def test_a_run_that_was_suspended_for_longer_than_the_limit(scenario: MakeScenar
     other = at.sync("--json", "--user", 101, env=env)
     assert other.status == 0, other.stderr
     process.send_signal(signal.SIGCONT)
-    run = assert_all_say_the_same(at, finish(process, 30), fake_slack)
+    run = assert_all_say_the_same(at, finish(process, 30), slack)
     assert run["status"] == "failed"
     assert "no sign of life" in run["error"]
     assert 0 < run["users"] < 100
     at.settle()
 
 
-def test_a_run_that_waited_for_a_lock_for_longer_than_the_limit(
-    server_scenario: MakeScenario, fake_slack: FakeSlack
-) -> None:
-    at = server_scenario(simple_world(users=100), latency=0.05)
-    env = env_of(fake_slack)
+def it_waited_for_a_lock_for_longer_than_the_limit(at: Scenario, slack: FakeSlack) -> None:
+    env = env_of(slack)
     other = at.portal.connect()
     process = at.start("--json", "--workers", "2", env=env)
     wait_for(lambda: len(at.portal.items()) > 0, 30, "a write", every=0.02)
@@ -80,10 +78,24 @@ def test_a_run_that_waited_for_a_lock_for_longer_than_the_limit(
     assert at.sync("--json", "--user", 9, env=env).status == 0
     other.cursor().execute("UNLOCK TABLES")
     other.close()
-    run = assert_all_say_the_same(at, finish(process, 30), fake_slack)
+    run = assert_all_say_the_same(at, finish(process, 30), slack)
     assert run["status"] == "failed"
     assert 0 < run["users"] < 100
     at.settle()
+
+
+def test_a_run_that_gave_no_sign_of_life_for_longer_than_the_limit(
+    sqlite_scenario: MakeScenario, server_scenario: MakeScenario
+) -> None:
+    def at(scenario: MakeScenario) -> Scenario:
+        return scenario(simple_world(users=100), latency=0.05)
+
+    with FakeSlack.serving() as first, FakeSlack.serving() as second, FakeSlack.serving() as third:
+        side_by_side(
+            partial(it_was_suspended_for_longer_than_the_limit, at(sqlite_scenario), first),
+            partial(it_was_suspended_for_longer_than_the_limit, at(server_scenario), second),
+            partial(it_waited_for_a_lock_for_longer_than_the_limit, at(server_scenario), third),
+        )
 
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]
@@ -103,12 +115,8 @@ def namespaces_can_be_made() -> bool:
         return False
 
 
-@pytest.mark.skipif(not namespaces_can_be_made(), reason="this machine lets nobody make a PID namespace")
-def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_its_heart_beats(
-    scenario: MakeScenario,
-) -> None:
+def it_lives_in_another_pid_namespace(at: Scenario) -> None:
     """As in a container of a pod: there, the pid is another's or nobody's."""
-    at = scenario(simple_world(users=60), latency=0.3)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = clean_environment({**places(at.url), **at.env()})
     command = in_a_namespace(sys.executable, "manage.py", "sync_order_items", "--json", "--workers", "2")
@@ -122,6 +130,14 @@ def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_i
     done = finish(process, 60)
     assert (done.status, done.json["status"], done.json["users"]) == (0, "succeeded", 60), done.stderr
     at.assert_exact()
+
+
+@pytest.mark.skipif(not namespaces_can_be_made(), reason="this machine lets nobody make a PID namespace")
+def test_a_run_of_another_pid_namespace_of_the_same_host_name_lives_as_long_as_its_heart_beats(
+    sqlite_scenario: MakeScenario, server_scenario: MakeScenario
+) -> None:
+    made = [scenario(simple_world(users=60), latency=0.3) for scenario in (sqlite_scenario, server_scenario)]
+    side_by_side(*(partial(it_lives_in_another_pid_namespace, at) for at in made))
 
 
 def test_a_run_whose_row_is_lost_stores_to_its_end(sqlite_scenario: MakeScenario) -> None:

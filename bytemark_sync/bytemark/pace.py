@@ -57,6 +57,8 @@ def exchange(state: PaceState, report: Report, now: float, most: float | None = 
 def _sane(state: PaceState, now: float) -> PaceState:
     """The state without processes that are gone, and without times that only a clock turned back explains."""
     holders = {name: each for name, each in state.holders.items() if abs(now - each.seen_at) <= HOLDER_SECONDS}
+    if state.trial_of and state.trial_of not in holders:  # nobody will tell what came of it
+        state = replace(state, trial_of="", leased_until=now)
     if not holders:  # the time in which nobody asked says nothing of what was had
         state = replace(state, counted=0, counted_since=now)
     return replace(
@@ -87,7 +89,8 @@ def _grant(state: PaceState, report: Report, rate: float, now: float, pause: flo
         is_free = begin <= now + PERIOD_SECONDS and report.wanted > 0 and not kept
         if not is_free:
             return state, Lease(state.generation, rate, pause=pause, holders=holders)
-        state = replace(state, leased_until=begin + TRIAL_SECONDS)
+        known = report.holder if report.holder in state.holders else ""
+        state = replace(state, leased_until=begin + TRIAL_SECONDS, trial_of=known)
         return state, Lease(state.generation, rate, 1, begin - now, pause=pause, holders=holders)
     period = SEARCH_PERIOD_SECONDS if state.rate is not None and state.ceiling is None else PERIOD_SECONDS
     ahead = LEASE_SECONDS - PERIOD_SECONDS + period
@@ -102,10 +105,8 @@ def _grant(state: PaceState, report: Report, rate: float, now: float, pause: flo
 
 def _give_back(state: PaceState, report: Report, rate: float, now: float) -> PaceState:
     """Keep the permits of a process that leaves for others, each at its own time, so that they become no burst."""
-    if report.generation != state.generation or not report.left:
+    if report.generation != state.generation or state.blocked_since is not None:
         return state
-    if state.blocked_since is not None:  # the permit of a trial
-        return replace(state, leased_until=now)
     gaps = list(state.gaps)
     end = -math.inf
     for each in report.left:

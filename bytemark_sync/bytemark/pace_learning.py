@@ -82,7 +82,7 @@ def learn(state: PaceState, report: Report, now: float, most: float | None) -> P
     if report.refused:
         return _refused(state, report, rate, now)
     if report.unanswered and state.blocked_since is not None:
-        return replace(state, leased_until=now + _wait(state.blocked_since, now))
+        return _block(state, state.blocked_since, now)
     if report.good and report.is_bound and state.rate is not None:
         return _grow(state, report.good, rate, most)
     return state
@@ -96,7 +96,7 @@ def _first_refusal(state: PaceState, report: Report, now: float) -> PaceState:
         return _quota(state, state.paused_until)
     opened = _open(state, now)
     if not report.pause:
-        opened = replace(opened, blocked_since=now, leased_until=now + MIN_TRIAL_SECONDS)
+        opened = _block(opened, now, now)
     return _begin_with(opened, report.had)
 
 
@@ -134,6 +134,7 @@ def _open(state: PaceState, now: float) -> PaceState:
         leased_until=now,
         gaps=(),
         blocked_since=None,
+        trial_of="",
         age=0.0,
         good=0,
     )
@@ -145,8 +146,7 @@ def _refused(state: PaceState, report: Report, rate: float, now: float) -> PaceS
         return _quota(state, now + report.pause)
     if state.good == 0:
         since = now if state.blocked_since is None else state.blocked_since
-        again_at = now + _wait(since, now)
-        return replace(state, blocked_since=since, generation=state.generation + 1, leased_until=again_at, gaps=())
+        return _block(replace(state, generation=state.generation + 1, gaps=()), since, now)
     seconds = now - state.opened_at
     if seconds >= (PAUSED_SETTLING_SECONDS if report.pause else SETTLING_SECONDS):
         return _lower(state, report, _ceiling(state, rate, seconds), now)
@@ -156,9 +156,10 @@ def _refused(state: PaceState, report: Report, rate: float, now: float) -> PaceS
     return replace(state, paused_until=max(state.paused_until, now + SETTLING_SECONDS / 4))
 
 
-def _wait(blocked_since: float, now: float) -> float:
-    """Seconds until the next trial, while everything is refused."""
-    return min(MAX_TRIAL_SECONDS, max(MIN_TRIAL_SECONDS, TRIAL_SHARE * (now - blocked_since)))
+def _block(state: PaceState, since: float, now: float) -> PaceState:
+    """Everything is refused: nobody asks until the next trial."""
+    wait = min(MAX_TRIAL_SECONDS, max(MIN_TRIAL_SECONDS, TRIAL_SHARE * (now - since)))
+    return replace(state, blocked_since=since, leased_until=now + wait, trial_of="")
 
 
 def _lower(state: PaceState, report: Report, ceiling: float, now: float) -> PaceState:

@@ -60,6 +60,8 @@ class PaceState(msgspec.Struct, frozen=True):
     counted_since: _Time = 0.0
     blocked_since: _Time | None = None
     """Since when everything is refused; None if something good comes back."""
+    trial_of: str = ""
+    """The process that has the permit of the trial, while everything is refused."""
     holders: dict[str, Holder] = {}
 
     def to_json(self) -> dict[str, Any]:

@@ -198,8 +198,13 @@ def test_a_trial_that_is_not_answered_is_soon_made_again() -> None:
     assert exchange(state, Report("two", generation=1, wanted=5), 105.0)[1].permits == 1
 
 
-def test_the_permit_of_a_trial_is_given_back_by_a_process_that_leaves() -> None:
+@pytest.mark.parametrize("leaves", [True, False])
+def test_where_the_process_of_a_trial_is_gone_another_makes_it(leaves: bool) -> None:
+    """It has left without using it, or was killed."""
     state = PaceState(rate=10.0, ceiling=10.0, generation=1, blocked_since=100.0)
     state, _ = exchange(state, Report("one", generation=1, wanted=5), 100.0)
-    state, _ = exchange(state, Report("one", generation=1, unused=1, leaves=True, left=(-1.0,)), 101.0)
-    assert exchange(state, Report("two", generation=1, wanted=5), 101.1)[1].permits == 1
+    if leaves:
+        state, _ = exchange(state, Report("one", generation=1, unused=1, leaves=True, left=(-1.0,)), 101.0)
+    else:
+        assert exchange(state, Report("two", generation=1, wanted=5), 104.0)[1].permits == 0
+    assert exchange(state, Report("two", generation=1, wanted=5), 105.5)[1].permits == 1

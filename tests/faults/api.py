@@ -17,7 +17,8 @@ from tests.faults.scenario import PATIENCE, Scenario
 
 LISTS = ("malformed_order", "no_pagination", "total_count", "next", "clamp")
 """Kinds of rules that change what a page says of the rest of its list."""
-UNANSWERED = ("close", "reset", "hang", "drip_headers", "drip_body")
+BOTH = 0.4
+"""So often an API that limits goes away as well."""
 MOST_SECONDS = 3.0
 """The longest outage that ends. The lane's patience is longer."""
 MIN_ATTEMPTS = 3
@@ -76,6 +77,8 @@ class _Api:
         draw = rng.random()
         if draw < 0.3:
             self._limited()
+            if rng.random() < BOTH:
+                self._outage_that_ends()
         elif draw < 0.4:
             self._few_attempts(2)
             self._refusals(rng.randint(1, 3))
@@ -87,10 +90,13 @@ class _Api:
         rng = self.rng
         self.is_blameless = True
         self._lists_that_end(0.5)
-        if rng.random() < 0.5:
-            self._limited()
-        elif rng.random() < 0.6:
+        is_limited = rng.random() < 0.5
+        is_away = rng.random() < (BOTH if is_limited else 0.6)
+        if is_away:
             self._alone()
+        if is_limited:
+            self._limited()
+        if is_away:
             self._outage_that_ends()
 
     def wild(self) -> None:
@@ -162,8 +168,6 @@ class _Api:
         if self.is_blameless or self.scenario.kind == "exact":
             self.settings["BYTEMARK_OUTAGE_PATIENCE"] = PATIENCE
             self.rules = [replace_pause(rule) for rule in self.rules]
-        # While all is refused, a request without an answer is no sign of its end: the next one waits for half a minute.
-        self.rules = [answered(rule) for rule in self.rules]
         if self.scenario.broken_users:
             self._few_attempts(3)
         low, high = self.scenario.listed
@@ -236,11 +240,6 @@ class _Api:
 
 def replace_rule(rule: FaultRule, **values: Any) -> FaultRule:
     return msgspec.structs.replace(rule, **values)
-
-
-def answered(rule: FaultRule) -> FaultRule:
-    """Instead of a request without an answer."""
-    return replace_rule(rule, kind="status", status=500) if rule.kind in UNANSWERED else rule
 
 
 def replace_pause(rule: FaultRule) -> FaultRule:

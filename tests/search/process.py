@@ -11,6 +11,7 @@ import enum
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
@@ -216,6 +217,7 @@ def _statement(execute: Callable[..., Any], sql: str, params: Any, many: bool, c
     return result
 
 
+@cache
 def _brief(sql: str) -> str:
     """`UPDATE bytemark_sync_run`, of a statement's first words."""
     words = sql.replace('"', "").replace("`", "").split()

@@ -9,13 +9,14 @@ from django_q.management.commands.qcluster import Command as DjangoQCommand
 
 from bytemark_sync.checks.foreign_tables import look_before_forking
 from bytemark_sync.checks.migrated import refuse_old_tables
-from bytemark_sync.queue import supervisor
+from bytemark_sync.queue import broker, supervisor
 
 
 class Command(DjangoQCommand):  # type: ignore[misc]
     def handle(self, *args: Any, **options: Any) -> None:
         look_before_forking()
         refuse_old_tables()
+        broker.refuse_absence()
         if options["run_once"]:
             super().handle(*args, **options)
             return

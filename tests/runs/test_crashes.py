@@ -95,7 +95,7 @@ def test_a_database_that_restarts_in_the_middle_costs_a_wait_and_nothing_else(
 
 
 def test_connections_that_are_killed_are_made_anew(server_scenario: MakeScenario, server: Databases) -> None:
-    at = server_scenario(simple_world(users=200, orders=2), latency=0.05)
+    at = server_scenario(simple_world(users=200, orders=2), latency=0.1)
     name = at.portal.name
     process = at.start("--json", "--workers", "4")
     killed = 0

@@ -48,7 +48,8 @@ class _Next(Enum):
     STOP = auto()
 
 
-_AGAIN = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, server_errors.LOCK_NOWAIT}
+# CHECKREAD: of MariaDB 11.6.2 and newer (innodb_snapshot_isolation), where a row changed since the statement began.
+_AGAIN = {*(ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, ER.CHECKREAD), server_errors.LOCK_NOWAIT}
 _LOST = {
     *(ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, server_errors.NORMAL_SHUTDOWN, ER.ABORTING_CONNECTION),
     *(server_errors.CONNECTION_KILLED, server_errors.CLIENT_INTERACTION_TIMEOUT),

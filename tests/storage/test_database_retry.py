@@ -68,7 +68,7 @@ def test_a_server_that_takes_nothing_for_a_while_is_waited_for(mariadb_scenario:
         return mariadb_scenario(simple_world(users=users, orders=orders))
 
     side_by_side(
-        *(partial(a_run_waits, at(5, 2), errno) for errno in READ_ONLY_AND_THE_LIKE),
+        *(partial(a_run_waits, at(5, 2), errno) for errno in (*READ_ONLY_AND_THE_LIKE, ER.CHECKREAD)),
         partial(the_end_of_a_run_waits, at(2, 1)),
         *(partial(a_request_for_a_run_waits, at(2, 1), f"{kind}_order_items") for kind in ("sync", "audit")),
     )
@@ -143,6 +143,7 @@ def test_what_passes_is_repeated_and_what_is_written_in_between_is_taken_back() 
     ("error", "raised"),
     [
         (DEADLOCK, DatabaseAway),  # here without patience
+        (OperationalError(ER.CHECKREAD, "Record has changed since last read"), DatabaseAway),
         (OperationalError("database is locked"), DatabaseAway),
         (IntegrityError("CHECK constraint failed: kind"), RowRefused),
         (DataError(ER.DATA_TOO_LONG, "Data too long for column 'pass_uuid' at row 1"), RowRefused),

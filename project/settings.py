@@ -73,7 +73,8 @@ INSTALLED_APPS = [
     "csp",
 ]
 MIDDLEWARE = [
-    "bytemark_sync.monitoring.probes.Probes",  # first: under any host name, by plain http, without a session
+    "project.head_answers.WithoutBody",
+    "bytemark_sync.monitoring.probes.Probes",  # above what asks for a host name, https or a session
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

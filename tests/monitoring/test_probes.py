@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
-from django.http import HttpRequest, HttpResponse
-from django.test import Client, RequestFactory
+from django.core.wsgi import get_wsgi_application
+from django.test import Client
 
-from bytemark_sync.monitoring.probes import Probes
 from tests.support.children import spawn
 from tests.support.harness import manage, places
 from tests.support.servers import ROOT, clean_environment, free_port, wait_for
@@ -46,14 +46,23 @@ def test_only_the_probes_are_for_everybody(settings: Any) -> None:
         assert Client(headers={"host": "10.0.0.7"}).get(path).status_code == 400
 
 
-def test_nothing_is_sent_for_head() -> None:
-    """Django's client would take a body away, and gunicorn too, with a warning for each probe."""
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/healthz", "/static/bytemark_sync/admin.css", "/admin/login/", "/nowhere"]
+)
+def test_nothing_is_sent_for_head(path: str) -> None:
+    """Asked as a server asks. Django's client would take a body away, and gunicorn too, with a warning each time."""
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    statuses: list[str] = []
 
-    def never(_request: HttpRequest) -> HttpResponse:
-        raise AssertionError
+    def start_response(status: str, *_: object) -> Callable[[bytes], object]:
+        statuses.append(status)
+        return lambda _body: None
 
-    answer = Probes(never)(RequestFactory().head("/livez"))
-    assert (answer.status_code, answer.content) == (200, b"")
+    asked = {"REQUEST_METHOD": "HEAD", "PATH_INFO": path, "HTTP_HOST": "testserver"}
+    answer = get_wsgi_application()(environ | asked, start_response)
+    assert (b"".join(answer), len(statuses)) == (b"", 1)
 
 
 def test_a_process_that_lives_says_so_without_the_database(client: Client) -> None:

@@ -55,38 +55,41 @@ def test_a_run_does_not_mind_that_nobody_takes_what_it_sends(sqlite_scenario: Ma
 
 
 # Errors, lines, statements and requests as careless as they come. The product's own are in tests/test_secrets.py.
-CARELESS = f"""
-import logging, django
+# Lines of source are sent, so the mark stands in none.
+CARELESS = """
+import logging, os, django
 django.setup()
 import requests
 from django.db import connection, DatabaseError
 from bytemark_sync.log_fields import log_fields
 from bytemark_sync.monitoring import telemetry
 
+MARK = os.environ["SECRET_KEY"].rpartition("-")[0]
+
 def fail(token):
-    headers = {{"Authorization": "Bearer " + token}}
+    headers = {"Authorization": "Bearer " + token}
     raise ValueError("cannot use " + token)
 
 with log_fields(run=4, user=17), telemetry.span("careless"):
     with connection.cursor() as cursor:
-        cursor.execute("SELECT '{MARK}-literal', %s", ["{MARK}-value"])
+        cursor.execute(f"SELECT '{MARK}-literal', %s", [f"{MARK}-value"])
     try:
-        requests.get("http://{MARK}:{MARK}@127.0.0.1:9/{MARK}?token={MARK}", headers={{"Authorization": "{MARK}"}})
+        requests.get(f"http://{MARK}:{MARK}@127.0.0.1:9/{MARK}?token={MARK}", headers={"Authorization": MARK})
     except requests.ConnectionError:
         pass
     logging.getLogger("bytemark_sync.careless").warning("a step before")
     try:
         try:
-            fail("{MARK}-in-a-variable")
+            fail(f"{MARK}-in-a-variable")
         except ValueError as error:
-            raise DatabaseError(1062, "Duplicate entry '{MARK}' for key 1") from error
+            raise DatabaseError(1062, f"Duplicate entry '{MARK}' for key 1") from error
     except DatabaseError:
-        logging.getLogger("django-q").exception("Failed task - (1062, \\"Duplicate entry '{MARK}'\\")")
-    about = {{"reason": "api_error"}}
-    logging.getLogger("bytemark_sync.careless").error("%s asked", "{MARK}@riders.example", extra=about)
+        logging.getLogger("django-q").exception(f"Failed task - (1062, \\"Duplicate entry '{MARK}'\\")")
+    about = {"reason": "api_error"}
+    logging.getLogger("bytemark_sync.careless").error("%s asked", f"{MARK}@riders.example", extra=about)
     try:
         with telemetry.span("inner"):
-            fail("{MARK}")
+            fail(MARK)
     except ValueError:
         pass
 """

@@ -31,6 +31,7 @@ KEEP_SECONDS = 15.0
 """How often a process keeps its claims."""
 
 
+ANSWER_LOST = "a login of this run was asked for, and its answer was lost; the next run asks again"
 NO_ACCOUNT = "the portal keeps no e-mail and password for the rider"
 
 
@@ -249,7 +250,7 @@ def _untried(rows: list[TokenRow], tried: Collection[Token]) -> Token | None:
 def _words_of_this_run(login: RiderLogin) -> str:
     match login.state:
         case LoginState.ASKED:
-            return "a login of this run was asked for, and its answer was lost; the next run asks again"
+            return ANSWER_LOST
         case LoginState.RENEWED:
             return "the token that a login of this run gave was rejected too"
         case _:

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 
-from django.core.management.base import CommandError
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.tasks import async_task
@@ -47,12 +46,6 @@ def _enqueue(func: str, key: int, name: str) -> bool:
         logger.warning("%s could not be queued (%s); the watchdog will try again", name, type(error).__name__)
         return False
     return True
-
-
-def refuse_absence() -> None:
-    """Raises `CommandError` with status 1 while Redis cannot be reached: no cluster could start."""
-    if _cannot_be_reached():
-        raise CommandError(f"{AWAY}. The cluster was not started; look at REDIS_URL and at Redis.", returncode=1)
 
 
 def is_away() -> bool:

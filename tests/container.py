@@ -113,13 +113,7 @@ def places() -> Iterator[tuple[MariaDB, dict[str, str], str]]:
 
 
 def rows(server: MariaDB, statement: str) -> list[tuple[Any, ...]]:
-    connection = server.connect("bytemark_sync")
-    try:
-        cursor = connection.cursor()
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-    finally:
-        connection.close()
+    return server.all(statement, "bytemark_sync")
 
 
 def items(server: MariaDB) -> list[ExpectedItem]:

@@ -16,20 +16,10 @@ from tests.support.servers import MariaDB
 @pytest.fixture
 def small_packets(mariadb: MariaDB) -> Iterator[int]:
     """Bytes of the largest statement that the server takes from new connections."""
-    ((before,),) = _all(mariadb, "SELECT @@GLOBAL.max_allowed_packet")
+    ((before,),) = mariadb.all("SELECT @@GLOBAL.max_allowed_packet")
     size = 32 * 1024
     yield size
     mariadb.execute(f"SET GLOBAL max_allowed_packet = {before}")
-
-
-def _all(server: MariaDB, statement: str) -> list[tuple[int, ...]]:
-    connection = server.connect("")
-    try:
-        cursor = connection.cursor()
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-    finally:
-        connection.close()
 
 
 @pytest.mark.server

@@ -130,20 +130,24 @@ class Databases:
         finally:
             connection.close()
 
-    def deadlocks(self) -> int:
-        """How many transactions were given up for a deadlock since the server started."""
-        connection = self.connect("")
+    def all(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
+        connection = self.connect(database)
         try:
             cursor = connection.cursor()
-            if self.kind == "mariadb":
-                cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
-            else:
-                cursor.execute(
-                    "SELECT name, count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"
-                )
-            return int(cursor.fetchone()[1])
+            cursor.execute(statement)
+            return list(cursor.fetchall())
         finally:
             connection.close()
+
+    def deadlocks(self) -> int:
+        """How many transactions were given up for a deadlock since the server started."""
+        statement = (
+            "SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"
+            if self.kind == "mariadb"
+            else "SELECT name, count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"
+        )
+        return int(self.all(statement)[0][1])
 
     def create_database(self, name: str, charset: str = "utf8mb4") -> str:
         """Make an empty database; its `DATABASE_URL`, of a user who owns it: one place (docs/contract.md#one-place)."""
